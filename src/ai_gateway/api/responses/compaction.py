@@ -49,7 +49,7 @@ async def compacted(
     history: list[Item] = []
     if body.previous_response_id is not None:
         history = await maker.history(call, body.previous_response_id)
-    body = await maker.resolved(call, body)
+    body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
     asked = conversed(body, Whom(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
     item, usage = await _summed_up(maker, call, asked, resolution)

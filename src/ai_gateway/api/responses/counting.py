@@ -25,7 +25,7 @@ async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody)
     history: list[Item] = []
     if body.previous_response_id is not None:
         history = await maker.history(call, body.previous_response_id)
-    body = await maker.resolved(call, body)
+    body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
     whom = Whom(model, resolution.targets[0].provider.name, maker.sealer(call))
     asked = conversed(body, whom, history)

@@ -102,7 +102,7 @@ class Maker:
         history: list[Item] = []
         if body.previous_response_id is not None:
             history = await self.history(call, body.previous_response_id)
-        body = await self.resolved(call, body)
+        body = await self.with_stored_items(call, body)
         model, resolution = resolved or await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
@@ -150,9 +150,9 @@ class Maker:
         """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
         return items.read(await self.told(call, response_id))
 
-    async def resolved[Body: (models.CreateResponse, models.TokenCountsBody, models.CompactResponseMethodPublicBody)](
-        self, call: Call, body: Body
-    ) -> Body:
+    async def with_stored_items[
+        Body: (models.CreateResponse, models.TokenCountsBody, models.CompactResponseMethodPublicBody)
+    ](self, call: Call, body: Body) -> Body:
         """The body with the stored items that it refers to, as far as these are there for the caller."""
         given = body.input if isinstance(body.input, list) else []
         if not (ids := [item.id for item in given if isinstance(item, models.ItemReferenceParam)]):

@@ -118,7 +118,7 @@ class _Keeper:
         before = [] if previous is None else await self._maker.told(self._call, previous)
         now = fields.get("input")
         if isinstance(now, list):
-            fields["input"] = now = self._unsealed(await self._resolved(now))
+            fields["input"] = now = self._unsealed(await self._with_stored_items(now))
         if previous is not None:
             del fields["previous_response_id"]
             said = (
@@ -136,7 +136,7 @@ class _Keeper:
         self.dropped |= {f"input.{item['type']}" for item, read in readable if not read}
         return [each for _, read in readable for each in read]
 
-    async def _resolved(self, given: list[Any]) -> list[Any]:
+    async def _with_stored_items(self, given: list[Any]) -> list[Any]:
         """The items with those that the gateway has named itself, in place of what only refers to them."""
         ids = [item["id"] for item in given if _is_reference(item) and response_of(item["id"]) is not None]
         if not ids:

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from tests.support.certificate import self_signed
 from tests.support.client import ask
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, closed_port, running_gateway
+from tests.support.serving import serving
 
 WIRES = ("openai", "anthropic", "ollama", "cerebras")
 NOWHERE = "http://nowhere.invalid"  # a name that nobody may ever have
@@ -30,17 +30,12 @@ def untrusted_server(certificate: Path) -> Iterator[str]:
     """A server that would answer, if anybody trusted it."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(lambda _, writer: writer.close(), HOST, 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
-        server.close()
-        loop.close()
+    with serving(_leave, ssl=context) as port:
+        yield f"https://{HOST}:{port}"
+
+
+async def _leave(_: object, writer: asyncio.StreamWriter) -> None:
+    writer.close()
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """An HTTP proxy as companies have them: opens ways to other hosts (CONNECT), and hands plain requests on."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tests.support.gateway import HOST
+from tests.support.serving import HOST, serving
 
 
 @dataclass(frozen=True)
@@ -24,32 +23,10 @@ class ForwardProxy:
 
     def __init__(self, refusal: bytes | None) -> None:
         self._refusal = refusal
-        self._tasks: set[asyncio.Task[None]] = set()
         self.asked: list[Asked] = []
         self.port = 0
 
-    async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._connection, HOST, 0)
-        self.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        await stop.wait()
-        server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await self._serve_one(reader, writer)
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip("\r\n").split("\r\n")
         method, target, _ = first.split(" ")
@@ -88,14 +65,5 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def running_proxy(refusal: bytes | None = None) -> Iterator[ForwardProxy]:
     """A proxy, or one that answers everything with these bytes."""
     proxy = ForwardProxy(refusal)
-    ready, stop = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_until_complete, args=(proxy.serve(ready, stop),), daemon=True)
-    thread.start()
-    assert ready.wait(60), "the proxy did not start"
-    try:
+    with serving(proxy.converse) as proxy.port:
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(60)
-        loop.close()

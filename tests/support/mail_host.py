@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 
-HOST = "127.0.0.1"
+from tests.support.serving import HOST, serving
 
 
 @dataclass
@@ -55,7 +54,6 @@ class MailHost:
                 await _Session(self, reader, writer).run()
         finally:
             self.ended += 1
-            writer.close()
 
 
 class _Session:
@@ -127,31 +125,6 @@ class _Session:
 
 @contextmanager
 def running_mail_host(**facts: object) -> Iterator[MailHost]:
-    """It runs in a thread of its own, so that sync and async tests can use it alike."""
     host = MailHost(**facts)  # type: ignore[arg-type]
-    loop = asyncio.new_event_loop()
-    ready, stop = threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(host.connection, HOST, 0, ssl=host.tls if host.implicit else None)
-        host.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        await stop.wait()
-        server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # in which the transports that were closed end
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert ready.wait(60), "the mail server did not start"
-    try:
+    with serving(host.connection, ssl=host.tls if host.implicit else None) as host.port:
         yield host
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(60)
-        assert not thread.is_alive(), "the mail server did not stop"
-        loop.close()
-        loop.close()

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-HOST = "127.0.0.1"
+from tests.support.serving import HOST, serving
+
 REASONS = {200: "OK", 204: "No Content", 302: "Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 
@@ -127,7 +128,6 @@ class Upstream:
         self._behave = behave
         self._tls = tls
         self._programmed: dict[str, tuple[bytes, ...]] = {}
-        self._connections: set[asyncio.Task[None]] = set()
         self.requests: list[Seen] = []
         self.port = 0
 
@@ -158,37 +158,16 @@ class Upstream:
             time.sleep(0.01)
         return found[-1]
 
-    async def serve(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._connection, HOST, 0, limit=2**26, backlog=512, ssl=self._tls)
-        self.port = server.sockets[0].getsockname()[1]
-        ready()
-        await stop.wait()
-        server.close()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await asyncio.sleep(0.05)  # in which the transports that were closed end
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            with suppress(Hangup, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await self._conversation(reader, writer)
-        finally:
-            self._connections.discard(task)
-            writer.close()
-
-    async def _conversation(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = b""
-        while seen := await _read_request(reader, first):
-            seen.peer = writer.get_extra_info("peername")[1]
-            self.requests.append(seen)
-            try:
-                first = await self._answer(reader, Exchange(seen, writer))
-            finally:
-                seen.left()
+        with suppress(Hangup):
+            while seen := await _read_request(reader, first):
+                seen.peer = writer.get_extra_info("peername")[1]
+                self.requests.append(seen)
+                try:
+                    first = await self._answer(reader, Exchange(seen, writer))
+                finally:
+                    seen.left()
 
     async def _answer(self, reader: asyncio.StreamReader, exchange: Exchange) -> bytes:
         """Behave until done or until the client leaves; the first byte of the next request, or none."""
@@ -271,19 +250,8 @@ def head(status: int, headers: Mapping[str, str]) -> bytes:
 @contextmanager
 def running_upstream(behave: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
     upstream = Upstream(behave, tls)
-    ready = threading.Event()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(upstream.serve(ready.set, stop),), daemon=True)
-    thread.start()
-    assert ready.wait(60), "the fault upstream did not start"
-    try:
+    with serving(upstream.converse, limit=2**26, backlog=512, ssl=tls) as upstream.port:
         yield upstream
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(60)
-        assert not thread.is_alive(), "the fault upstream did not stop"
-        loop.close()
 
 
 _shared: list[Upstream] = []

@@ -52,6 +52,10 @@ def search(query: str = "a", **more: Any) -> Call:
 
 
 async def behave(exchange: Exchange) -> None:
+    if exchange.seen.method == "GET":
+        models = [{"id": name, "object": "model", "created": 1, "owned_by": "lab"} for name in SCRIPTS]
+        await exchange.json({"object": "list", "data": models})
+        return
     body = exchange.seen.json
     script = SCRIPTS[body["model"]]
     said = script[min(_round_of(body["messages"]), len(script) - 1)]

@@ -79,7 +79,9 @@ def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
     typer.echo("Ctrl-D ends the conversation, Ctrl-C an answer.", err=True)
     while True:
         try:
-            said = input("> ").strip()
+            typer.echo("> ", nl=False)
+            runner.run(_typing())
+            said = input().strip()
         except EOFError:
             typer.echo()
             return 0
@@ -89,6 +91,21 @@ def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
             runner.run(talk.say(said))
         except KeyboardInterrupt:
             typer.echo()
+
+
+async def _typing() -> None:
+    """Until a line was typed, or Ctrl-D.
+
+    The loop is woken by a signal whenever it comes. `input` blocks on one that comes just before its read: CPython
+    looks for signals before it and after it.
+    """
+    typed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
 
 
 class _Talk:

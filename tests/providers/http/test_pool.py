@@ -6,8 +6,8 @@ import socket
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ai_gateway.providers.upstream import Timeouts
 from tests.support.certificate import self_signed
 from tests.support.clock import StoppedClock
 from tests.support.raw_server import HOST, Peer, RawServer, Script, raw_server, replying
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.anyio
 PATIENT = Timeouts(connect=10, request=30, stream_idle=30, stream=60)
@@ -560,8 +561,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return self_signed(tmp_path_factory.mktemp("tls"))
 
 
-@asynccontextmanager
-async def encrypted(certificate: Path, *replies: bytes) -> AsyncIterator[tuple[str, list[int]]]:
+@contextmanager
+def encrypted(certificate: Path, *replies: bytes) -> Iterator[tuple[str, list[int]]]:
     """A server that answers each request with the next reply, over TLS: its address, and the connections so far."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
@@ -572,20 +573,15 @@ async def encrypted(certificate: Path, *replies: bytes) -> AsyncIterator[tuple[s
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(len(connections))
         assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while left:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:"))
-                await reader.readexactly(length)
-                writer.write(left.pop(0))
-                await writer.drain()
-        writer.close()
+        while left:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:"))
+            await reader.readexactly(length)
+            writer.write(left.pop(0))
+            await writer.drain()
 
-    server = await asyncio.start_server(converse, HOST, 0, ssl=context)
-    try:
-        yield f"https://{HOST}:{server.sockets[0].getsockname()[1]}", connections
-    finally:
-        server.close()
+    with serving(converse, ssl=context) as port:
+        yield f"https://{HOST}:{port}", connections
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:
@@ -597,7 +593,7 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 async def test_calls_over_tls_share_a_connection_as_others_do(certificate: Path) -> None:
     large = b"HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n" + b"a" * 3_000_000
     to_its_end = b"HTTP/1.1 200 OK\r\n\r\nto its end"
-    async with encrypted(certificate, GOOD, GOOD, large, to_its_end) as (url, connections):
+    with encrypted(certificate, GOOD, GOOD, large, to_its_end) as (url, connections):
         tls = trusting(certificate)
         transport = Transport("up", url, {}, PATIENT, lambda origin: Pool(replace(origin, tls=tls), 10, 10))
         assert (await transport.fetch("POST", "/", {}, b"{}")).body == b"good"
@@ -614,7 +610,7 @@ async def test_calls_over_tls_share_a_connection_as_others_do(certificate: Path)
 
 
 async def test_a_certificate_that_nobody_trusts_or_that_is_anothers_makes_no_connection(certificate: Path) -> None:
-    async with encrypted(certificate, GOOD) as (url, connections):
+    with encrypted(certificate, GOOD) as (url, connections):
         port = int(url.rpartition(":")[2])
         for host, tls in ((HOST, default_tls()), ("up.test", trusting(certificate))):
             pool = Pool(Origin(host, port, tls), 1, 10, resolve=lambda *_: [address(port)])

@@ -9,7 +9,10 @@ from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
 from ai_gateway.tools.mcp.server import McpServer
 
 _CONNECT_S = 10.0
-_CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
+# Shorter than the 5 s after which uvicorn and Node.js close idle connections by default: a call over one that is just
+# being closed fails.
+_IDLE_S = 4.0
+_CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_IDLE_S)
 
 
 class TooLarge(httpx2.ReadError):

@@ -1,6 +1,6 @@
 """OpenAI's chat request as one of the Responses API: platform.openai.com "Migrate to the Responses API".
 
-Reasoning goes back and forth sealed: `reasoning_items` of an assistant's message are those that its reply came with.
+Encrypted reasoning is sent back: `reasoning_items` of an assistant's message are those of its reply.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ type Fields = Mapping[str, Any]
 REASONING: Final = "reasoning_items"
 ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
-# Under the same name and with the same meaning there.
+# Fields with the same name and meaning.
 _SAME = (
     *("model", "temperature", "top_p", "parallel_tool_calls", "metadata", "service_tier", "user", "safety_identifier"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "top_logprobs", "moderation", "stream"),
@@ -25,7 +25,7 @@ _READ = {
     *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities", "audio"),
     *("stream_options", "web_search_options"),
 }
-# What there is no field for, and which does not change what the answer means.
+# Fields without a counterpart that do not change the answer's meaning.
 _DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias"})
 _UNSAID = ("name", "audio", "reasoning_content")  # of messages
 _IMAGE_DETAIL = "auto"
@@ -33,14 +33,14 @@ _MARK = "prompt_cache_breakpoint"
 
 
 def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
-    """The body to send, and the fields of the chat that it has no place for. Raises UnsupportedValue.
+    """The body to send, and the dropped fields of the chat. Raises UnsupportedValue.
 
-    Fields that the contract does not name, which are here only where they are to be forwarded, go on as they came.
+    Fields beyond the contract, which are only here if they have to be forwarded, stay unchanged.
     """
     _refuse(chat)
     sent: dict[str, Any] = {name: chat[name] for name in _SAME if chat.get(name) is not None}
     sent["input"] = [item for message in chat["messages"] for item in _items(message)]
-    sent["store"] = chat.get("store") is True  # it is the default there, and not here
+    sent["store"] = chat.get("store") is True  # the default is true there, and false in chat completions
     include = [ENCRYPTED]
     limits = [chat[name] for name in ("max_completion_tokens", "max_tokens") if chat.get(name) is not None]
     if limits:
@@ -70,9 +70,9 @@ def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
 
 
 def _is_lost(message: Fields, name: str) -> bool:
-    """Whether a message has this, which no item has.
+    """Whether a message has this field, which items lack.
 
-    The name of a function's result is that of its call, and what was thought is in the items of it.
+    The name of a tool result is that of its call, and reasoning is in `reasoning_items`.
     """
     if name == "reasoning_content" and message.get(REASONING):
         return False
@@ -89,7 +89,7 @@ def _refuse(chat: Fields) -> None:
 
 
 def _search(options: Fields) -> dict[str, Any]:
-    """How to search. Where from stands in an object of its own in a chat."""
+    """The search tool; the user's location is nested differently in a chat."""
     where = options.get("user_location")
     if not isinstance(where, dict) or not isinstance(place := where.get(str(where.get("type"))), dict):
         return dict(options)
@@ -108,7 +108,7 @@ def _text(chat: Fields) -> dict[str, Any]:
 
 
 def _items(message: Fields) -> Iterator[dict[str, Any]]:
-    """The items that a message is."""
+    """The items for a message."""
     role, content = message["role"], message.get("content")
     if role == "tool":
         yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": _output(content)}
@@ -136,7 +136,7 @@ def _assistant(message: Fields) -> Iterator[dict[str, Any]]:
         else:
             yield _call(call["id"], call["function"])
     if (function := message.get("function_call")) is not None:
-        yield _call(function["name"], function)  # the only name that its result has as well
+        yield _call(function["name"], function)  # the deprecated field, whose result refers to it by name
 
 
 def _call(call_id: str, function: Fields) -> dict[str, Any]:
@@ -152,14 +152,14 @@ def _parts(content: object) -> list[Fields]:
 
 
 def _said(part: Fields) -> dict[str, Any]:
-    """A part of what the model has said."""
+    """A part of an assistant's message."""
     if part["type"] == "refusal":
         return {"type": "refusal", "refusal": part["refusal"]}
     return {"type": "output_text", "text": part.get("text", "")}
 
 
 def _part(part: Fields) -> dict[str, Any]:
-    """A part of what the model is told. Raises UnsupportedValue for sound."""
+    """A part of another message. Raises UnsupportedValue for audio."""
     mark = {_MARK: part[_MARK]} if part.get(_MARK) is not None else {}
     match part["type"]:
         case "text":
@@ -173,9 +173,9 @@ def _part(part: Fields) -> dict[str, Any]:
         case "input_audio":
             raise UnsupportedValue("This model takes no sound: leave such parts out.", param="messages")
         case _:
-            return dict(part)  # of a kind that is to be forwarded
+            return dict(part)  # an unknown kind to be forwarded
 
 
 def _output(content: object) -> str | list[dict[str, Any]]:
-    """The result of a tool."""
+    """The output of a tool."""
     return content if isinstance(content, str) else [_part(part) for part in _parts(content)]

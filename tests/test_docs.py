@@ -22,7 +22,7 @@ from typer.main import get_command
 from ai_gateway import errors
 from ai_gateway.cli import app
 from ai_gateway.config import constants
-from ai_gateway.config.marks import FILE_ONLY
+from ai_gateway.config.fields import FILE_ONLY
 from ai_gateway.config.settings import ProviderSettings, Settings, marked
 from ai_gateway.config.sources import ALIASES, read_settings, read_sources
 from ai_gateway.conform import rules

@@ -25,7 +25,7 @@ async def start_apart(program: Path, *options: str) -> asyncio.subprocess.Proces
     )
 
 
-async def tell_program(process: asyncio.subprocess.Process, said: bytes) -> asyncio.StreamReader:
+async def write_input(process: asyncio.subprocess.Process, said: bytes) -> asyncio.StreamReader:
     """Write all of a program's input and close it. Returns the reader of its output."""
     assert process.stdin is not None  # noqa: S101 - asked for
     assert process.stdout is not None  # noqa: S101 - asked for

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.api.message_bridge import AskedMessage, MessageBridge
+from ai_gateway.api.message_bridge import MessageBridge, MessageContext
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
@@ -19,7 +19,7 @@ from tests.support.chat_streams import FIRST, Packets, answer, any_stream, call,
 
 
 def bridge(call_: Call) -> MessageBridge:
-    return MessageBridge(call_, AskedMessage("asked", ToolNames(), ("END",), 7))
+    return MessageBridge(call_, MessageContext("asked", ToolNames(), ("END",), 7))
 
 
 def run(packets: Packets, **options: Any) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.api.response_bridge import ResponseBridge, told_error
+from ai_gateway.api.response_bridge import ResponseBridge, response_error
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
@@ -329,10 +329,10 @@ def test_the_checker_misses_no_second_end() -> None:
 )
 def test_a_failed_response_has_a_code_that_clients_act_on(said: Any, status: int, code: str) -> None:
     error = json.dumps({"error": {"message": "what went wrong", "param": None, **said}}).encode()
-    assert told_error(error, status) == {"code": code, "message": "what went wrong"}
-    valid("ResponseError").validate(told_error(error, status))
+    assert response_error(error, status) == {"code": code, "message": "what went wrong"}
+    valid("ResponseError").validate(response_error(error, status))
 
 
 def test_what_is_too_long_is_told_so_by_its_words_alone() -> None:
     error = b'{"error":{"message":"the prompt is too long: 9 tokens","type":"invalid_request_error","code":null}}'
-    assert told_error(error, 400)["code"] == told_error(error, 500)["code"] == "context_length_exceeded"
+    assert response_error(error, 400)["code"] == response_error(error, 500)["code"] == "context_length_exceeded"

@@ -33,7 +33,7 @@ from ai_gateway.translate.gateway_tools import Runs, ServerTool
 from ai_gateway.translate.ollama_chat.messages import conversation
 from ai_gateway.translate.responses_chat.envelope import Sealer
 from ai_gateway.translate.responses_chat.reply import kept_by, sealed_by
-from ai_gateway.translate.responses_chat.request import Whom
+from ai_gateway.translate.responses_chat.request import ChatTarget
 from ai_gateway.translate.wires import anthropic, ollama
 from gateway_contract.anthropic.models import AnthropicCreateMessageParams
 from gateway_contract.ollama.models import OllamaChatMessage
@@ -88,7 +88,7 @@ FILLED: dict[str, Callable[[], Any]] = {
     "offered": OfferedTools,
     "body": lambda: AnthropicCreateMessageParams.model_construct(model="m", messages=[], max_tokens=1),
     "keep": lambda: kept_by(lambda _: "sealed"),
-    "whom": lambda: Whom("m", "p", Sealer(lambda _: b"k" * 32, "project")),
+    "target": lambda: ChatTarget("m", "p", Sealer(lambda _: b"k" * 32, "project")),
 }
 # Whose size is bounded where they are read, or that look at one fact only.
 SMALL = {"ModelInfo", "Usage", "CompletionUsage", "StopDetails", "Timed", "Shown", "Model", "Delta"}

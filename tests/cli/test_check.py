@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.config.marks import FILE_ONLY
+from ai_gateway.config.fields import FILE_ONLY
 from ai_gateway.config.settings import Settings, marked
 from tests.support.command import run_command
 from tests.support.gateway import HOST, closed_port

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.config.marks import FILE_ONLY
+from ai_gateway.config.fields import FILE_ONLY
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import read_settings, read_sources
 from tests.support.gateway import STARTUP_S, clean_environment

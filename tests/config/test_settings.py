@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from ai_gateway.config.marks import SECRET
+from ai_gateway.config.fields import SECRET
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import PerProvider, ProviderSettings, Settings, marked
 from ai_gateway.config.sources import ALIASES, read_settings, read_sources

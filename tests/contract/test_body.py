@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.budget import Allocation, ByteBudget
-from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.errors import (
     InvalidRequest,
     MissingParameter,
@@ -104,7 +104,7 @@ async def test_a_body_that_stalls_is_given_up() -> None:
 
 @pytest.mark.anyio
 async def test_a_client_that_leaves_is_not_answered() -> None:
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await read_bytes(JSON, Sent({"type": "http.disconnect"}), LIMITS, Allocation(LIMITS.budget))
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Scope
 
-from ai_gateway.contract.disconnect import ClientGone, Connection, Presence
+from ai_gateway.contract.disconnect import ClientDisconnected, Connection, DisconnectGuard
 
 pytestmark = pytest.mark.anyio
 
@@ -17,7 +17,7 @@ async def never() -> Message:
 
 async def work(scope: Scope, receive: object = never) -> str:
     """A handler that would take long."""
-    with Presence(scope, receive) as presence:  # type: ignore[arg-type] # both forms are receives
+    with DisconnectGuard(scope, receive) as presence:  # type: ignore[arg-type] # both forms are receives
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
@@ -53,17 +53,17 @@ async def test_a_cancellation_from_elsewhere_is_not_the_clients() -> None:
 async def test_for_a_client_that_has_left_nothing_is_begun() -> None:
     connection = Connection()
     connection.lose()
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await work({"connection": connection})
 
 
 async def test_nothing_is_left_behind_once_the_work_is_done() -> None:
     connection = Connection()
-    with Presence({"connection": connection}, never):
+    with DisconnectGuard({"connection": connection}, never):
         assert len(connection.callbacks) == 1
     assert connection.callbacks == set()
     before = asyncio.all_tasks()
-    with Presence({}, never):
+    with DisconnectGuard({}, never):
         assert len(asyncio.all_tasks()) == len(before) + 1
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before

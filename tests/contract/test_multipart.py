@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, validate
 from ai_gateway.contract.budget import Allocation, ByteBudget
-from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.multipart import is_form, read_form
 from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.types import Int, OpenModel, UploadedFile
@@ -183,7 +183,7 @@ async def test_a_form_keeps_to_the_limits_of_all_bodies() -> None:
         await read_form(HEADERS, Sent(WHOLE[:40], ends=False), BodyLimits(1_000, 0.05), Allocation(LIMITS.budget))
     gone = Sent()
     gone.messages = [{"type": "http.disconnect"}]
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await read_form(HEADERS, gone, LIMITS, Allocation(LIMITS.budget))
 
 

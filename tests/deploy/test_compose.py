@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_gateway.config.marks import SECRET
+from ai_gateway.config.fields import SECRET
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import read_settings, read_sources
 from tests.support.schemas_of_tools import violations

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ai_gateway.config.marks import SECRET
+from ai_gateway.config.fields import SECRET
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.observability.families import IN_FLIGHT, PREFIX
 from scripts.release_check import version

@@ -21,7 +21,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.middleware.tracing import RequestTrace
 from ai_gateway.observability.trace_names import PROVIDERS, Name
-from ai_gateway.tools.spans import tool_span
+from ai_gateway.tools.run import tool_span
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import CHAT, ask, body_of, client_of, eventually, get, post
 from tests.support.collector import CollectedSpan, Collector, running_collector

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from starlette.types import Message
 
-from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.write import send_whole
 from tests.support.client import ask
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, running_gateway
@@ -190,6 +190,6 @@ async def test_a_large_body_has_a_time_that_grows_with_its_size() -> None:
         if len(sent) == 2:
             await asyncio.sleep(60)
 
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await send_whole(send, 200, b"text/plain", b"x" * (64 * 1024 + 1), {}, grace_s=0)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.config.marks import RESTART
+from ai_gateway.config.fields import RESTART
 from ai_gateway.config.settings import marked
 
 ROOT = Path(__file__).parents[2]

@@ -67,7 +67,7 @@ def is_running(status: str) -> bool:
     return status in {"queued", "in_progress", CANCELLING}
 
 
-class Told(NamedTuple):
+class EventPiece(NamedTuple):
     """Framed events of a response, from number `first` to the one before `next`.
 
     If `final`, the last of them ends the response.
@@ -152,7 +152,7 @@ class StoredResponses:
         """Delete a response. Returns whether it existed."""
         return await self._store().execute(_DELETE, response_id, owner) > 0
 
-    async def end(self, response_id: str, status: str, body: str, last: Told | None = None) -> bool:
+    async def end(self, response_id: str, status: str, body: str, last: EventPiece | None = None) -> bool:
         """Store the end of a running response, and its last events. Returns whether it had not ended before."""
         if last is None:
             return await self._store().execute(_END, response_id, status, len(body), body) > 0
@@ -165,17 +165,17 @@ class StoredResponses:
         """Request the cancellation of a running response. Returns whether it was running."""
         return await self._store().execute(_CANCEL, response_id, owner) > 0
 
-    async def add_events(self, response_id: str, told: Told) -> bool:
+    async def add_events(self, response_id: str, told: EventPiece) -> bool:
         """Store further events of a running response. Returns whether it may continue."""
         return await self._store().execute(_ADD_EVENTS, *_row(response_id, told)) > 0
 
-    async def events(self, response_id: str, since: int) -> Told | None:
+    async def events(self, response_id: str, since: int) -> EventPiece | None:
         """A stored piece of a response's events, from this number on; or its last piece."""
         rows = await self._store().fetch(_EVENTS, response_id, since)
         if not rows:
             return None
         first, following, final, events = rows[0]
-        return Told(int(first or 0), int(following or 0), zlib.decompress(b64decode(str(events))), final == 1)
+        return EventPiece(int(first or 0), int(following or 0), zlib.decompress(b64decode(str(events))), final == 1)
 
     async def state(self, response_id: str, owner: str) -> RunState | None:
         """The state of the owner's response with this id."""
@@ -205,7 +205,7 @@ class StoredResponses:
                 return
 
 
-def _row(response_id: str, told: Told) -> tuple[Value, ...]:
+def _row(response_id: str, told: EventPiece) -> tuple[Value, ...]:
     packed = b64encode(zlib.compress(told.data, 1)).decode()  # consecutive events are nearly equal
     return response_id, told.first, told.next, int(told.final), packed
 

@@ -14,7 +14,7 @@ from yarl import URL
 
 from ai_gateway.accounts.delivery import PATIENCE_S, NotDelivered
 from ai_gateway.config.constants import VERSION
-from ai_gateway.providers.http.egress import Address, NotFetched, is_of_the_machine_room, is_public, resolved
+from ai_gateway.providers.http.egress import Address, NotFetched, is_metadata_address, is_public, resolved
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.single import single_request
@@ -78,7 +78,7 @@ class Reach:
             return True
         if self.addresses == "public":
             return is_public(address)
-        return not is_of_the_machine_room(address)
+        return not is_metadata_address(address)
 
     async def _looked_up(self, host: str, port: int) -> Sequence[Address]:
         try:

@@ -54,7 +54,7 @@ class ChatBridge(ABC):
     def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
         """The events for a chunk. Raises UpstreamInvalidResponse for content that this wire cannot express."""
         if self.call.notes.text_bytes > self._weighed:
-            self._weigh()
+            self._reserve_memory()
         if isinstance(item, Continued):
             return self.turn.continued(item)
         self._heard(item.model)
@@ -77,7 +77,7 @@ class ChatBridge(ABC):
             raise UpstreamStreamTruncated.ended()
         return self.turn.end() + self._ended(self.turn.finish)
 
-    def _weigh(self) -> None:
+    def _reserve_memory(self) -> None:
         """Reserve memory for twice the present text. Raises Overloaded."""
         self.call.room.charge_at_most(self._weighed * _PER_BYTE, "replies")
         self._weighed *= 2

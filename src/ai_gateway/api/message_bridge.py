@@ -14,7 +14,6 @@ from ai_gateway.contract.stream import Continued, Item
 from ai_gateway.contract.write import to_fields
 from ai_gateway.tools.citations import Cited, annotations
 from ai_gateway.tools.tool import Citation
-from ai_gateway.translate.anthropic_chat.beside import Beside
 from ai_gateway.translate.anthropic_chat.ids import CallIds, ToolNames
 from ai_gateway.translate.anthropic_chat.ran import RanCalls
 from ai_gateway.translate.anthropic_chat.reply import (
@@ -24,6 +23,7 @@ from ai_gateway.translate.anthropic_chat.reply import (
     valid_citations,
 )
 from ai_gateway.translate.anthropic_chat.seal import sealed
+from ai_gateway.translate.anthropic_chat.stream_extras import StreamExtras
 from ai_gateway.translate.anthropic_chat.tokens import counted, of_text
 from ai_gateway.translate.anthropic_chat.usage import (
     NATIVE,
@@ -49,7 +49,7 @@ _PER_EXTRA_BYTE: Final = 8  # an object of a few bytes takes hundreds
 
 
 @dataclass(frozen=True, slots=True)
-class AskedMessage:
+class MessageContext:
     """The facts of a request that its stream needs: model name, tool names and stop sequences.
 
     `mcp` are the names of MCP servers and their tools, by function name. `input_tokens` is an estimate, for the first
@@ -66,8 +66,8 @@ class AskedMessage:
 class MessageBridge(ChatBridge):
     """One chat stream to a client of the Messages API."""
 
-    def __init__(self, call: Call, asked: AskedMessage) -> None:
-        self._beside = Beside(self._charge)
+    def __init__(self, call: Call, asked: MessageContext) -> None:
+        self._beside = StreamExtras(self._charge)
         self._head = MessageHead(call.request_id, asked.model, estimated(asked.input_tokens, 0), self._beside.head)
         self._ran = RanCalls(asked.mcp)
         self._message = MessageEvents(self._head, self._block, _valid, (self._ran.told, self._cited))

@@ -108,10 +108,10 @@ class ResponseBridge(ChatBridge):
 
     def failed(self, error: bytes, status: int) -> bytes:
         """The events that end a failed response, given the JSON of the wire's error and its status."""
-        return self.events.failed(**told_error(error, status))
+        return self.events.failed(**response_error(error, status))
 
 
-def told_error(error: bytes, status: int) -> dict[str, str]:
+def response_error(error: bytes, status: int) -> dict[str, str]:
     """The `error` field of a failed response, given the JSON of the wire's error and its status."""
     told = json.loads(error)["error"]
     names = [_CODES.get(name, name) for name in (told.get("code"), told.get("type")) if isinstance(name, str)]

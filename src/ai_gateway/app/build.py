@@ -113,7 +113,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     asgi.doors.append(
         Door(
             responses,
-            "ai_gateway.api.responses.door",
+            "ai_gateway.api.responses.handlers",
             lambda door: door.responses_router(gateway, access, limits, **served),
             opened,
         )
@@ -121,7 +121,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     asgi.doors.append(
         Door(
             messages,
-            "ai_gateway.api.anthropic.door",
+            "ai_gateway.api.anthropic.handlers",
             lambda door: door.messages_router(gateway, access, limits, late_heads),
             opened,
         )
@@ -131,7 +131,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         asgi.doors.append(
             Door(
                 administered,
-                "ai_gateway.api.admin.door",
+                "ai_gateway.api.admin.handlers",
                 lambda door: door.admin_router(directory, access, limits),
                 opened,
             )

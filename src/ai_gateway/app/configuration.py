@@ -12,7 +12,7 @@ from ai_gateway.app.accounts import place_at
 from ai_gateway.app.mcp_servers import mcp_servers
 from ai_gateway.app.own_address import is_own_address
 from ai_gateway.app.tools import searched_at
-from ai_gateway.config.marks import FILE_ONLY, SECRET
+from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
 from ai_gateway.config.secrets import FILE_SUFFIX
@@ -90,12 +90,12 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
     warnings += [f"provider '{name}' is not configured here: {hint}" for name, hint in configured.missing.items()]
     warnings += _without_path(configured.upstreams)
     warnings += _unverified(configured.upstreams)
-    warnings += _nobodys(settings, {*providers, *configured.missing, *known_providers()})
+    warnings += _unknown_providers(settings, {*providers, *configured.missing, *known_providers()})
     rules = read_rules(settings, providers, configured.missing, warnings)
     keys = configured_keys(settings, sources.environment)
     if (settings.smtp_url is None) is not (settings.smtp_from is None):
         raise SettingsError(["SMTP_URL and SMTP_FROM: mails need both, a server and an address to be sent from"])
-    if problems := [*_half_a_search(settings), *_half_a_tool(settings)]:
+    if problems := [*_incomplete_search(settings), *_incomplete_tools(settings)]:
         raise SettingsError(problems)
     if settings.tool_code_execution == "process":
         warnings.append(
@@ -124,7 +124,7 @@ def _check_proxies(settings: Settings, found: ProxyFor) -> None:
             raise SettingsError([f"{error} (for {name}; to call it directly, name its host in NO_PROXY)"]) from None
 
 
-def _half_a_search(settings: Settings) -> Iterator[str]:
+def _incomplete_search(settings: Settings) -> Iterator[str]:
     """Missing settings of TOOL_WEB_SEARCH."""
     fetches = settings.tool_web_fetch
     if settings.tool_web_search == "searxng" and settings.tool_web_search_url is None:
@@ -139,7 +139,7 @@ def _half_a_search(settings: Settings) -> Iterator[str]:
         yield "TOOL_WEB_FETCH takes an extra: pip install 'universal-ai-gateway[web]'"
 
 
-def _half_a_tool(settings: Settings) -> Iterator[str]:
+def _incomplete_tools(settings: Settings) -> Iterator[str]:
     """Missing settings of other tools."""
     if settings.tool_code_execution == "monty" and find_spec("pydantic_monty") is None:
         yield "TOOL_CODE_EXECUTION takes an extra: pip install 'universal-ai-gateway[code]'"
@@ -149,7 +149,7 @@ def _half_a_tool(settings: Settings) -> Iterator[str]:
         yield "TOOL_MEMORY: memories need a store, and STORE_URL is off"
 
 
-def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
+def _unknown_providers(settings: Settings, providers: Collection[str]) -> Iterator[str]:
     """Settings for providers that are not configured."""
     for setting, named in (("provider_conformance", settings.provider_conformance), ("prices", settings.prices)):
         for key in named:

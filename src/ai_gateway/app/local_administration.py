@@ -48,7 +48,7 @@ async def local_administration(
     process could share with a gateway.
     """
     # Imported here because of the memory of its contract's models.
-    from ai_gateway.api.admin.door import admin_router  # noqa: PLC0415
+    from ai_gateway.api.admin.handlers import admin_router  # noqa: PLC0415
 
     async with open_directory(settings) as directory:
         limits = BodyLimits(_LARGEST_BODY, _BODY_TIMEOUT_S)

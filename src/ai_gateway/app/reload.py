@@ -22,9 +22,9 @@ from ai_gateway.api.access import Access
 from ai_gateway.api.gateway.docs import served_contract
 from ai_gateway.app.accounts import Accounts
 from ai_gateway.app.configuration import Configuration, ProxyFor
-from ai_gateway.app.tools import ToolShop
+from ai_gateway.app.tools import ToolFactory
 from ai_gateway.app.watchers import Watchers
-from ai_gateway.config.marks import RESTART
+from ai_gateway.config.fields import RESTART
 from ai_gateway.config.problems import SettingsError, attempt
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.gateway import Gateway, close_quietly
@@ -73,7 +73,7 @@ class Reloadable:
         self._providers = _load(configuration.upstreams, {})
         self._next: tuple[Configuration, Loaded] | None = None
         self._retired = _Retired()
-        self._tools = ToolShop(lambda: self.accounts.directory)
+        self._tools = ToolFactory(lambda: self.accounts.directory)
         self.accounts = Accounts(self.settings, self._forget_keys)
         self.watchers = Watchers(self.settings, self.accounts)
         self.watchers.check(self.settings)

@@ -21,8 +21,8 @@ from ai_gateway.tools.sandbox import CodeLimits
 from ai_gateway.tools.tool import Tool
 from ai_gateway.tools.web_search.backends import ADDRESSES, Brave, SearXNG, Tavily
 from ai_gateway.tools.web_search.pages import Pages
-from ai_gateway.tools.web_search.rehearsed import Rehearsed
 from ai_gateway.tools.web_search.results import Backend
+from ai_gateway.tools.web_search.simulated import SimulatedSearch
 from ai_gateway.tools.web_search.tool import WebSearch
 
 # OpenAI's Administration API's names of tools; it has none for the gateway's memory.
@@ -35,7 +35,7 @@ type Kept = Mapping[str, tuple[object, Tool]]
 """Each tool, with the values of its settings."""
 
 
-class ToolShop:
+class ToolFactory:
     """Makes the tools, and remembers their settings."""
 
     def __init__(self, directory: Callable[[], Directory | None]) -> None:
@@ -70,7 +70,7 @@ class ToolShop:
         tools = Tools({name: tool for name, (_, tool) in kept.items()}, {}, limits, prices, self.allows)
         if (directory := self._directory()) is not None:
             directory.default_tools = frozenset(_PERMITTED_AS[name] for name in kept if name in _PERMITTED_AS)
-        tools.rehearsed[WEB_SEARCH] = WebSearch(Rehearsed(), settings.tool_web_search_results_max)
+        tools.simulated[WEB_SEARCH] = WebSearch(SimulatedSearch(), settings.tool_web_search_results_max)
         return tools, gone
 
     def _made(self, name: str, settings: Settings) -> tuple[object, Tool] | None:
@@ -176,14 +176,14 @@ def _backend(settings: Settings, proxy: Proxy | None) -> Backend:
         case "brave":
             return Brave(key, url, proxy)
         case _:
-            return Rehearsed()
+            return SimulatedSearch()
 
 
 _FIELDS = {WEB_SEARCH: "web_", "code_execution": "code_", "memory": "memory"}
 _OTHER_FIELDS = {"code_execution": ("tool_timeout_s", "tool_result_max_size")}
-_MAKERS: Mapping[str, Callable[[ToolShop, Settings], Tool]] = {
-    WEB_SEARCH: ToolShop.web_search,
-    "code_execution": ToolShop.code_execution,
-    "memory": ToolShop.memory,
-    "mcp": ToolShop.mcp,
+_MAKERS: Mapping[str, Callable[[ToolFactory, Settings], Tool]] = {
+    WEB_SEARCH: ToolFactory.web_search,
+    "code_execution": ToolFactory.code_execution,
+    "memory": ToolFactory.memory,
+    "mcp": ToolFactory.mcp,
 }

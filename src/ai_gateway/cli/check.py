@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from ai_gateway.app.application import Application
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.cli.starting import Host, Loaded, LogLevel, Port, Workers, load, require_keys
-from ai_gateway.config.marks import FILE_ONLY, SECRET
+from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.problems import attempt, shown
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import Sources, origin_of

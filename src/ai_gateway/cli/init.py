@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ai_gateway.cli.problems import print_problems
-from ai_gateway.config.marks import FILE_ONLY, SECRET
+from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import CONFIG_FILE, DOTENV_FILE
 from ai_gateway.providers.config.plugins import known_rows

@@ -1,8 +1,9 @@
-"""Types of settings: how a value is read from text, and which values are valid."""
+"""Types of settings: how a value is read from text, which values are valid, and marks of fields."""
 
 import re
 from decimal import Decimal, InvalidOperation
 from email.utils import parseaddr
+from enum import Enum, auto
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,20 @@ _HIGHEST_PRICE = 1_000_000
 _PLACES = 18
 
 _TOOLS = ("web_search", "code_execution", "memory", "mcp")
+
+
+class Mark(Enum):
+    """What a field says about its setting beside its type."""
+
+    RESTART = auto()
+    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
+    FILE_ONLY = auto()
+    """A table, which has no form in the environment that anybody could read."""
+    SECRET = auto()
+    """Never shown; `<NAME>_FILE` may name a file that contains it."""
+
+
+RESTART, FILE_ONLY, SECRET = Mark.RESTART, Mark.FILE_ONLY, Mark.SECRET
 
 
 def is_web_address(url: str) -> bool:

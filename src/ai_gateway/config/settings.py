@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ai_gateway.config.fields import (
+    FILE_ONLY,
     LOWER_CASE,
+    RESTART,
+    SECRET,
     Digest,
     HeaderKey,
     Keys,
@@ -14,6 +17,7 @@ from ai_gateway.config.fields import (
     Limit,
     ListAddress,
     Mailbox,
+    Mark,
     MetricsPath,
     Networks,
     Origins,
@@ -24,7 +28,6 @@ from ai_gateway.config.fields import (
     SmtpUrl,
     TimeZone,
 )
-from ai_gateway.config.marks import FILE_ONLY, RESTART, SECRET, Mark
 from ai_gateway.config.tables import McpSettings, PriceSettings
 from ai_gateway.config.telemetry import Telemetry
 

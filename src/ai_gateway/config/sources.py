@@ -10,7 +10,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from ai_gateway.config.marks import FILE_ONLY, SECRET
+from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.problems import SettingsError, shown
 from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
 from ai_gateway.config.settings import Settings, marked

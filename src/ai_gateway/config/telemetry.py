@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_gateway.config.fields import LOWER_CASE, CollectorHeaders, CollectorUrl
-from ai_gateway.config.marks import RESTART, SECRET
+from ai_gateway.config.fields import LOWER_CASE, RESTART, SECRET, CollectorHeaders, CollectorUrl
 
 type Sampler = Literal[
     "always_on",

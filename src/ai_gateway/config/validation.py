@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ai_gateway.config.marks import FILE_ONLY, SECRET
+from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.problems import shown
 from ai_gateway.config.settings import (
     KeySettings,

@@ -6,7 +6,6 @@ from typing import Literal, Protocol
 from pydantic import MISSING, BaseModel, ValidationError
 
 from ai_gateway.conform.chunks import AnyChunk, text_size
-from ai_gateway.conform.halves import Halves
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import (
@@ -19,6 +18,7 @@ from ai_gateway.conform.rules import (
     UNREPAIRABLE,
     Rule,
 )
+from ai_gateway.conform.surrogates import SplitSurrogates
 from ai_gateway.conform.usage import ImpossibleCount, tokens_of
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt
@@ -60,7 +60,7 @@ class Conformer:
         self._weighed = 0
         self._model = model
         self._request_id = attempt.request_id
-        self._halves: Halves | None = None
+        self._halves: SplitSurrogates | None = None
         self._enforces = source.conformance == "enforce"
         self.observes = source.conformance == "observe"
         attempt.repaired = self.report_named
@@ -96,7 +96,7 @@ class Conformer:
         """A reply or chunk as the exact model. Raises the error if it is one, or UpstreamInvalidResponse."""
         if isinstance(received, bytes):
             if len(received) > UNWEIGHED:
-                self._weigh(received)
+                self._charge(received)
             exact = exact_json(model, received)
             item = Item(exact, received) if exact is not None else self._inexact(model, received)
         elif isinstance(received, dict):
@@ -139,7 +139,7 @@ class Conformer:
         bare.model_fields_set.discard("usage")
         return Item(bare)
 
-    def _weigh(self, raw: bytes) -> None:
+    def _charge(self, raw: bytes) -> None:
         """Charge the memory of a parsed reply; for a stream, which is parsed event by event, of the largest event."""
         more = parsed_size(raw) - self._weighed
         if more > 0:
@@ -150,7 +150,7 @@ class Conformer:
         """The same for an event of a stream, which may also be its terminator, or not a chunk."""
         if isinstance(received, bytes):
             if len(received) > UNWEIGHED:
-                self._weigh(received)
+                self._charge(received)
             exact = exact_json(model, received)
             item = Item(exact, received) if exact is not None else self._inexact_event(model, received)
             return self._counted(item) if isinstance(item, Item) else item
@@ -160,7 +160,7 @@ class Conformer:
         if raw.strip() == DONE_MARK:  # surrounded by blanks
             return DONE
         value, mended = self._read(raw)
-        self._halves = self._halves or Halves()
+        self._halves = self._halves or SplitSurrogates()
         if self._halves.join(value):
             mended.add(TEXT)
         if not _is_chunk(value) and self._source.error_in(value) is None:

@@ -57,11 +57,11 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
             raise UpstreamInvalidResponse.off_contract(detail=f"{len(choices)} choices")
         applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
         if is_large(value):
-            _mend_parts(model, value, applied, (), [])
+            _repair_parts(model, value, applied, (), [])
     return _validated(model, value, applied), applied
 
 
-def _mend_parts(
+def _repair_parts(
     model: type[BaseModel], value: Mapping[str, object], applied: list[Rule], place: Path, broken: list[Path]
 ) -> None:
     """Repair every object inside a large one first, from the inside out.
@@ -71,7 +71,7 @@ def _mend_parts(
     try:
         for inner_model, inner, where in parts_of(model, value):
             inside = (*place, *where)
-            _mend_parts(inner_model, inner, applied, inside, broken)
+            _repair_parts(inner_model, inner, applied, inside, broken)
             try:
                 _validated(inner_model, inner, applied, inside)
             except UpstreamInvalidResponse:

@@ -46,10 +46,10 @@ _IS_TOO_MUCH: Final = re.compile(r"exceed|too (?:long|large|many)|longer than|re
 _ABOUT_OUTPUT: Final = re.compile(r"max_(?:completion_|output_)?tokens|max_new_tokens|num_predict", re.IGNORECASE)
 
 
-def too_long(error: GatewayError, *, told_as_refusal: bool) -> str | None:
+def too_long(error: GatewayError, *, is_refusal: bool) -> str | None:
     """The message for a prompt that is too long, with its numbers if known; None if the error is another one.
 
-    `told_as_refusal`: the upstream's status says that the request is at fault.
+    `is_refusal`: the upstream's status says that the request is at fault.
     """
     message = error.message[:LONGEST_LOOKED_AT]
     for split in _SPLITS:
@@ -62,7 +62,7 @@ def too_long(error: GatewayError, *, told_as_refusal: bool) -> str | None:
     if message.startswith(_TOO_LONG):
         return error.message
     is_told = _ABOUT_SIZE.search(message) and _IS_TOO_MUCH.search(message) and not _ABOUT_OUTPUT.search(message)
-    if error.code == "context_length_exceeded" or (told_as_refusal and is_told):
+    if error.code == "context_length_exceeded" or (is_refusal and is_told):
         return f"{_TOO_LONG}: {error.message}"
     return None
 

@@ -104,7 +104,7 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
 
 
 def _words(error: GatewayError) -> str:
-    if (limit := too_long(error, told_as_refusal=error.status in _REFUSALS)) is not None:
+    if (limit := too_long(error, is_refusal=error.status in _REFUSALS)) is not None:
         return limit
     if error.status not in _REFUSALS:
         return error.message

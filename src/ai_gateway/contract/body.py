@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Message, Receive
 
 from ai_gateway.contract.budget import Allocation, ByteBudget
-from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.strict_json import read_json_counted
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
@@ -66,7 +66,7 @@ class BufferedBody:
 async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes:
     """The raw body of media type JSON; `allocation` is charged with its size.
 
-    Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
+    Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientDisconnected.
     """
     raw = read_arrived(headers, receive, limits, allocation)
     return await receive_rest(receive, limits, allocation) if raw is None else raw
@@ -104,7 +104,7 @@ async def receive_body(
     """Pass a body of any type to `take` in pieces, within its limits; `allocation` is charged with its size.
 
     A body that has arrived is not timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout,
-    ClientGone, or what `take` raises.
+    ClientDisconnected, or what `take` raises.
     """
     _check_encoding(headers)
     raw = _arrived(receive, limits, allocation)
@@ -143,7 +143,7 @@ async def _receive_parts(
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise ClientGone
+                    raise ClientDisconnected
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limits.max_bytes:

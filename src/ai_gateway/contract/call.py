@@ -316,14 +316,14 @@ class Call:
         """The response headers about the call, for errors as well."""
         headers = self.notes.headers()
         if self.notes.limits:
-            self.tell_limits_apart(headers)
+            self.rename_upstream_limits(headers)
         if self.reservation is not None:
             headers.update(self.reservation.headers)
         if self.wire.own_headers is not None:
             headers.update(self.wire.own_headers(headers, self.request_id))
         return headers
 
-    def tell_limits_apart(self, headers: dict[str, str]) -> None:
+    def rename_upstream_limits(self, headers: dict[str, str]) -> None:
         """Rename the upstream's rate-limit headers, which are the gateway's limits there and not the caller's.
 
         They keep their own name as well if the caller has no limits here.

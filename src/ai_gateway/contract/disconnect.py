@@ -7,7 +7,7 @@ from typing import Self
 from starlette.types import Receive, Scope
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client has disconnected; there is nothing to answer."""
 
 
@@ -40,11 +40,11 @@ class Connection:
             leave()
 
 
-class Presence:
+class DisconnectGuard:
     """Disconnect guard: cancels the current task when the client disconnects.
 
-    Our own server calls back at no cost; under any other, a task has to wait for the message. Raises ClientGone on
-    entry if the client has disconnected already.
+    Our own server calls back at no cost; under any other, a task has to wait for the message. Raises ClientDisconnected
+    on entry if the client has left already.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -60,7 +60,7 @@ class Presence:
         if self._connection is None:
             self._watcher = asyncio.create_task(self._watch())
         elif self._connection.lost:
-            raise ClientGone
+            raise ClientDisconnected
         else:
             self._connection.callbacks.add(self._leave)
         return self

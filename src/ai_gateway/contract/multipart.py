@@ -36,7 +36,7 @@ async def read_form(
 ) -> list[tuple[str, UploadedFile]]:
     """Every part with its name, in their order; text fields are files without a file name.
 
-    Raises InvalidRequest, UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
+    Raises InvalidRequest, UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientDisconnected.
     """
     form = FormReader(_boundary(headers))
     await receive_body(headers, receive, limits, allocation, form.feed)

@@ -66,8 +66,6 @@ CREATE_RESPONSE = NativeOperation(
     frozenset({"response.completed", "response.incomplete", "response.failed"}),
     deltas=rb"response\.[a-z_.]+\.delta",
 )
-COUNT_INPUT = NativeOperation(RESPONSES, "/responses/input_tokens", _NO_STREAM)
-COMPACT_RESPONSE = NativeOperation(RESPONSES, "/responses/compact", _NO_STREAM)
 CREATE_MESSAGE = NativeOperation(
     ANTHROPIC,
     "/messages",

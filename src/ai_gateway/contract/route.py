@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ai_gateway.contract.body import BodyLimits, parse_json, read_arrived, read_upload, receive_rest, validate
 from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import Call, Caller
-from ai_gateway.contract.disconnect import ClientGone, Presence
+from ai_gateway.contract.disconnect import ClientDisconnected, DisconnectGuard
 from ai_gateway.contract.dispatch import Operation
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.header_fields import header_fields
@@ -218,12 +218,12 @@ class Exchange:
         `framing` is for operations whose streams are framed otherwise than the wire's.
         """
         try:
-            with Presence(self.scope, self.receive) as presence:
+            with DisconnectGuard(self.scope, self.receive) as guard:
                 try:
                     await self._write(await work, framing or self.boundary.wire.framing, status)
                 except asyncio.CancelledError:
-                    if presence.cancelled_here():
-                        raise ClientGone from None
+                    if guard.cancelled_here():
+                        raise ClientDisconnected from None
                     raise
         finally:
             work.close()  # it never ran if the client had disconnected already
@@ -248,7 +248,7 @@ class Exchange:
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless a response has begun or the client has disconnected."""
-        if isinstance(error, ClientGone):
+        if isinstance(error, ClientDisconnected):
             if (outcome := self.outcome) is not None:
                 outcome.left = True
             if (connection := self.scope.get("connection")) is not None:
@@ -264,7 +264,7 @@ class Exchange:
                 await self.made.settle()
                 if isinstance(known, UpstreamError):
                     headers = dict(headers)
-                    self.made.tell_limits_apart(headers)
+                    self.made.rename_upstream_limits(headers)
                 headers = {**self.made.reply_headers(), **headers}
             wire, request_id = self.boundary.wire, self.scope.get("request_id", "")
             headers = dict(wire.headers(headers, request_id))

@@ -12,7 +12,7 @@ from starlette.types import Message, Send
 
 from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call
-from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Continued, Framed, Item, Stream, Verbatim
 from ai_gateway.contract.tracebacks import forget_frames
@@ -109,8 +109,8 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
 ) -> None:
     """A whole response of this media type.
 
-    A client has to read a large body at the same rate as it has to send one. Raises ClientGone, so that the connection
-    is closed, for one that is slower: it would keep memory and a place in flight for ever.
+    A client has to read a large body at the same rate as it has to send one. Raises ClientDisconnected, so that the
+    connection is closed, for a slower one: it would keep memory and a place in flight for ever.
     """
     fields = _encoded(headers)
     if media is not None:
@@ -125,7 +125,7 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
                 piece = body[at : at + _PIECE]
                 await send({"type": "http.response.body", "body": piece, "more_body": at + _PIECE < len(body)})
     except TimeoutError:
-        raise ClientGone from None
+        raise ClientDisconnected from None
 
 
 async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may take to begin
@@ -207,7 +207,7 @@ class _Head:
         """The number of chunks that the stream has delivered in any way."""
         return self.call.notes.chunks
 
-    def say_alive(self) -> None:
+    def send_keep_alive(self) -> None:
         """Send a keep-alive between two events, unless the client reads too slowly."""
         if self.call.sink is not None and self._keep_alive:
             self.call.sink(self._keep_alive)
@@ -302,7 +302,7 @@ class LateHeads:
             return
         for head, chunks in self._open.items():
             if head.chunks == chunks:
-                head.say_alive()
+                head.send_keep_alive()
             else:
                 self._open[head] = head.chunks
         loop.call_later(self._every_s, self._listen, loop)

@@ -12,7 +12,7 @@ from typing import override
 
 import structlog
 
-from ai_gateway.programs import end_program, start_apart, tell_program
+from ai_gateway.programs import end_program, start_apart, write_input
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 
 _CHILD = Path(__file__).with_name("sandbox_child.py")
@@ -50,7 +50,7 @@ class ProcessSandbox(Sandbox):
                 await asyncio.shield(end_program(process))
 
     async def _ran(self, process: asyncio.subprocess.Process, asked: bytes, seconds: float) -> Ran:
-        output = await tell_program(process, asked)
+        output = await write_input(process, asked)
         try:
             async with asyncio.timeout(_START_S):
                 first = await output.read(1)

@@ -40,19 +40,19 @@ class Listed:
 class Tools:
     """Every tool by its name.
 
-    `rehearsed` are simulated tools, used for the built-in provider in place of unconfigured ones. `prices` are for a
+    `simulated` are simulated tools, used for the built-in provider in place of unconfigured ones. `prices` are for a
     call, in 1e-12 USD. `allows` tells whether a caller's project may use a tool.
     """
 
     tools: dict[str, Tool] = field(default_factory=dict)
-    rehearsed: dict[str, Tool] = field(default_factory=dict)
+    simulated: dict[str, Tool] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     prices: Mapping[str, int] = field(default_factory=dict)
     allows: Callable[[Caller, str], bool] = lambda _caller, _name: True
 
     def find(self, caller: Caller, name: str, place: int, *, built_in: bool) -> Tool:
         """The caller's tool of this name. Raises ToolNotAvailable or ToolNotAllowed."""
-        tool = self.tools.get(name) or (self.rehearsed.get(name) if built_in else None)
+        tool = self.tools.get(name) or (self.simulated.get(name) if built_in else None)
         param = f"tools[{place}].type"
         if tool is None:
             known = ", ".join(f"{TYPES}{each}" for each in NAMES if each in self.tools) or "none"
@@ -98,7 +98,7 @@ class Tools:
         """The tools that this caller may enable."""
         found = []
         for name in NAMES:
-            tool = self.tools.get(name) or self.rehearsed.get(name)
+            tool = self.tools.get(name) or self.simulated.get(name)
             if tool is None or (name in self.tools and not self.allows(caller, name)):
                 continue
             provider = None if name in self.tools else "custom"
@@ -112,7 +112,7 @@ class Tools:
 
     async def close(self) -> None:
         """Close every tool, even if closing another one fails."""
-        for tool in (*self.tools.values(), *self.rehearsed.values()):
+        for tool in (*self.tools.values(), *self.simulated.values()):
             try:
                 await tool.close()
             except Exception as error:  # nothing handles it, so it is logged

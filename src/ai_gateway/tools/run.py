@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -13,9 +14,9 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.rounds import ToolRun
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.trace_names import EXECUTE_TOOL, Name, Step
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer, Offered
-from ai_gateway.tools.spans import tool_span
 from ai_gateway.tools.tool import Result, Use
 
 # Copies of a result: itself, a message, and in the bodies of rounds; a character takes 1 to 4 bytes.
@@ -23,6 +24,17 @@ _PER_CHARACTER = 6
 _LONGEST_NAME = 64
 _log = structlog.get_logger(__name__)
 _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer with what there is."
+
+
+def tool_span(call: Call, tool: str, call_id: str) -> AbstractContextManager[Mapping[str, str]]:
+    """A span around a tool run. The block gets trace headers for requests of the tool; empty without tracing.
+
+    An exception is recorded as the tool's failure. Arguments and results are not recorded.
+    """
+    if call.trace is None:
+        return call.step(Step.TOOL, {})
+    named = {Name.OPERATION: EXECUTE_TOOL, Name.TOOL_NAME: tool, Name.TOOL_CALL: call_id, Name.TOOL_TYPE: "function"}
+    return call.step(Step.TOOL, named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.api.message_bridge import AskedMessage, MessageBridge
+from ai_gateway.api.message_bridge import MessageBridge, MessageContext
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
@@ -122,7 +122,7 @@ def there_and_back(events: list[Block], cuts: list[bool], *, fast: bool) -> Bloc
             packets.append([chunk])
 
     def bridge(made: Call) -> MessageBridge:
-        return MessageBridge(made, AskedMessage("m", ToolNames(), ("END",)))
+        return MessageBridge(made, MessageContext("m", ToolNames(), ("END",)))
 
     told = check(translated(packets, bridge, ANTHROPIC, EVENTS, fast=fast))
     assert told.error is None

@@ -18,6 +18,7 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.windows import window_at
 from ai_gateway.api.access import Access, client_of
 from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.config.fields import is_time_zone
 from ai_gateway.config.problems import without_credentials
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call, Caller
@@ -137,3 +138,16 @@ def is_configured(key: ConfiguredKey) -> InvalidRequest:
 def away(error: StoreError) -> Unavailable:  # noqa: ARG001
     """The error for clients when the store fails; the cause is logged."""
     return Unavailable("The store of accounts cannot be used now: try again.", headers={"retry-after": "1"})
+
+
+def checked_zone(name: str | None, param: str = "time_zone") -> str:
+    """The zone's name, by default UTC. Raises InvalidRequest for an unknown one."""
+    if not name:
+        return "UTC"
+    if not is_time_zone(name):
+        raise InvalidRequest(
+            f"Invalid value for '{param}': no time zone of the IANA database, such as Europe/Berlin, has this name.",
+            param=param,
+            code="invalid_value",
+        )
+    return name

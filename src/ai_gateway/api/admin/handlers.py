@@ -1,5 +1,10 @@
-"""OpenAI's Administration API, and the gateway's own operations of administration."""
+"""OpenAI's Administration API, and the gateway's own operations of administration.
 
+Imported at the first request, since it loads the models of the contract.
+"""
+
+from ai_gateway.accounts.directory import Directory
+from ai_gateway.api.access import Access
 from ai_gateway.api.admin.admin_keys import AdminKeys
 from ai_gateway.api.admin.audit_logs import AuditLogs
 from ai_gateway.api.admin.memories import KeptMemories
@@ -10,6 +15,9 @@ from ai_gateway.api.admin.records import Records
 from ai_gateway.api.admin.service_accounts import ServiceAccounts
 from ai_gateway.api.admin.spending import SpendAlerts, SpendLimits
 from ai_gateway.api.admin.usage import Usage
+from ai_gateway.contract.body import BodyLimits
+from ai_gateway.contract.route import ContractRouter
+from gateway_contract.openai_admin.routes import build_router
 
 
 class AdminHandlers(
@@ -27,3 +35,8 @@ class AdminHandlers(
     KeptMemories,
 ):
     """All operations; each group is in a module of its own."""
+
+
+def admin_router(directory: Directory, access: Access, limits: BodyLimits) -> ContractRouter:
+    """The operations of administrators."""
+    return build_router(AdminHandlers(directory, access, limits))

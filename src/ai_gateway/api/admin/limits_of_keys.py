@@ -4,7 +4,7 @@ from typing import Final
 
 from ai_gateway.accounts.directory import Change
 from ai_gateway.accounts.entities import EVERY_MODEL, ModelPermissions, RateLimit, SpendLimit
-from ai_gateway.api.admin.zones import checked_zone
+from ai_gateway.api.admin.base import checked_zone
 from gateway_contract.openai_admin import models
 
 type Limited = (

@@ -8,9 +8,8 @@ from typing import Any, Final, override
 from ai_gateway.accounts.directory import Change, new_id
 from ai_gateway.accounts.entities import ORGANIZATION, SpendAlert, SpendLimit
 from ai_gateway.accounts.webhook import SECRET_PREFIX, signing_key
-from ai_gateway.api.admin.base import Administration, audit_change
+from ai_gateway.api.admin.base import Administration, audit_change, checked_zone
 from ai_gateway.api.admin.pages import Order, Page, by_time, page
-from ai_gateway.api.admin.zones import checked_zone
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest, NotFound
 from gateway_contract.openai_admin import models

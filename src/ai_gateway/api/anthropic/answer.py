@@ -5,7 +5,7 @@ from typing import Any
 
 from ai_gateway.api.chat_bridge import bridged
 from ai_gateway.api.dropped import Words
-from ai_gateway.api.message_bridge import AskedMessage, MessageBridge
+from ai_gateway.api.message_bridge import MessageBridge, MessageContext
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
 from ai_gateway.translate.anthropic_chat.reply import blocks_text, message
@@ -24,7 +24,7 @@ async def streamed(
 ) -> Stream[models.AnthropicMessageStreamEvent]:
     """The message as a stream of events."""
     tokens = await estimate(body, call.size)
-    told = AskedMessage(body.model, asked.names, body.stop_sequences or (), tokens, asked.mcp)
+    told = MessageContext(body.model, asked.names, body.stop_sequences or (), tokens, asked.mcp)
     call.bridge = bridge = MessageBridge(call, told)
     return bridged(chunks, bridge, lambda: words.note(call, asked.dropped))
 

@@ -1,4 +1,7 @@
-"""The handlers of Anthropic's API, for providers of any wire."""
+"""The handlers of Anthropic's API, for providers of any wire.
+
+Imported at the first request, since it loads the models of the contract.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -16,7 +19,9 @@ from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import COUNT_TOKENS, CREATE_MESSAGE
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.stream import Item, Stream
+from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
@@ -37,7 +42,7 @@ from ai_gateway.translate.anthropic_chat.request import TranslatedRequest, chat,
 from ai_gateway.translate.anthropic_chat.tokens import estimate
 from ai_gateway.translate.gateway_tools import has_own
 from gateway_contract.anthropic import models
-from gateway_contract.anthropic.routes import Handlers
+from gateway_contract.anthropic.routes import Handlers, build_router
 
 MESSAGE: Final = replace(CHAT, name="createMessage")
 MESSAGE_STREAM: Final = replace(CHAT_STREAM, name="createMessage")
@@ -164,3 +169,10 @@ def _refuse_unknown(
             param=unknown[0],
             code="unknown_parameter",
         )
+
+
+def messages_router(gateway: Gateway, access: Access, limits: BodyLimits, late_heads: LateHeads) -> ContractRouter:
+    """The operations of the Messages API."""
+    handlers = AnthropicHandlers(gateway, access, limits)
+    handlers.late_heads = late_heads
+    return build_router(handlers)

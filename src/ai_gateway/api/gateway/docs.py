@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from ai_gateway.api.access import Access
 from ai_gateway.contract.as_yaml import as_yaml
 from ai_gateway.contract.budget import Admission
-from ai_gateway.contract.disconnect import ClientGone
+from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.header_fields import header_fields
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.wire import OPENAI
@@ -197,7 +197,7 @@ class _Document:
         except GatewayError as error:
             outcome.code = error.code
             await send_error(send, error.status, OPENAI.render(error), error.headers)
-        except ClientGone:
+        except ClientDisconnected:
             outcome.left = True
             if (connection := scope.get("connection")) is not None:
                 connection.abort()

@@ -10,7 +10,7 @@ from typing import Any, Final, override
 
 from pydantic_core import from_json, to_json
 
-from ai_gateway.api.response_bridge import told_error
+from ai_gateway.api.response_bridge import response_error
 from ai_gateway.api.responses.making import Promised
 from ai_gateway.api.responses.queueing import Telling, Whole
 from ai_gateway.conform.response_so_far import SoFar
@@ -152,7 +152,7 @@ class AdoptedEvents(Telling):
         inner = self._error.get("error")
         said = inner if isinstance(inner, dict) else self._error
         told = {**said, "message": str(said.get("message") or _UNENDED["message"])}
-        return told_error(to_json({"error": told}, inf_nan_mode="null"), 500)
+        return response_error(to_json({"error": told}, inf_nan_mode="null"), 500)
 
     def _renumbered(self, data: bytes) -> bytes:
         """An unreadable event, with the gateway's sequence number."""

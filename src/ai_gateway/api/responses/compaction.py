@@ -19,7 +19,7 @@ from ai_gateway.operations import CHAT
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import Asked, Whom, conversed
+from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, conversed
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -51,7 +51,7 @@ async def compacted(
         history = await maker.history(call, body.previous_response_id)
     body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
-    asked = conversed(body, Whom(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
+    asked = conversed(body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
     item, usage = await _summed_up(maker, call, asked, resolution)
     return [item], usage or _NO_USAGE
 
@@ -116,7 +116,9 @@ async def _compaction(maker: Maker, call: Call, request: Prepared) -> tuple[byte
     return events.begin() + events.whole(item) + events.completed(usage), events.final
 
 
-async def _summed_up(maker: Maker, call: Call, asked: Asked, resolution: Resolution) -> tuple[Fields, Fields | None]:
+async def _summed_up(
+    maker: Maker, call: Call, asked: TranslatedRequest, resolution: Resolution
+) -> tuple[Fields, Fields | None]:
     """The sealed summary of a conversation as an item, and the usage."""
     asked.request.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=SUM_UP))
     reply = (await maker.gateway.run(call, COMPACTION, asked.request, resolution)).model

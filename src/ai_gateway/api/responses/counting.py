@@ -10,7 +10,7 @@ from ai_gateway.api.responses.making import Maker
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.write import to_fields
 from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import Asked, Whom, conversed
+from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, conversed
 from gateway_contract.openai_responses import models
 
 # Bytes a token: English prose has 4 or more, code and other scripts 3 or less. Overestimating is safer.
@@ -27,14 +27,14 @@ async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody)
         history = await maker.history(call, body.previous_response_id)
     body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
-    whom = Whom(model, resolution.targets[0].provider.name, maker.sealer(call))
-    asked = conversed(body, whom, history)
+    target = ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call))
+    asked = conversed(body, target, history)
     form = getattr(body.text, "format", None)
     shape = len(to_json(to_fields(form))) if isinstance(form, models.TextResponseFormatJsonSchema) else 0
     return estimated(asked) + math.ceil(shape / _BYTES_PER_TOKEN), asked.dropped | asked.offered.dropped
 
 
-def estimated(asked: Asked) -> int:
+def estimated(asked: TranslatedRequest) -> int:
     """The estimated tokens of a chat request: texts, tools, images and files, and an overhead for each message."""
     counted = media = files = 0
     for message in asked.request.messages:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 from pydantic_core import from_json
 
-from ai_gateway.accounts.responses import StoredResponses, Told
+from ai_gateway.accounts.responses import EventPiece, StoredResponses
 from ai_gateway.accounts.store.base import StoreError
 
 _RECENT: Final = 64 * 1024  # bytes that stay in memory
@@ -24,7 +24,7 @@ _DATA: Final = b"data:"
 _log = structlog.get_logger(__name__)
 
 
-def since(told: Told, number: int) -> Told:
+def since(told: EventPiece, number: int) -> EventPiece:
     """The events from this number on."""
     if number <= told.first:
         return told
@@ -55,7 +55,7 @@ class Events:
         self.is_whole = True
         self._stored = stored
         self._id = response_id
-        self._recent: deque[Told] = deque()
+        self._recent: deque[EventPiece] = deque()
         self._size = 0
         self._saved = 0  # the number of the first event that is not stored
         self._unsaved = 0  # bytes
@@ -70,7 +70,7 @@ class Events:
 
     async def add(self, data: bytes, following: int) -> None:
         """Add events, up to the one before the number `following`."""
-        self._remember(Told(self.next, following, data))
+        self._remember(EventPiece(self.next, following, data))
         if self._unsaved >= _PIECE:
             await self.save()
 
@@ -91,27 +91,27 @@ class Events:
                 self._note_saved(waiting)
         return wanted
 
-    async def last(self, data: bytes, following: int) -> Told | None:
+    async def last(self, data: bytes, following: int) -> EventPiece | None:
         """The pending and these last events, to be stored with the response's end; None if they cannot be stored."""
         async with self._saving:
-            waiting = self._waiting() or Told(self.next, self.next, b"")
+            waiting = self._waiting() or EventPiece(self.next, self.next, b"")
         if not self.is_whole:
             return None
-        return Told(waiting.first, following, waiting.data + data, final=True)
+        return EventPiece(waiting.first, following, waiting.data + data, final=True)
 
     def close(self, data: bytes = b"", following: int | None = None) -> None:
         """Add the last events. Followers that get none read the end from the store."""
         if data and following is not None:
-            self._remember(Told(self.next, following, data, final=True))
+            self._remember(EventPiece(self.next, following, data, final=True))
             self._saved = self.next
         self.is_over = True
         self._tell()
 
-    def read(self, number: int) -> Told | None:
+    def read(self, number: int) -> EventPiece | None:
         """A piece of the events from this number on, if they are in memory."""
         if not self.oldest <= number < self.next:
             return None
-        found: list[Told] = []
+        found: list[EventPiece] = []
         size = 0
         for told in self._recent:
             if told.next > number:
@@ -119,13 +119,13 @@ class Events:
                 size += len(told.data)
                 if size >= _PIECE:
                     break
-        return Told(number, found[-1].next, b"".join([told.data for told in found]), found[-1].final)
+        return EventPiece(number, found[-1].next, b"".join([told.data for told in found]), found[-1].final)
 
     async def change(self) -> None:
         """Wait for more events, or the end."""
         await self._changed.wait()
 
-    def _remember(self, told: Told) -> None:
+    def _remember(self, told: EventPiece) -> None:
         self._recent.append(told)
         self.next = told.next
         self._size += len(told.data)
@@ -145,14 +145,14 @@ class Events:
         while self._size > _RECENT and self._recent[0].next <= self._saved:
             self._size -= len(self._recent.popleft().data)
 
-    def _waiting(self) -> Told | None:
+    def _waiting(self) -> EventPiece | None:
         """The pending events, if they are to be stored."""
         if not self.is_whole or self._saved >= self.next:
             return None
         data = b"".join([told.data for told in self._recent if told.first >= self._saved])
-        return Told(self._saved, self.next, data)
+        return EventPiece(self._saved, self.next, data)
 
-    def _note_saved(self, told: Told) -> None:
+    def _note_saved(self, told: EventPiece) -> None:
         self._saved = told.next
         self._unsaved -= len(told.data)
         self._forget()

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic_core import from_json, to_json
 
-from ai_gateway.accounts.responses import RunState, Told
+from ai_gateway.accounts.responses import EventPiece, RunState
 from ai_gateway.api.responses.events import Events, since
 from ai_gateway.api.responses.state import State
 from ai_gateway.contract.budget import UNWEIGHED
@@ -41,7 +41,7 @@ class Follower:
         # A client that does not read is disconnected; there is no upstream deadline here.
         async with asyncio.timeout(None) as reading:
             while (piece := await self._next()) is not None:
-                self._weigh(len(piece.data))
+                self._charge(len(piece.data))
                 self._number = piece.next
                 self._call.notes.chunks += 1
                 reading.reschedule(loop.time() + _SLOWEST_S)
@@ -50,7 +50,7 @@ class Follower:
                 if piece.final:
                     return
 
-    def _weigh(self, size: int) -> None:
+    def _charge(self, size: int) -> None:
         """Charge memory for a piece that is larger than all before. Raises Overloaded."""
         if size > self._weighed:
             self._call.room.charge_at_most(_COPIES * (size - self._weighed), "replies")
@@ -67,7 +67,7 @@ class Follower:
         event = {"type": "error", **told, "sequence_number": max(0, self._number - 1)}
         return EVENTS.framed(to_json(event), "error")
 
-    async def _next(self) -> Told | None:
+    async def _next(self) -> EventPiece | None:
         """The next events; None after the last."""
         events = self._events
         while events is not None:
@@ -78,7 +78,7 @@ class Follower:
             await events.change()
         return await self._stored()
 
-    async def _stored(self) -> Told | None:
+    async def _stored(self) -> EventPiece | None:
         """The same from the store."""
         state, response_id = self._state, self._id
         while True:
@@ -96,14 +96,14 @@ class Follower:
                 raise _gone()
             await asyncio.sleep(_LOOK_S)
 
-    async def _end(self, known: RunState) -> Told:
+    async def _end(self, known: RunState) -> EventPiece:
         """The last events of a response without them: it was cancelled, or its process is gone."""
         if known.status not in {"failed", "cancelled"}:
             raise _gone()
         found = await self._state.get(self._call.caller, self._id)
         event = {"type": "response.failed", "response": from_json(found.body), "sequence_number": self._number}
         data = EVENTS.framed(to_json(event), "response.failed")
-        return Told(self._number, self._number + 1, data, final=True)
+        return EventPiece(self._number, self._number + 1, data, final=True)
 
 
 def _gone() -> InvalidRequest:

@@ -1,32 +1,42 @@
-"""The handlers of the Responses API, for providers of any wire."""
+"""The handlers of the Responses API, for providers of any wire.
+
+Imported at the first request, since it loads the models of the contract.
+"""
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Final, override
 
 from pydantic_core import from_json
 
+from ai_gateway.accounts.directory import Directory
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary, with_default_model
 from ai_gateway.api.responses import items
+from ai_gateway.api.responses.background import Background
 from ai_gateway.api.responses.compaction import compacted, compaction_response, is_compaction
 from ai_gateway.api.responses.counting import counted_tokens
 from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped
 from ai_gateway.api.responses.following import Follower
 from ai_gateway.api.responses.making import Maker, written
 from ai_gateway.api.responses.relayed import relayed
+from ai_gateway.api.responses.state import State
 from ai_gateway.api.responses.translated import queued
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import CREATE_RESPONSE
+from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.stream import Item, Reply, Stream
 from ai_gateway.contract.wire import RESPONSES
+from ai_gateway.contract.write import LateHeads
 from ai_gateway.errors import InvalidRequest
+from ai_gateway.gateway import Gateway
 from ai_gateway.relay import is_shared
 from ai_gateway.translate.gateway_tools import has_own
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
-from gateway_contract.openai_responses.routes import Handlers
+from gateway_contract.openai_responses.routes import Handlers, build_router
 
 _LAST_NUMBER: Final = 2**53  # larger than the number of any event
 
@@ -131,3 +141,20 @@ class ResponsesHandlers(WireBoundary, Handlers):
         found = await self._maker.state.input_items(call, response_id)
         page = items.page(found, limit=query.limit, order=query.order or "desc", after=query.after)
         return written(models.ResponseItemList, page)
+
+
+def responses_router(  # noqa: PLR0913 - what the door leads to
+    gateway: Gateway,
+    access: Access,
+    limits: BodyLimits,
+    *,
+    late_heads: LateHeads,
+    sealing: Callable[[str], bytes],
+    background: Background,
+    directory: Directory | None,
+) -> ContractRouter:
+    """The operations of the Responses API."""
+    maker = Maker(gateway, State(background.stored, directory), background, sealing)
+    handlers = ResponsesHandlers(maker, access, limits)
+    handlers.late_heads = late_heads
+    return build_router(handlers)

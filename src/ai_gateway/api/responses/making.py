@@ -34,7 +34,7 @@ from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
 from ai_gateway.translate.responses_chat.hosted import servers_asked
 from ai_gateway.translate.responses_chat.ran import RanItems
-from ai_gateway.translate.responses_chat.request import Asked, Whom, asked, items_of
+from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, asked, items_of
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -76,7 +76,7 @@ class Promised:
 class Prepared(Promised):
     """A request as a chat, with its targets."""
 
-    asked: Asked
+    asked: TranslatedRequest
     resolution: Resolution
     seal: reply.Seal
     keep: reply.Keep
@@ -107,15 +107,15 @@ class Maker:
         provider = resolution.targets[0].provider
         refuse_unknown(provider, body)
         sealer = self.sealer(call)
-        whom = Whom(model, provider.name, sealer)
+        chat_target = ChatTarget(model, provider.name, sealer)
         if body.tools:
             runs = self.gateway.tools_for(call, resolution)
             servers = servers_asked(body.tools, runs)
             if servers is None or servers:
                 await runs.ask(servers)
-            made = asked(body, whom, history, runs, runs.failures)
+            made = asked(body, chat_target, history, runs, runs.failures)
         else:
-            made = asked(body, whom, history)
+            made = asked(body, chat_target, history)
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 from pydantic_core import from_json, to_json
 
-from ai_gateway.api.response_bridge import told_error
+from ai_gateway.api.response_bridge import response_error
 from ai_gateway.api.responses.background import Made, Work
 from ai_gateway.api.responses.dropped import in_terms_of_responses
 from ai_gateway.api.responses.events import Events
@@ -121,7 +121,7 @@ class _Whole:
         except Exception as error:  # reported to the client in the response
             known = _known(error, self._request)
             outcome.status, outcome.code = known.status, known.code
-            fields = self._ended(told_error(RESPONSES.render(known, self._call.request_id), known.status))
+            fields = self._ended(response_error(RESPONSES.render(known, self._call.request_id), known.status))
         outcome.first_byte = time.perf_counter()
         return _made(fields)
 
@@ -159,7 +159,7 @@ class _Streamed:
             known = _known(error, self._request)
             outcome.status, outcome.code = 200 if outcome.first_byte else known.status, known.code
             if not self._telling.final:
-                told = told_error(RESPONSES.render(known, self._call.request_id), known.status)
+                told = response_error(RESPONSES.render(known, self._call.request_id), known.status)
                 last.append(self._telling.failed(told))
         outcome.first_byte = outcome.first_byte or time.perf_counter()
         return self._made(b"".join(last))

@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import ORGANIZATION, DataRetention
-from ai_gateway.accounts.responses import CANCELLING, RunState, StoredResponse, StoredResponses, Told
+from ai_gateway.accounts.responses import CANCELLING, EventPiece, RunState, StoredResponse, StoredResponses
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import STOPPED
@@ -64,7 +64,7 @@ class State:
                 code="invalid_value",
             )
         call.recalled = sum(len(each.input.encode()) + len(each.body.encode()) for each in chain)
-        return [item for each in chain for item in _said(each) if not _is_half_a_call(item)]
+        return [item for each in chain for item in _said(each) if not _is_unfinished_call(item)]
 
     async def items(self, call: Call, ids: Iterable[str]) -> dict[str, Fields]:
         """The items with these ids, as far as they belong to stored responses of the caller.
@@ -132,7 +132,7 @@ class State:
         last = [*closing, {"type": "response.failed", "response": response}]
         told = [{**event, "sequence_number": at} for at, event in enumerate(last, number)]
         data = b"".join([EVENTS.framed(to_json(event), str(event["type"])) for event in told])
-        ending = Told(number, number + len(told), data, final=True) if number else None
+        ending = EventPiece(number, number + len(told), data, final=True) if number else None
         await self.end(found.id, str(response["status"]), to_json(response).decode(), ending)
         return await self._get(caller, found.id)
 
@@ -153,7 +153,7 @@ class State:
             return found._replace(status=ended.status, lease=ended.lease)
         return found
 
-    async def events(self, response_id: str, since: int) -> Told | None:
+    async def events(self, response_id: str, since: int) -> EventPiece | None:
         """A stored piece of a response's events, from this number on; or its last piece."""
         try:
             return None if self.stored is None else await self.stored.events(response_id, since)
@@ -193,7 +193,7 @@ class State:
             _log.error("response not stored", error=str(error))
             raise _away() from error
 
-    async def end(self, response_id: str, status: str, body: str, last: Told | None = None) -> bool:
+    async def end(self, response_id: str, status: str, body: str, last: EventPiece | None = None) -> bool:
         """Store the end of a running response. Returns whether it had not ended before. Raises Unavailable."""
         try:
             return self.stored is not None and await self.stored.end(response_id, status, body, last)
@@ -257,7 +257,7 @@ def _said(response: StoredResponse) -> list[Fields]:
     return [*from_json(response.input), *(item for item in own if isinstance(item, dict))]
 
 
-def _is_half_a_call(item: Fields) -> bool:
+def _is_unfinished_call(item: Fields) -> bool:
     """Whether it is an unfinished tool call, which cannot have a result."""
     return item.get("status") == "incomplete" and str(item.get("type")).endswith("_call")
 

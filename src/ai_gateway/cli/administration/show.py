@@ -16,7 +16,7 @@ from ai_gateway.cli.administration.client import Api, Refusal, connected
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.observability.printable import printable_text
 
-_NOBODY_LOOKS = 10_000  # columns without a terminal, so that each row stays on one line
+_NO_TERMINAL_WIDTH = 10_000  # columns without a terminal, so that each row stays on one line
 
 
 def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[None]]) -> None:
@@ -40,7 +40,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable_text(cell)) for cell in row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _NOBODY_LOOKS, highlight=False)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH, highlight=False)
     console.print(made)
 
 

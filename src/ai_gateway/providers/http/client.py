@@ -14,7 +14,7 @@ from yarl import URL
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
-from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception, said_by
+from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
@@ -310,7 +310,7 @@ def request_head(start: str, headers: Mapping[str, str], length: int | None) -> 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
     """The error for a connection that ends in the middle of a stream."""
-    return UpstreamStreamTruncated.broken_off(provider, detail=said_by(error))
+    return UpstreamStreamTruncated.broken_off(provider, detail=describe(error))
 
 
 def path_segments(text: str) -> str:

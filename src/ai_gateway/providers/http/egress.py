@@ -74,10 +74,10 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
-def is_of_the_machine_room(address: Address) -> bool:
+def is_metadata_address(address: Address) -> bool:
     """Whether it is an address of cloud metadata services: link-local, or listed above."""
     if (inner := embedded(address)) is not None:
-        return is_of_the_machine_room(inner)
+        return is_metadata_address(inner)
     return address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA
 
 
@@ -88,7 +88,7 @@ def public_or_in(networks: Sequence[Network]) -> Callable[[Address], bool]:
         if is_public(address):
             return True
         inner = embedded(address) or address
-        return not is_of_the_machine_room(address) and any(inner in network for network in networks)
+        return not is_metadata_address(address) and any(inner in network for network in networks)
 
     return permits
 

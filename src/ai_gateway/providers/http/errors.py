@@ -213,7 +213,7 @@ def _meant(complaint: Complaint) -> int | None:
     return _MEANT.get(code) or _MEANT_BY_TYPE.get(complaint.type or "")
 
 
-def said_by(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An exception's class and message, for the log."""
     return f"{type(error).__name__}: {error}"
 
@@ -222,7 +222,7 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
     """The error for an exception of the HTTP client; errors of ours pass through."""
     if isinstance(error, GatewayError):
         return error
-    detail = said_by(error)
+    detail = describe(error)
     if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
     if isinstance(error, BrokenReply):

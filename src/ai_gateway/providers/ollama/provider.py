@@ -307,7 +307,7 @@ class Ollama(HttpProvider):
         if (error := self.error_in(value)) is not None:
             raise error
         reply = read(shape, value)
-        if isinstance(reply, Reply) and replies.ends_oddly(reply):
+        if isinstance(reply, Reply) and replies.has_unknown_end(reply):
             self._repair_end(attempt, reply)
         return reply
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ai_gateway.contract.budget import ByteBudget, Loan
-from ai_gateway.programs import end_program, start_apart, tell_program
+from ai_gateway.programs import end_program, start_apart, write_input
 from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched
 from ai_gateway.tools.tool import Citation, Result
 from ai_gateway.tools.web_search.results import NOTICE, quoted
@@ -61,7 +61,7 @@ async def _read_apart(page: bytes) -> tuple[str, str]:
     process = await start_apart(_READER)
     said = b""
     try:
-        output = await tell_program(process, page)
+        output = await write_input(process, page)
         while len(said) <= _MOST_READ and (more := await output.read(_MOST_READ)):
             said += more
     finally:

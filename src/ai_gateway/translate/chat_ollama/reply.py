@@ -180,7 +180,7 @@ def usage(reply: Reply) -> models.CompletionUsage:
     return models.CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
-def ends_oddly(reply: Reply) -> bool:
+def has_unknown_end(reply: Reply) -> bool:
     """Whether it ended with an unknown `done_reason`."""
     return bool(reply.done) and (reply.done_reason or "") not in _FINISH
 

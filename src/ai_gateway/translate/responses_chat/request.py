@@ -44,7 +44,7 @@ _REASONING_DROPPED = ("mode", "context")
 
 
 @dataclass(slots=True)
-class Asked:
+class TranslatedRequest:
     """A chat request, the names of its tools, and the dropped fields of the original."""
 
     request: openai.CreateChatCompletionRequest
@@ -53,7 +53,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Whom:
+class ChatTarget:
     """The target: the gateway's model id, the provider's name, and the sealer of its data."""
 
     model: str
@@ -63,11 +63,11 @@ class Whom:
 
 def asked(
     body: responses.CreateResponse,
-    whom: Whom,
+    target: ChatTarget,
     history: Sequence[Item] = (),
     runs: Runs = NO_TOOLS,
     failures: Mapping[str, str] = _NONE,
-) -> Asked:
+) -> TranslatedRequest:
     """For createResponse. `history` are the items of earlier responses and their outputs.
 
     `runs` are the caller's gateway-run tools, and `failures` are those of MCP servers.
@@ -78,12 +78,12 @@ def asked(
     offered.add_all(body.tools or [])
     claimed = claim(offered, runs, failures)
     offered.names.ran = _ran(body, history, claimed)
-    fields, dropped = _conversed(body, whom, history, offered)
+    fields, dropped = _conversed(body, target, history, offered)
     fields |= _answer_fields(body, dropped)
     fields |= _tool_fields(body, offered, claimed)
     if body.stream:
         fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
-    return Asked(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped | offered.dropped)
+    return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped | offered.dropped)
 
 
 def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claimed) -> RanItems:
@@ -98,18 +98,18 @@ def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claim
     return RanItems(claimed.names, lists, shows_sources=_SOURCES in (body.include or ()))
 
 
-def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
+def conversed(body: Body, target: ChatTarget, history: Sequence[Item] = ()) -> TranslatedRequest:
     """Instructions, items and tools of any request that has them."""
     offered = Offered()
     offered.add_all(getattr(body, "tools", None) or [])
-    fields, dropped = _conversed(body, whom, history, offered)
-    return Asked(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped)
+    fields, dropped = _conversed(body, target, history, offered)
+    return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped)
 
 
-def _conversed(body: Body, whom: Whom, history: Sequence[Item], offered: Offered) -> tuple[Fields, set[str]]:
+def _conversed(body: Body, target: ChatTarget, history: Sequence[Item], offered: Offered) -> tuple[Fields, set[str]]:
     """The chat's fields for the conversation, and the dropped fields of the original."""
     dropped = set(apply_policies(body))
-    conversation = Conversation(offered, whom.sealer, whom.provider)
+    conversation = Conversation(offered, target.sealer, target.provider)
     if body.instructions:
         system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
         conversation.messages.append(system)
@@ -122,7 +122,7 @@ def _conversed(body: Body, whom: Whom, history: Sequence[Item], offered: Offered
         raise InvalidRequest(
             "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"
         )
-    fields: Fields = {"model": whom.model, "messages": conversation.messages}
+    fields: Fields = {"model": target.model, "messages": conversation.messages}
     fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
     if (options := getattr(body, "prompt_cache_options", None)) is not None:
         fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))

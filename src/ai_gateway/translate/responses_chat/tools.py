@@ -57,11 +57,6 @@ class ClientTool:
     def item_type(self) -> str:
         return ITEM_TYPES[self.kind]
 
-    @property
-    def arguments_are_told_in_parts(self) -> bool:
-        """Whether arguments are streamed in deltas; calls of other kinds are sent whole."""
-        return self.kind in {ToolKind.FUNCTION, ToolKind.CUSTOM}
-
 
 class ToolNames:
     """The tools of one request by function name in chat completions. `ran` maps gateway-run calls."""

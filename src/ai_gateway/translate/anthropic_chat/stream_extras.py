@@ -19,7 +19,7 @@ _PADDING: Final = "p"  # hides how long the texts are: docs.mistral.ai/resources
 _FEW: Final = 64 * 1024
 
 
-class Beside:
+class StreamExtras:
     """Collects extra fields, chunk by chunk.
 
     `head` are those of the first chunk, for the first event; `kept` are objects that the upstream needs again. `charge`
@@ -67,7 +67,7 @@ class Beside:
         said = extra_of(delta)
         for name in _LISTS & said.keys():
             if isinstance(more := said[name], list) and isinstance(told := self._later.setdefault(name, []), list):
-                self._weigh({name: said.pop(name)})
+                self._charge_fields({name: said.pop(name)})
                 told += more
         self._add(said)
 
@@ -85,10 +85,10 @@ class Beside:
             if not any(name in told and is_same(told[name], value) for told in said)
         }
         if new:
-            self._weigh(new)
+            self._charge_fields(new)
             merge(new, self._later)
 
-    def _weigh(self, fields: Fields) -> None:
+    def _charge_fields(self, fields: Fields) -> None:
         self._size += len(to_json(fields))
         while self._size > self._paid:
             self._charge(self._paid)

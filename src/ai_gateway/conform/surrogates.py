@@ -8,7 +8,7 @@ from ai_gateway.contract.lenient_json import is_high_half
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text")
 
 
-class Halves:
+class SplitSurrogates:
     """The pending high surrogates of one stream, by their place."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ FAILS = "search-fails"
 _TOPICS = ("harbour", "orchard", "lantern", "archive", "meadow", "signal", "bridge", "garden", "valley", "compass")
 
 
-class Rehearsed(Backend):
+class SimulatedSearch(Backend):
     """Deterministic results at `example.com` and the allowed domains."""
 
     @override

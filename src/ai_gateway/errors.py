@@ -53,6 +53,8 @@ a classmethod, so that it is worded once.
 from collections.abc import Mapping
 from typing import Self, override
 
+from ai_gateway.redaction import plain_words
+
 RETRY_HINT = "x-should-retry"
 _HINTS = {"true": True, "false": False}
 _FINAL_STATUSES = frozenset({501, 505})  # what an upstream will not do now, it will not do in a second
@@ -389,12 +391,16 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
 
     @classmethod
-    def web_page(cls, provider: str, setting: str) -> Self:
+    def web_page(cls, provider: str, setting: str, said: bytes) -> Self:
         """For a page, which is what is found at a wrong address of a host that has other things."""
-        return cls(f"{_subject(provider)} answered with a web page: its operator has to check {setting}.")
+        words = f"{_subject(provider)} answered with a web page: its operator has to check {setting}."
+        return cls(words, detail=plain_words(said))
 
     @classmethod
-    def not_json(cls, provider: str, *, detail: str | None = None) -> Self:
+    def not_json(cls, provider: str | None, error: ValueError, said: bytes) -> Self:
+        """`said` is what came in its place. As far as it is no JSON that breaks off, it is what the upstream says."""
+        words = plain_words(said)
+        detail = f"{error}: {words}" if words else str(error)
         return cls(f"{_subject(provider)} sent a reply that is not JSON.", detail=detail)
 
     @classmethod

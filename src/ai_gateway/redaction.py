@@ -17,9 +17,11 @@ _WINDOW = 12  # so much of a key gives it away; as much as upstreams like to quo
 _STEP = 6
 _CACHED = 512  # texts up to so many characters repeat: paths, names of headers, usual messages
 _LONGEST = 16 * 1024  # of one text; nobody reads further
+_LONGEST_WORDS = 2_000  # of what an upstream says
 _DEEPEST = 20
 _ROUNDS = 3  # how often one text may be encoded over the other
 _RUN = re.compile(rb"[^\s\"',;:(){}\[\]<>=&?]+")
+_BEGINS_AS_JSON = re.compile(r'[{"]|\[\s*[{\["\d-]')
 _ESCAPE = re.compile(rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})")
 
 type _Place = tuple[bytes, int]
@@ -139,3 +141,12 @@ def strike_all(value: object, depth: int = 0) -> object:
 _redactor = Redactor()
 remember = _redactor.remember
 strike = _redactor.strike
+
+
+def plain_words(said: bytes) -> str:
+    """The beginning of a text for the log, in one line.
+
+    What begins as JSON gives none: it is an answer that breaks off, and holds what is none of the log's affair.
+    """
+    text = said[: 2 * _LONGEST_WORDS].decode(errors="replace").removeprefix("\ufeff").lstrip()
+    return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_LONGEST_WORDS]

@@ -136,7 +136,8 @@ class Notes:
     `model` is the one that was called, and `failure` is there if no reply came of it. `started`, `answered` (the
     whole reply, or the first item of a stream, is there) and `ended` are seconds since the epoch. `chunks` and
     `text_bytes` count what a stream has brought, for when nobody says what it took. `trace` is what the upstream is to
-    get in place of the caller's own headers about its trace, where the gateway makes spans of it.
+    get in place of the caller's own headers about its trace, where the gateway makes spans of it. `beside` is what
+    came in its stream that is no event.
     """
 
     provider: str = ""
@@ -156,6 +157,7 @@ class Notes:
     chunks: int = 0
     text_bytes: int = 0
     trace: Mapping[str, str] | None = None
+    beside: bytes = b""
 
     def headers(self) -> dict[str, str]:
         """The reply's headers that tell of it, errors included."""

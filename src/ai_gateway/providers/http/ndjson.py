@@ -6,6 +6,8 @@ from pydantic_core import from_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
 
+_LONGEST_BESIDE = 2_000
+
 
 def lines_in(raw: bytes) -> list[bytes]:
     """The lines of a whole body of several JSON values; none if it is one value, whose lines are parts of it."""
@@ -21,7 +23,7 @@ class LineParser:
     """Feed it bytes as they come; it yields each line that is complete and not blank.
 
     Only a line feed ends a line: text libraries know further line ends, which may stand inside a JSON string. A line
-    larger than `max_line` bytes raises UpstreamInvalidResponse.
+    larger than `max_line` bytes raises UpstreamInvalidResponse. The beginning of what is no whole line is in `beside`.
     """
 
     def __init__(self, max_line: int) -> None:
@@ -29,6 +31,7 @@ class LineParser:
         self._line: list[bytes] = []
         self._waiting = 0
         self.lines = 0
+        self.beside = b""
         """Complete lines so far: what tells progress from a trickle of bytes."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -59,6 +62,7 @@ class LineParser:
         try:
             from_json(rest)
         except ValueError:
+            self.beside = rest[:_LONGEST_BESIDE]
             return
         yield from self._checked(rest)
 

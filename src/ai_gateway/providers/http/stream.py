@@ -15,9 +15,13 @@ from ai_gateway.providers.upstream import Sizes, Timeouts
 
 
 class Parser(Protocol):
-    """Makes items of bytes; `lines` grows with every whole line, which is what counts as progress."""
+    """Makes items of bytes; `lines` grows with every whole line, which is what counts as progress.
+
+    `beside` is the beginning of what is no item.
+    """
 
     lines: int
+    beside: bytes
 
     def feed(self, chunk: bytes) -> Iterable[bytes]: ...
     def end(self) -> Iterator[bytes]: ...
@@ -64,6 +68,8 @@ class OpenStream(ABC):
         self._timeouts = timeouts
         self._sizes = sizes
         self._idle = self._end = math.inf
+        self.beside = b""
+        """What came beside events, once all of them are there."""
 
     @abstractmethod
     async def read(self) -> bytes:
@@ -142,7 +148,9 @@ class OpenStream(ABC):
                 # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
                 deadline.at(end)
                 if not chunk:
-                    if last := list(parser.end()):
+                    last = list(parser.end())
+                    self.beside = parser.beside
+                    if last:
                         yield last
                     return
                 lines = parser.lines

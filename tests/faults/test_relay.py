@@ -62,7 +62,7 @@ FAILED = {
 }  # fmt: skip
 FOREIGN = {"error": {"message": "words of a router", "code": 429}}  # an event of chats
 RESPONSE_EVENTS = [CREATED, DELTA, UNKNOWN, DONE, COMPLETED]
-STREAMS = {
+STREAMS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("responses", "good"): RESPONSE_EVENTS,
     ("responses", "cut"): RESPONSE_EVENTS[:-1],
     ("responses", "fails"): [*RESPONSE_EVENTS[:-1], FAILED],
@@ -84,14 +84,11 @@ def framed(event: dict[str, Any]) -> bytes:
 
 # What stands in front of an upstream does not know its wire.
 FOREIGN_REFUSALS: dict[str, dict[str, Any]] = {
-    f"foreign#{name}": said
-    for name, said in {
-        "text": {"error": "words of a router"},
-        "detail": {"detail": "words of a router"},
-        "flat": {"message": "words of a router", "code": "E1"},
-        "untyped": {"error": {"message": "words of a router"}},
-        "nothing": {"error": {"reason": "words of a router"}},
-    }.items()
+    "foreign#text": {"error": "words of a router"},
+    "foreign#detail": {"detail": "words of a router"},
+    "foreign#flat": {"message": "words of a router", "code": "E1"},
+    "foreign#untyped": {"error": {"message": "words of a router"}},
+    "foreign#nothing": {"error": {"reason": "words of a router"}},
 }
 
 

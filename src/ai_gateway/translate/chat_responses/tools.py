@@ -1,6 +1,6 @@
 """Tools, the choice of them, and calls of them, in the words of either API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 type Fields = Mapping[str, Any]
@@ -9,7 +9,7 @@ type Fields = Mapping[str, Any]
 def tool(offered: Fields) -> dict[str, Any]:
     """A tool of a chat as a response has it: without the object around its fields."""
     kind = offered.get("type")
-    if kind == "function":
+    if kind == "function" or (not kind and isinstance(offered.get("function"), dict)):
         function = offered["function"]
         # It is the default there: a schema that is not made for it would be refused.
         return {"type": "function", "parameters": None, **function, "strict": function.get("strict") or False}
@@ -20,6 +20,12 @@ def tool(offered: Fields) -> dict[str, Any]:
             custom["format"] = {"type": "grammar", **grammar}
         return {"type": "custom", **custom}
     return dict(offered)
+
+
+def custom_calls(messages: Iterable[Fields]) -> set[str]:
+    """The ids of calls of custom tools."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {call["id"] for call in calls if call.get("type") == "custom"}
 
 
 def choice(chosen: object) -> object:

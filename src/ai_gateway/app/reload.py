@@ -205,7 +205,7 @@ class Reloadable:
         self._write_contract()
 
     def sealing_key(self, provider: str) -> bytes:
-        """The key for sealing a provider's data that clients keep: derived from a configured secret.
+        """The key for sealing a provider's data that clients keep: derived from SEALING_KEY or the provider's key.
 
         So replicas with the same configuration can read each other's seals.
         """

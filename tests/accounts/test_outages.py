@@ -24,6 +24,8 @@ from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.servers import Server, running_postgres, running_valkey
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 AWAY_S = 30.0
 HOLDS_FILES = """
 import fcntl, sqlite3, sys

@@ -53,6 +53,8 @@ classmethod, so that its text exists once.
 from collections.abc import Mapping
 from typing import Self, override
 
+from ai_gateway.redaction import plain_words
+
 RETRY_HINT = "x-should-retry"
 _HINTS = {"true": True, "false": False}
 _FINAL_STATUSES = frozenset({501, 505})  # the upstream does not support the request, and will not a second later
@@ -388,12 +390,16 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
 
     @classmethod
-    def web_page(cls, provider: str, setting: str) -> Self:
+    def web_page(cls, provider: str, setting: str, said: bytes) -> Self:
         """For an HTML page, which hosts serve at addresses that are not the API's."""
-        return cls(f"{_subject(provider)} answered with a web page: its operator has to check {setting}.")
+        words = f"{_subject(provider)} answered with a web page: its operator has to check {setting}."
+        return cls(words, detail=plain_words(said))
 
     @classmethod
-    def not_json(cls, provider: str, *, detail: str | None = None) -> Self:
+    def not_json(cls, provider: str | None, error: ValueError, said: bytes) -> Self:
+        """`said` is what came in its place. As far as it is no JSON that breaks off, it is what the upstream says."""
+        words = plain_words(said)
+        detail = f"{error}: {words}" if words else str(error)
         return cls(f"{_subject(provider)} sent a reply that is not JSON.", detail=detail)
 
     @classmethod

@@ -17,9 +17,11 @@ _WINDOW = 12  # characters of a key that give it away; upstreams quote about as 
 _STEP = 6
 _CACHED = 512  # characters; shorter texts repeat: paths, names of headers, usual messages
 _LONGEST = 16 * 1024  # characters of one text; the rest is cut off
+_LONGEST_WORDS = 2_000  # characters of an upstream's words
 _DEEPEST = 20
 _ROUNDS = 3  # layers of encoding around a key
 _RUN = re.compile(rb"[^\s\"',;:(){}\[\]<>=&?]+")
+_BEGINS_AS_JSON = re.compile(r'[{"]|\[\s*[{\["\d-]')
 _ESCAPE = re.compile(rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})")
 
 type _Place = tuple[bytes, int]
@@ -139,3 +141,12 @@ def strike_all(value: object, depth: int = 0) -> object:
 _redactor = Redactor()
 remember = _redactor.remember
 strike = _redactor.strike
+
+
+def plain_words(said: bytes) -> str:
+    """The beginning of a text for the log, in one line.
+
+    What begins as JSON gives none: it is an answer that breaks off, and holds what is none of the log's affair.
+    """
+    text = said[: 2 * _LONGEST_WORDS].decode(errors="replace").removeprefix("\ufeff").lstrip()
+    return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_LONGEST_WORDS]

@@ -117,7 +117,7 @@ class _Relaying:
 
     async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
         provider, asked = target.provider, self._asked
-        reader = self._reader = relayed(asked.operation, attempt.notes)
+        reader = self._reader = relayed(asked.operation, attempt.notes, provider.error_in)
         has_begun = False
         attempt.divert = None if attempt.call.sink is None else reader.diverting_to(attempt.call.sink)
         async with aclosing(
@@ -176,8 +176,8 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
     try:
         value = from_json(raw)
     except ValueError as error:
-        raise UpstreamInvalidResponse.not_json(provider.name, detail=str(error)) from None
-    reader = relayed(asked.operation, attempt.notes)
+        raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
+    reader = relayed(asked.operation, attempt.notes, provider.error_in)
     if not reader.whole(value):
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
     if attempt.notes.tokens is None:

@@ -13,6 +13,8 @@ from tests.support.client import CHAT, ask, body_of, client_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Hangup, Upstream, head
 
+pytestmark = pytest.mark.live
+
 PIECE = {
     "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
     "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],

@@ -176,7 +176,7 @@ class Conformer:
         try:
             return read_leniently(raw, mended), mended
         except ValueError as error:
-            raise UpstreamInvalidResponse.not_json(self._source.name, detail=str(error)) from None
+            raise UpstreamInvalidResponse.not_json(self._source.name, error, raw) from None
 
     def _made[Model: BaseModel](self, model: type[Model], value: object, mended: set[str], raw: bytes) -> Item[Model]:
         if (failure := self._source.error_in(value)) is not None:

@@ -52,6 +52,9 @@ def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conforme
     state: StreamState[Any] = StreamState(choices, include_usage=True, report=conformer.report, said=conformer.said)
     for event in events:
         item = conformer.event(model, event)
+        if item is DONE:  # behind it nothing is meant, as in a stream that is passed on
+            state.terminated = True
+            break
         if isinstance(item, Item):
             sent = state.take(item.model)
             yield from (early.model for early in state.early())
@@ -59,7 +62,6 @@ def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conforme
                 state.hold(Item(sent))
             elif sent is not None:
                 yield sent
-        state.terminated |= item is DONE
     yield from (last.model for last in state.end())
 
 

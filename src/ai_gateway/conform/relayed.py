@@ -17,7 +17,7 @@ from ai_gateway.contract.call import Notes, Tokens
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
 from ai_gateway.contract.stream import Run
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 
 _MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
 _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
@@ -42,12 +42,16 @@ type _Fields = Mapping[str, Any]
 
 
 class Relayed(ABC):
-    """Reads a reply, whole or streamed, while it is relayed. `notes` get its tokens and tier."""
+    """Reads a reply, whole or streamed, while it is relayed. `notes` get its tokens and tier.
+
+    `error_in` returns the error that a value of the upstream stands for, although it is no event of the wire.
+    """
 
     operation: NativeOperation
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
         self._notes = notes
+        self._error_in = error_in
         self.is_over = False
         """Whether the last event has arrived."""
         self.reply: dict[str, Any] = {}
@@ -110,14 +114,14 @@ class Relayed(ABC):
         self._notes.text_bytes += sum(map(_size, _TEXT[self.operation.wire].findall(deltas)))
 
     def feed(self, event: bytes) -> str:
-        """Read an event of a stream. Returns its name; raises UpstreamInvalidResponse for an invalid one."""
+        """Read an event of a stream. Returns its name; raises the upstream's error, or UpstreamInvalidResponse."""
         try:
             value = orjson.loads(event)
         except ValueError as error:
-            raise UpstreamInvalidResponse.not_json(self._notes.provider, detail=str(error)) from None
+            raise UpstreamInvalidResponse.not_json(self._notes.provider, error, event) from None
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
-            raise UpstreamInvalidResponse.off_contract(detail="an event without a type")
+            raise self._error_in(value) or UpstreamInvalidResponse.off_contract(detail="an event without a type")
         self._notes.chunks += 1
         self.event(name, value)
         return name
@@ -136,8 +140,8 @@ class RelayedResponse(Relayed):
 
     operation = CREATE_RESPONSE
 
-    def __init__(self, notes: Notes) -> None:
-        super().__init__(notes)
+    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
+        super().__init__(notes, error_in)
         self.number = -1
         """The sequence number of the latest event that has one."""
         self._items: dict[int, object] = {}
@@ -227,8 +231,8 @@ class RelayedMessage(Relayed):
 
     operation = CREATE_MESSAGE
 
-    def __init__(self, notes: Notes) -> None:
-        super().__init__(notes)
+    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
+        super().__init__(notes, error_in)
         self._usage: dict[str, Any] = {}
 
     @override
@@ -261,9 +265,11 @@ class RelayedMessage(Relayed):
             self._note_tier(usage.get("service_tier"))
 
 
-def relayed(operation: NativeOperation, notes: Notes) -> Relayed:
+def relayed(
+    operation: NativeOperation, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None
+) -> Relayed:
     """The reader of an operation's replies."""
-    return RelayedMessage(notes) if operation.wire == ANTHROPIC else RelayedResponse(notes)
+    return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, error_in)
 
 
 def response_tokens(usage: object) -> Tokens | None:

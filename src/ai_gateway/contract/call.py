@@ -135,7 +135,8 @@ class Notes:
     `model` is the one that was called, and `failure` is set if the attempt failed. `started`, `answered` (the whole
     reply, or the first item of a stream, has arrived) and `ended` are seconds since the epoch. `chunks` and
     `text_bytes` count what a stream has delivered, for streams without usage. `trace` has the trace headers for the
-    upstream where the gateway makes spans; they replace the caller's own.
+    upstream where the gateway makes spans; they replace the caller's own. `beside` is the beginning of anything in its
+    stream that is not an event.
     """
 
     provider: str = ""
@@ -155,6 +156,7 @@ class Notes:
     chunks: int = 0
     text_bytes: int = 0
     trace: Mapping[str, str] | None = None
+    beside: bytes = b""
 
     def headers(self) -> dict[str, str]:
         """The response headers about this attempt, for errors as well."""

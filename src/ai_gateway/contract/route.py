@@ -43,7 +43,16 @@ from ai_gateway.contract.write import (
     send_stream,
     send_whole,
 )
-from ai_gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, NotFound, Overloaded, UpstreamError
+from ai_gateway.errors import (
+    GatewayError,
+    InvalidApiKey,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    UpstreamError,
+    UpstreamStreamTruncated,
+)
+from ai_gateway.redaction import plain_words
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
@@ -299,7 +308,10 @@ class Exchange:
         if not isinstance(error, GatewayError):
             _log.error("request failed", **facts, exc_info=error)
         elif error.status >= 500 or error.detail:
-            _log.warning("request failed", **facts, code=error.code, reason=error.message, detail=error.detail)
+            detail = error.detail
+            if detail is None and isinstance(error, UpstreamStreamTruncated) and self.made is not None:
+                detail = plain_words(self.made.notes.beside) or None
+            _log.warning("request failed", **facts, code=error.code, reason=error.message, detail=detail)
 
     def _send(self, message: Message) -> Awaitable[None]:  # no coroutine: one frame less for each event
         self.started = True

@@ -103,16 +103,29 @@ def _path(details: ErrorDetails, value: object) -> list[str | int]:
     """
     path: list[str | int] = []
     location = details["loc"]
+    named = False
     for position, step in enumerate(location):
         inner = _step(value, step)
+        if not named and _is_tag(value, inner, location[position : position + 2]):
+            named = True
+            continue
         if inner is not _NOTHING:
             value = inner
         elif not (details["type"] == "missing" and position == len(location) - 1):
+            named = True
             continue
         path.append(step)
+        named = False
     if details["type"].startswith("union_tag") and isinstance(value, dict):
         path.append(str(details.get("ctx", {}).get("discriminator", "")).strip("'()"))
     return path
+
+
+def _is_tag(value: object, inner: object, steps: tuple[str | int, ...]) -> bool:
+    """Whether the first step names the branch that an object's `type` says, although the object has such a key too."""
+    if len(steps) < 2 or inner is _NOTHING or not isinstance(value, dict) or value.get("type") != steps[0]:
+        return False
+    return steps[0] == steps[1] or _step(inner, steps[1]) is _NOTHING
 
 
 def _step(value: object, step: str | int) -> object:

@@ -61,6 +61,8 @@ def read_complaint(body: bytes) -> Complaint:
 def complaint_of(value: object) -> Complaint:
     """The same for a JSON value."""
     value = whole_texts(value, set())
+    if (failed := _failed_choice(value)) is not None:
+        value = {"error": failed}  # without the answer so far
     said = _read(value)
     return Complaint(
         message=_cut(said.message, _LONGEST_MESSAGE),
@@ -81,12 +83,21 @@ def is_error(value: object) -> bool:
     if (isinstance(value.get("error"), dict | str) and bool(value["error"])) or value.get("object") == "error":
         return True
     if value.get("choices") or value.get("data"):
-        return False
+        return _failed_choice(value) is not None
     if value.keys() <= {"detail"} or (value.get("errors") and value.keys() <= {"errors", "success", "result"}):
         return bool(value)  # the only field of some frameworks' errors
     inner = _inner(value)
     has_words = any(isinstance(inner.get(name), str) and inner[name] for name in _MESSAGES)
     return has_words and any(_is_bad(name, inner[name]) for name in inner.keys() & _SIGNS)
+
+
+def _failed_choice(value: object) -> object:
+    """What a choice says of its failure, as OpenRouter tells of one behind it (openrouter.ai "Errors"); else None."""
+    choices = value.get("choices") if isinstance(value, dict) and not value.get("error") else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and isinstance(choice.get("error"), dict | str) and choice["error"]:
+            return choice["error"]
+    return None
 
 
 def _is_bad(name: str, value: object) -> bool:

@@ -6,6 +6,8 @@ from pydantic_core import from_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
 
+_LONGEST_BESIDE = 2_000
+
 
 def lines_in(raw: bytes) -> list[bytes]:
     """The lines of a whole NDJSON body; empty if it is one JSON value that spans lines."""
@@ -21,7 +23,7 @@ class LineParser:
     """Feed it bytes as they come; it yields each line that is complete and not blank.
 
     Only a line feed ends a line: `str.splitlines` knows further line ends, which may be inside a JSON string. A line
-    larger than `max_line` bytes raises UpstreamInvalidResponse.
+    larger than `max_line` bytes raises UpstreamInvalidResponse. `beside` is the beginning of an incomplete last line.
     """
 
     def __init__(self, max_line: int) -> None:
@@ -30,6 +32,7 @@ class LineParser:
         self._waiting = 0
         self.lines = 0
         """Complete lines so far, which count as progress."""
+        self.beside = b""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         if chunk.find(b"\n") < 0:  # an incomplete line is not searched again with each packet
@@ -59,6 +62,7 @@ class LineParser:
         try:
             from_json(rest)
         except ValueError:
+            self.beside = rest[:_LONGEST_BESIDE]
             return
         yield from self._checked(rest)
 

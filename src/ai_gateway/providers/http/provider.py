@@ -4,9 +4,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import override
 
+from pydantic_core import from_json
+
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
-from ai_gateway.contract.native import NativeOperation, event_type
+from ai_gateway.contract.native import ANTHROPIC, NativeOperation, event_type
 from ai_gateway.contract.stream import DONE, Done, Packet, Run
 from ai_gateway.contract.trace_context import trace_headers
 from ai_gateway.contract.wire_form import to_wire
@@ -162,12 +164,15 @@ class HttpProvider(Provider):
                 body = await stream.read()
                 with _telling(relayed, body):
                     self._check(attempt, stream.status, stream.headers, body)
-            yield stream
+            try:
+                yield stream
+            finally:
+                attempt.notes.beside = stream.beside
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200 or (_has_reply(status) and body):
             if body[:1] not in b"{[" and _is_web_page(body):
-                raise UpstreamInvalidResponse.web_page(self.name, self._setting)
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting, body)
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)
@@ -192,8 +197,8 @@ class HttpProvider(Provider):
             return whole_texts(read_leniently(raw, set()), set())
         except ValueError as error:
             if _is_web_page(raw):
-                raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
-            raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting, raw) from None
+            raise UpstreamInvalidResponse.not_json(self.name, error, raw) from None
 
 
 def _until_end(events: list[bytes], operation: NativeOperation) -> tuple[list[bytes], bool]:
@@ -218,9 +223,21 @@ def _telling(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
     try:
         yield
     except (UpstreamRefused, UpstreamOverloaded) as error:
-        if operation is not None and body[:1] == b"{" and len(body) <= _LONGEST_REFUSAL and b'"error"' in body:
+        if operation is not None and len(body) <= _LONGEST_REFUSAL and _is_error_of(operation.wire, body):
             error.told = (operation.wire, body)
         raise
+
+
+def _is_error_of(wire: str, body: bytes) -> bool:
+    """Whether it has the form of the wire's errors, which what stands in front of an upstream need not know."""
+    try:
+        value = from_json(body)
+    except ValueError:
+        return False
+    said = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in ("message", "type")):
+        return False
+    return wire != ANTHROPIC or value.get("type") == "error"
 
 
 def _is_web_page(body: bytes) -> bool:

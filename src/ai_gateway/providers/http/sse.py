@@ -14,6 +14,8 @@ _DATA, _END = b"data: ", b"\n\n"
 _NAME = b"event: "
 _NAMED_EVENT = re.compile(rb"event: (?!\s*error\s*\n).*\ndata: (.+)\n\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELDS = frozenset({b"data", b"event", b"id", b"retry", b"error", b""})  # the last one begins a comment
+_LONGEST_BESIDE = 2_000
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error)?:")
 
 
@@ -36,9 +38,10 @@ class EventParser:
     Accepts every line end of the standard, comments, data over several lines and a missing space after the colon
     (html.spec.whatwg.org, "Server-sent events"); beyond the standard, events without a blank line between them, if each
     is a JSON object on one line. An event that is marked as an error, by its name or by a line `error:` as in
-    llama.cpp's server, becomes an object with the key `error`. An event larger than `max_event` bytes raises
-    UpstreamInvalidResponse. Consecutive events of two lines, name and data, that match `run` are yielded together as a
-    Run.
+    llama.cpp's server, becomes an object with the key `error`. So does a JSON object on a line without `data:`, which
+    proxies write into a stream that has begun. Other lines that are no part of an event are kept in `beside`. An event
+    larger than `max_event` bytes raises UpstreamInvalidResponse. Consecutive events of two lines, name and data, that
+    match `run` are yielded together as a Run.
     """
 
     def __init__(self, max_event: int, run: re.Pattern[bytes] | None = None) -> None:
@@ -52,6 +55,8 @@ class EventParser:
         self._size = 0
         self.lines = 0
         """Complete lines so far, which count as progress."""
+        self.beside = b""
+        """The beginning of lines that are no event, such as a proxy's error page."""
 
     @property
     def is_between_events(self) -> bool:
@@ -130,12 +135,25 @@ class EventParser:
             raise UpstreamInvalidResponse.too_large(what="an event", limit=self._max_event, setting="EVENT_MAX_SIZE")
 
     def end(self) -> Iterator[bytes]:
-        """The last event, if its lines are complete and only the blank one after them is missing."""
+        """The last event, if it is complete and only what ends its lines is missing."""
         if self._line and self._line[-1].endswith(b"\r"):
             yield from self._read(b"\n")
+        if self._line and self._is_last(last := b"".join(self._line)):
+            self._line = []
+            self._take(last)
         data = self._taken()
         if not self._line:
             yield from data
+
+    def _is_last(self, line: bytes) -> bool:
+        """Whether a line without an end is whole all the same: an object that is closed, or no part of an event."""
+        name, _, value = line.partition(b":")
+        if name not in _FIELDS and line[:1] != b"{":
+            return True
+        try:
+            return isinstance(from_json(line if line[:1] == b"{" else value), dict)
+        except ValueError:
+            return False
 
     def _taken(self) -> list[bytes]:
         """The data of the event that ends here, if any; of several events if each line is a JSON object."""
@@ -156,6 +174,16 @@ class EventParser:
             self._is_error |= name == b"error"
         elif name == b"event":
             self._is_error = value.strip() == b"error"
+        elif name not in _FIELDS:
+            self._take_beside(line)
+
+    def _take_beside(self, line: bytes) -> None:
+        if line[:1] == b"{" and line.rstrip()[-1:] == b"}":
+            self._size += len(line)
+            self._check(self._size)
+            self._data.append(line)
+        elif len(self.beside) < _LONGEST_BESIDE:
+            self.beside += line[:_LONGEST_BESIDE] + b"\n"
 
 
 def _is_event(line: bytes) -> bool:

@@ -15,9 +15,13 @@ from ai_gateway.providers.upstream import Sizes, Timeouts
 
 
 class Parser(Protocol):
-    """Parses bytes into items; `lines` counts whole lines, which are progress."""
+    """Parses bytes into items; `lines` counts whole lines, which are progress.
+
+    `beside` is the beginning of what is not an item.
+    """
 
     lines: int
+    beside: bytes
 
     def feed(self, chunk: bytes) -> Iterable[bytes]: ...
     def end(self) -> Iterator[bytes]: ...
@@ -64,6 +68,8 @@ class OpenStream(ABC):
         self._timeouts = timeouts
         self._sizes = sizes
         self._idle = self._end = math.inf
+        self.beside = b""
+        """What came beside events, once all of them are there."""
 
     @abstractmethod
     async def read(self) -> bytes:
@@ -142,7 +148,9 @@ class OpenStream(ABC):
                 # Time in which the client reads slowly does not count as the upstream's idle time.
                 deadline.at(end)
                 if not chunk:
-                    if last := list(parser.end()):
+                    last = list(parser.end())
+                    self.beside = parser.beside
+                    if last:
                         yield last
                     return
                 lines = parser.lines

@@ -65,9 +65,9 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
             async for data in events:
                 if data == b"[DONE]":
                     break
-                event = provider.read(data)
+                event = _event(provider, data)
                 with _as_it_should_be():
-                    told = [*translator.feed(event if isinstance(event, dict) else {})]
+                    told = [*translator.feed(event)]
                 for chunk in told:
                     yield chunk
                 if translator.failure is not None:
@@ -81,6 +81,16 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
         yield DONE
         return
     raise UpstreamStreamTruncated.ended(provider.name)
+
+
+def _event(provider: Answers, data: bytes) -> Fields:
+    """What is in an event. Raises the error that it is, as upstreams of other wires tell of one: without a type."""
+    event = provider.read(data)
+    if not isinstance(event, dict):
+        return {}
+    if not event.get("type") and (error := provider.error_in(event)) is not None:
+        raise error
+    return event
 
 
 def _response(provider: Answers, value: object) -> Mapping[str, Any]:

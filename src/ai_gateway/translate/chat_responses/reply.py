@@ -8,8 +8,8 @@ upstream's own searches.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ai_gateway.translate.chat_responses.request import REASONING
 from ai_gateway.translate.chat_responses.tools import call
+from ai_gateway.translate.chat_responses.unsaid import REASONING
 
 type Fields = Mapping[str, Any]
 

@@ -3,15 +3,15 @@
 Encrypted reasoning is sent back: `reasoning_items` of an assistant's message are those of its reply.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from ai_gateway.errors import UnsupportedValue
-from ai_gateway.translate.chat_responses.tools import choice, tool
+from ai_gateway.translate.chat_responses.tools import choice, custom_calls, tool
+from ai_gateway.translate.chat_responses.unsaid import CACHE_MARK, REASONING, unsaid
 
 type Fields = Mapping[str, Any]
 
-REASONING: Final = "reasoning_items"
 ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # Fields with the same name and meaning.
@@ -22,14 +22,12 @@ _SAME = (
 _READ = {
     *_SAME,
     *("messages", "tools", "tool_choice", "functions", "function_call", "response_format", "verbosity", "store"),
-    *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities", "audio"),
+    *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities"),
     *("stream_options", "web_search_options"),
 }
 # Fields without a counterpart that do not change the answer's meaning.
-_DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias"})
-_UNSAID = ("name", "audio", "reasoning_content")  # of messages
+_DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias", "audio"})
 _IMAGE_DETAIL = "auto"
-_MARK = "prompt_cache_breakpoint"
 
 
 def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
@@ -39,7 +37,8 @@ def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
     """
     _refuse(chat)
     sent: dict[str, Any] = {name: chat[name] for name in _SAME if chat.get(name) is not None}
-    sent["input"] = [item for message in chat["messages"] for item in _items(message)]
+    custom = custom_calls(chat["messages"])
+    sent["input"] = [item for message in chat["messages"] for item in _items(message, custom)]
     sent["store"] = chat.get("store") is True  # the default is true there, and false in chat completions
     include = [ENCRYPTED]
     limits = [chat[name] for name in ("max_completion_tokens", "max_tokens") if chat.get(name) is not None]
@@ -64,19 +63,8 @@ def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
     if chosen is not None:
         sent["tool_choice"] = choice(chosen)
     dropped = [name for name in _DROPPED if chat.get(name) not in (None, 0, {})]
-    dropped += {f"messages.{name}" for message in chat["messages"] for name in _UNSAID if _is_lost(message, name)}
     unknown = {name: value for name, value in chat.items() if name not in _READ | _DROPPED | {"stop"}}
-    return sent | unknown, sorted(dropped)
-
-
-def _is_lost(message: Fields, name: str) -> bool:
-    """Whether a message has this field, which items lack.
-
-    The name of a tool result is that of its call, and reasoning is in `reasoning_items`.
-    """
-    if name == "reasoning_content" and message.get(REASONING):
-        return False
-    return bool(message.get(name)) and message["role"] != "function"
+    return sent | unknown, sorted({*dropped, *unsaid(chat)})
 
 
 def _refuse(chat: Fields) -> None:
@@ -100,18 +88,19 @@ def _text(chat: Fields) -> dict[str, Any]:
     text: dict[str, Any] = {}
     wanted = chat.get("response_format")
     if wanted is not None:
-        schema = wanted.get("json_schema")
-        text["format"] = {"type": wanted["type"], **(schema or {})}
+        more = {name: value for name, value in wanted.items() if name != "json_schema"}
+        text["format"] = {**more, **(wanted.get("json_schema") or {})}
     if chat.get("verbosity") is not None:
         text["verbosity"] = chat["verbosity"]
     return text
 
 
-def _items(message: Fields) -> Iterator[dict[str, Any]]:
-    """The items for a message."""
+def _items(message: Fields, custom: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The items for a message. `custom` are ids of calls of custom tools, whose results have a type of their own."""
     role, content = message["role"], message.get("content")
     if role == "tool":
-        yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": _output(content)}
+        kind = "custom_tool_call_output" if message["tool_call_id"] in custom else "function_call_output"
+        yield {"type": kind, "call_id": message["tool_call_id"], "output": _output(content)}
     elif role == "function":
         yield {"type": "function_call_output", "call_id": message["name"], "output": content or ""}
     elif role == "assistant":
@@ -155,12 +144,14 @@ def _said(part: Fields) -> dict[str, Any]:
     """A part of an assistant's message."""
     if part["type"] == "refusal":
         return {"type": "refusal", "refusal": part["refusal"]}
-    return {"type": "output_text", "text": part.get("text", "")}
+    if part["type"] == "text":
+        return {"type": "output_text", "text": part["text"]}
+    return dict(part)  # of a kind that is to be forwarded
 
 
 def _part(part: Fields) -> dict[str, Any]:
     """A part of another message. Raises UnsupportedValue for audio."""
-    mark = {_MARK: part[_MARK]} if part.get(_MARK) is not None else {}
+    mark = {CACHE_MARK: part[CACHE_MARK]} if part.get(CACHE_MARK) is not None else {}
     match part["type"]:
         case "text":
             return {"type": "input_text", "text": part["text"], **mark}

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ai_gateway.translate.chat_responses.reply import annotation, apart, finish, head, moved, said, summary, usage
-from ai_gateway.translate.chat_responses.request import REASONING
 from ai_gateway.translate.chat_responses.tools import call
+from ai_gateway.translate.chat_responses.unsaid import REASONING
 
 type Fields = Mapping[str, Any]
 

@@ -1,6 +1,6 @@
 """Tools, tool choices and tool calls, converted between chat completions and the Responses API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 type Fields = Mapping[str, Any]
@@ -9,7 +9,7 @@ type Fields = Mapping[str, Any]
 def tool(offered: Fields) -> dict[str, Any]:
     """A chat's tool in the flat form of the Responses API."""
     kind = offered.get("type")
-    if kind == "function":
+    if kind == "function" or (not kind and isinstance(offered.get("function"), dict)):
         function = offered["function"]
         # `strict` is the default there, and would refuse schemas that are not made for it.
         return {"type": "function", "parameters": None, **function, "strict": function.get("strict") or False}
@@ -20,6 +20,12 @@ def tool(offered: Fields) -> dict[str, Any]:
             custom["format"] = {"type": "grammar", **grammar}
         return {"type": "custom", **custom}
     return dict(offered)
+
+
+def custom_calls(messages: Iterable[Fields]) -> set[str]:
+    """The ids of calls of custom tools."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {call["id"] for call in calls if call.get("type") == "custom"}
 
 
 def choice(chosen: object) -> object:

@@ -211,7 +211,7 @@ def parsed(provider: str, raw: bytes) -> dict[str, object]:
     try:
         value = whole_texts(read_leniently(raw, set()), set())
     except ValueError as error:
-        raise UpstreamInvalidResponse.not_json(provider, detail=str(error)) from None
+        raise UpstreamInvalidResponse.not_json(provider, error, raw) from None
     if not isinstance(value, dict):
         raise UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is not an object.")
     return cast("dict[str, object]", value)

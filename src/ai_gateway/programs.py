@@ -25,12 +25,12 @@ async def start_apart(program: Path, *options: str) -> asyncio.subprocess.Proces
     )
 
 
-async def write_input(process: asyncio.subprocess.Process, said: bytes) -> asyncio.StreamReader:
+async def write_input(process: asyncio.subprocess.Process, content: bytes) -> asyncio.StreamReader:
     """Write all of a program's input and close it. Returns the reader of its output."""
     assert process.stdin is not None  # noqa: S101 - asked for
     assert process.stdout is not None  # noqa: S101 - asked for
     with suppress(OSError):  # it has ended, or reads no more
-        process.stdin.write(said)
+        process.stdin.write(content)
         await process.stdin.drain()
     process.stdin.close()
     return process.stdout

@@ -44,7 +44,7 @@ class ChatBridge(ABC):
     def _ended(self, finish: str) -> bytes:
         """The events that end a whole stream. `finish` is the chat's finish reason."""
 
-    def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:  # noqa: B027 - not every wire does
+    def _read_extras(self, chunk: models.CreateChatCompletionStreamResponse) -> None:  # noqa: B027 - not every wire does
         """Read the fields of a chunk that are not part of its turn."""
 
     def broken(self, error: bytes) -> bytes:
@@ -57,7 +57,7 @@ class ChatBridge(ABC):
             self._reserve_memory()
         if isinstance(item, Continued):
             return self.turn.continued(item)
-        self._heard(item.model)
+        self._read_extras(item.model)
         written = b"" if self._events.has_begun else self._begun(item.model)
         return written + self.turn.feed(item.model)
 

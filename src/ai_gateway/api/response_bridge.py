@@ -43,15 +43,15 @@ _PADDING: Final = frozenset({"obfuscation", "p"})
 
 def _joined(pieces: Sequence[object]) -> object:
     """A field from its pieces in deltas."""
-    said = [piece for piece in pieces if piece is not None]
-    if all(isinstance(piece, str) for piece in said):
-        return "".join(map(str, said))
-    if all(isinstance(piece, list) for piece in said):
-        return [each for piece in said if isinstance(piece, list) for each in piece]
-    if not all(isinstance(piece, dict) for piece in said):
-        return said[-1]
+    present = [piece for piece in pieces if piece is not None]
+    if all(isinstance(piece, str) for piece in present):
+        return "".join(map(str, present))
+    if all(isinstance(piece, list) for piece in present):
+        return [each for piece in present if isinstance(piece, list) for each in piece]
+    if not all(isinstance(piece, dict) for piece in present):
+        return present[-1]
     fields: dict[object, list[object]] = {}
-    for piece in said:
+    for piece in present:
         for name, each in piece.items() if isinstance(piece, dict) else ():
             fields.setdefault(name, []).append(each)
     return {name: _joined(each) for name, each in fields.items()}
@@ -75,7 +75,7 @@ class ResponseBridge(ChatBridge):
         self._pieces: dict[str, list[object]] = {}
 
     @override
-    def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
+    def _read_extras(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
         """Keep fields of a chunk beyond the contract for the last event: no other event has a place for them."""
         carried = self._carried
         if chunk.model_extra:
@@ -113,11 +113,11 @@ class ResponseBridge(ChatBridge):
 
 def response_error(error: bytes, status: int) -> dict[str, str]:
     """The `error` field of a failed response, given the JSON of the wire's error and its status."""
-    told = json.loads(error)["error"]
-    names = [_CODES.get(name, name) for name in (told.get("code"), told.get("type")) if isinstance(name, str)]
+    details = json.loads(error)["error"]
+    names = [_CODES.get(name, name) for name in (details.get("code"), details.get("type")) if isinstance(name, str)]
     code = next((name for name in names if name in _KNOWN), "server_error")
-    if code in {"server_error", "invalid_prompt"} and _TOO_LONG.search(told["message"]):
+    if code in {"server_error", "invalid_prompt"} and _TOO_LONG.search(details["message"]):
         code = "context_length_exceeded"
     if code == "server_error":
         code = _BY_STATUS.get(status, code)
-    return {"code": code, "message": told["message"]}
+    return {"code": code, "message": details["message"]}

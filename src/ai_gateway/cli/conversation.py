@@ -42,11 +42,11 @@ def converse(model: str, prompt: str | None, system: str | None, url: str | None
             if prompt is None and interactive:
                 return _typed(runner, talk)
             parts = [prompt, None if interactive else sys.stdin.buffer.read().decode("utf-8", "replace").strip()]
-            said = "\n\n".join(filter(None, parts))
-            if not said:
+            text = "\n\n".join(filter(None, parts))
+            if not text:
                 print_problems(["chat needs a prompt: give one after the model, or pipe one in"])
                 return 2
-            return 0 if runner.run(talk.say(said)) else 1
+            return 0 if runner.run(talk.say(text)) else 1
         except KeyboardInterrupt:
             typer.echo()
             return _STOPPED
@@ -81,14 +81,14 @@ def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
         try:
             typer.echo("> ", nl=False)
             runner.run(_typing())
-            said = input().strip()
+            line = input().strip()
         except EOFError:
             typer.echo()
             return 0
-        if not said:
+        if not line:
             continue
         try:
-            runner.run(talk.say(said))
+            runner.run(talk.say(line))
         except KeyboardInterrupt:
             typer.echo()
 
@@ -132,10 +132,10 @@ class _Talk:
             await feed.start()
             self._gateway.routing = self._application.gateway.routing
         self._began = True
-        asked: _Messages = [*self._messages, {"role": "user", "content": text}]
+        messages: _Messages = [*self._messages, {"role": "user", "content": text}]
         answer: list[str] = []
         try:
-            async with aclosing(self._pieces(asked)) as pieces:
+            async with aclosing(self._pieces(messages)) as pieces:
                 async for piece in pieces:
                     answer.append(piece)
                     # Control characters of a model must not reach the terminal.
@@ -146,7 +146,7 @@ class _Talk:
             print_problems([strike(error.message)])
             return False
         typer.echo()
-        self._messages = [*asked, {"role": "assistant", "content": "".join(answer)}]
+        self._messages = [*messages, {"role": "assistant", "content": "".join(answer)}]
         return True
 
     async def _pieces(self, messages: _Messages) -> AsyncGenerator[str]:

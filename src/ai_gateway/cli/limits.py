@@ -39,8 +39,8 @@ def set_limits(  # noqa: PLR0913 - a command has as many parameters as options
         raise typer.BadParameter(_ONE_OF)
     if key is not None and model is not None:
         raise typer.BadParameter("--model is for projects: the limits of a key count all models together")
-    said = {"rpm": rpm, "tpm": tpm, "rpd": rpd, "parallel": parallel}
-    rates = {name: number(value) for name, value in said.items() if value is not None}
+    given = {"rpm": rpm, "tpm": tpm, "rpd": rpd, "parallel": parallel}
+    rates = {name: number(value) for name, value in given.items() if value is not None}
     if not rates and models is None:
         raise typer.BadParameter("say what to set: --rpm, --tpm, --rpd, --parallel or --models")
     run(url, admin_key, lambda api: work.set_limits(api, key, project, model, rates, models, json=as_json))

@@ -76,9 +76,9 @@ def _complaint(details: ErrorDetails, value: str) -> str:
         message = details["msg"].removeprefix("Value error, ")
         message = f"{message[0].lower()}{message[1:]}"
         return f"{value}: {message}" if value else message
-    said = words.format(**{name: _short(limit) for name, limit in details.get("ctx", {}).items()})
+    explanation = words.format(**{name: _short(limit) for name, limit in details.get("ctx", {}).items()})
     near = _nearest(details) if value and details["type"] == "literal_error" else ""
-    return f"{value or 'the value'} {said}{near}" if details["type"] != "missing" else said
+    return f"{value or 'the value'} {explanation}{near}" if details["type"] != "missing" else explanation
 
 
 def _nearest(details: ErrorDetails) -> str:

@@ -61,9 +61,9 @@ class ChatTurn:
 
     def continued(self, run: Continued) -> bytes:
         """The same for continuations of texts."""
-        told = self._columns(run)
-        if len(told) == 1:
-            key, texts = told[0]
+        columns = self._columns(run)
+        if len(columns) == 1:
+            key, texts = columns[0]
             return self._turn.say(key, texts)
         width = len(run.names)
         rows = [run.texts[at : at + width] for at in range(0, len(run.texts), width)]
@@ -75,13 +75,13 @@ class ChatTurn:
 
     def preview(self, run: Continued) -> bytes | None:
         """The result of `continued` without an effect until `commit`; None if that needs `feed`."""
-        told = self._columns(run)
-        if not told:
+        columns = self._columns(run)
+        if not columns:
             self._previewed = False
             return b""
         self._previewed = True
-        key, texts = told[0]
-        return (self._parts.preview(texts) or None) if len(told) == 1 and self._turn.is_open(key) else None
+        key, texts = columns[0]
+        return (self._parts.preview(texts) or None) if len(columns) == 1 and self._turn.is_open(key) else None
 
     def commit(self) -> None:
         """Apply the last preview, which has been sent."""
@@ -95,17 +95,17 @@ class ChatTurn:
     def _columns(self, run: Continued) -> list[tuple[Key, Sequence[bytes]]]:
         """The texts of each part that are not empty."""
         width = len(run.names)
-        told: list[tuple[Key, Sequence[bytes]]] = []
+        columns: list[tuple[Key, Sequence[bytes]]] = []
         for at, name in enumerate(run.names):
             key = run.call if name == _ARGUMENTS else _KEYS.get(name)
             texts = run.texts if width == 1 else run.texts[at::width]
-            if key is None or (key == REASONING and any(key == known for known, _ in told)):
+            if key is None or (key == REASONING and any(key == known for known, _ in columns)):
                 continue
             if b"" in texts:
                 texts = [text for text in texts if text]
             if texts:
-                told.append((key, texts))
-        return told
+                columns.append((key, texts))
+        return columns
 
     def _said(self, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
         delta = choice.delta
@@ -180,12 +180,12 @@ class ChatTurn:
         return written
 
 
-def _join(more: Sequence[JsonValue], told: list[JsonValue]) -> None:
+def _join(more: Sequence[JsonValue], joined: list[JsonValue]) -> None:
     """Append pieces of parts; type and index tell which part a piece continues."""
     for piece in more:
-        last = told[-1] if told else None
+        last = joined[-1] if joined else None
         if not isinstance(piece, dict) or not isinstance(last, dict) or not _goes_on(piece, last):
-            told.append(dict(piece) if isinstance(piece, dict) else piece)
+            joined.append(dict(piece) if isinstance(piece, dict) else piece)
             continue
         for name, value in piece.items():
             before = last.get(name)

@@ -64,8 +64,8 @@ def drop_empty(choice: Object, _at: int) -> bool:
 
 def map_finish(choice: Object, _at: int) -> bool:
     """Map a finish reason of another name, or a name for none. Raises UpstreamError for one that is a failure."""
-    said = choice.get("finish_reason")
-    name = said.get("type") if isinstance(said, dict) else said  # SGLang's own API gives an object
+    reason = choice.get("finish_reason")
+    name = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's own API gives an object
     if not isinstance(name, str) or name in finish_reasons.allowed(choice):
         return False
     if finish_reasons.is_no_reason(name):
@@ -76,17 +76,21 @@ def map_finish(choice: Object, _at: int) -> bool:
         raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_LONGEST_NAME]}")
     if meaning is None:
         return False
-    choice.setdefault("native_finish_reason", strike_all(said))
+    choice.setdefault("native_finish_reason", strike_all(reason))
     choice["finish_reason"] = meaning if meaning in finish_reasons.allowed(choice) else "stop"
     return True
 
 
 def tell_unknown_finish(choice: Object, at: int) -> bool:
     """Report an unknown finish reason as `length`, which claims no complete answer, with the original beside it."""
-    said = choice.get("finish_reason")
-    if said is None or (isinstance(said, str) and said in finish_reasons.allowed(choice)) or map_finish(choice, at):
+    reason = choice.get("finish_reason")
+    if (
+        reason is None
+        or (isinstance(reason, str) and reason in finish_reasons.allowed(choice))
+        or map_finish(choice, at)
+    ):
         return False
-    choice.setdefault("native_finish_reason", strike_all(said))
+    choice.setdefault("native_finish_reason", strike_all(reason))
     choice["finish_reason"] = "length"
     return True
 
@@ -96,11 +100,11 @@ def fill_text(choice: Object, _at: int) -> bool:
     if choice.get("text") is not None:
         return False
     name = "delta" if "delta" in choice else "message"
-    said = choice.get(name)
-    if isinstance(said, str):
+    text = choice.get(name)
+    if isinstance(text, str):
         choice["text"] = choice.pop(name)
-    elif isinstance(said, dict) and isinstance(said.get("content"), str):
-        choice["text"] = said.pop("content")
+    elif isinstance(text, dict) and isinstance(text.get("content"), str):
+        choice["text"] = text.pop("content")
     else:
         choice["text"] = ""
     return True
@@ -186,8 +190,8 @@ def fill_call_index(choice: Object, _at: int) -> bool:
     """Set a missing index to the place in the list; upstreams that omit it send one call at a time."""
     missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("index"), int)]
     for at, call in missing:
-        told = call.get("index")
-        call["index"] = int(told) if isinstance(told, str) and _DIGITS.fullmatch(told) else at
+        index = call.get("index")
+        call["index"] = int(index) if isinstance(index, str) and _DIGITS.fullmatch(index) else at
     return bool(missing)
 
 

@@ -245,11 +245,11 @@ class MessageEvents(Parts):
 
     def _close_input(self, *, cut: bool) -> bytes:
         """The rest of a call's input. Raises UpstreamInvalidResponse for arguments that are not an object."""
-        said = outside(self.texts)
-        if not said.strip():
+        arguments = outside(self.texts)
+        if not arguments.strip():
             return b""
         try:
-            value = from_json(said)
+            value = from_json(arguments)
         except ValueError:
             if cut:
                 return b""

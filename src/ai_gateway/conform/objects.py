@@ -180,8 +180,8 @@ def _fill_model_created(model: Object, _at: int) -> bool:
     """Set a missing time to 0: an unknown date must be recognisable, and the same in each reply."""
     if isinstance(model.get("created"), int) and not isinstance(model["created"], bool):
         return False
-    told = model.get("created")
-    model["created"] = int(told) if isinstance(told, float) and isfinite(told) else 0
+    created = model.get("created")
+    model["created"] = int(created) if isinstance(created, float) and isfinite(created) else 0
     return True
 
 

@@ -202,7 +202,7 @@ class ResponseEvents(Output, Parts):
         self._has_answered = True
         begun = {**item, "status": "in_progress"} if "status" in item else item
         written = self._close() + self._added(begun)
-        written += self._told_of(
+        written += self._with_place(
             str(item["id"]), len(self._output), [(f"{item['type']}.{state}", {}) for state in states]
         )
         return written + self._close_item(to_json(item))
@@ -276,14 +276,14 @@ class ResponseEvents(Output, Parts):
             return self._close_call(item, cut=cut)
         written = self._close_part()
         status = b"incomplete" if cut else b"completed"
-        told = b",".join(item.told)
+        parts = b",".join(item.told)
         if item.kind == "message":
             form = b'{"type":"message","id":"%b","status":"%b","role":"assistant","content":[%b]}'
-            return written + self._close_item(form % (item.id.encode(), status, told))
+            return written + self._close_item(form % (item.id.encode(), status, parts))
         sealed = self._seal(self._summary, self._blocks)
         secret = b"" if sealed is None else b',"encrypted_content":' + to_json(sealed)
         form = b'{"type":"reasoning","id":"%b","summary":[%b]%b,"status":"%b"}'
-        return written + self._close_item(form % (item.id.encode(), told, secret, status))
+        return written + self._close_item(form % (item.id.encode(), parts, secret, status))
 
     def _close_item(self, item: bytes) -> bytes:
         written = self._event(DONE, b'"output_index":%d,"item":%b' % (len(self._output), item))
@@ -345,7 +345,7 @@ class ResponseEvents(Output, Parts):
         done = self._event(NAMES[str(key)] + b".done", b"%b,%b" % (place, told))
         return done + self._event(name, b'%b,"part":%b' % (place, part))
 
-    def _close_text(self, place: bytes, text: bytes, told: list[bytes]) -> bytes:
+    def _close_text(self, place: bytes, text: bytes, fields: list[bytes]) -> bytes:
         said = from_json(text)
         cited = b""
         for reference in self._cites(said) if self._has_run else ():
@@ -355,7 +355,7 @@ class ResponseEvents(Output, Parts):
         shown = to_json(shown_tokens(self._logprobs))
         form = b'{"type":"output_text","text":%b,"annotations":[%b],"logprobs":%b}'
         part = form % (text, b",".join(self._annotations), to_json(self._logprobs))
-        told.append(part)
+        fields.append(part)
         done = self._event(b"response.output_text.done", b'%b,"text":%b,"logprobs":%b' % (place, text, shown))
         return cited + done + self._event(b"response.content_part.done", b'%b,"part":%b' % (place, part))
 

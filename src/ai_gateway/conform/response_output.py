@@ -40,7 +40,7 @@ class Output:
         index = len(self._output)
         return self._event(ADDED, b'"output_index":%d,"item":%b' % (index, to_wire(item)))
 
-    def _told_of(self, item_id: str, place: int, events: Sequence[tuple[str, Fields]]) -> bytes:
+    def _with_place(self, item_id: str, place: int, events: Sequence[tuple[str, Fields]]) -> bytes:
         at = b'"item_id":%b,"output_index":%d' % (to_json(item_id), place)
         return b"".join(
             [
@@ -57,7 +57,7 @@ class Output:
             item_id = self._id(self._here.kind(call))
             self._running[index] = call, item_id, len(self._output)
             item, events = self._here.begun(call, item_id)
-            written = self._added(item) + self._told_of(item_id, len(self._output), events)
+            written = self._added(item) + self._with_place(item_id, len(self._output), events)
             self._output.append(b"")
         known, item_id, place = self._running[index]
         if "status" not in call:
@@ -77,7 +77,7 @@ class Output:
         item, events = self._here.ended(call, item_id)
         self._output[place] = to_json(item)
         self._untold.append(place)
-        written = self._told_of(item_id, place, events)
+        written = self._with_place(item_id, place, events)
         first = min((place for _, _, place in self._running.values()), default=len(self._output))
         while self._untold and (done := min(self._untold)) < first:
             self._untold.remove(done)

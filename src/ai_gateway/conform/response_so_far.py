@@ -97,12 +97,12 @@ class _Open:
             part.texts, part.text_done = [value[name]], True
 
     def _part(self, at: str, what: str, value: Mapping[str, Any]) -> None:
-        told = value.get("part")
-        stem = _KINDS_OF_PARTS.get(str(told.get("type"))) if isinstance(told, dict) else None
-        if not isinstance(told, dict) or stem is None:
+        part = value.get("part")
+        stem = _KINDS_OF_PARTS.get(str(part.get("type"))) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or stem is None:
             return
         key = (at, _place(value, _PARTS[stem][1]))
-        self.parts[key] = _Part(dict(told), stem, done=what == "done")
+        self.parts[key] = _Part(dict(part), stem, done=what == "done")
 
     def _give(self, stem: str, what: str, value: Mapping[str, Any]) -> None:
         name = _GIVEN[stem]

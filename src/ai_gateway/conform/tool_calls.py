@@ -138,11 +138,11 @@ class ToolCalls:
             raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
         return [self._begun(models.ChatCompletionMessageToolCallChunk(index=call.index), call) for call in waiting]
 
-    def _next(self, told: int) -> _Call:
+    def _next(self, first: int) -> _Call:
         """Begin another call, with the next index."""
         call = _Call(len(self._all))
         self._all.append(call)
-        if call.index != told:
+        if call.index != first:
             self.report(rules.NUMBER_TOOL_CALLS)
         return call
 
@@ -181,7 +181,7 @@ class ToolCalls:
             self.report(rules.FILL_ARGUMENTS)
         if function is MISSING:
             function = models.ChatCompletionMessageToolCallChunkFunction()
-        said = {"name": call.name, "arguments": "".join(call.arguments)}
+        sent = {"name": call.name, "arguments": "".join(call.arguments)}
         return chunk.model_copy(
             update={
                 **call.beside,
@@ -189,7 +189,7 @@ class ToolCalls:
                 "index": call.index,
                 "id": call.id or made_call_id(self.request_id, self.choice, call.index),
                 "type": "function",
-                "function": function.model_copy(update={**call.of_function, **(function.model_extra or {}), **said}),
+                "function": function.model_copy(update={**call.of_function, **(function.model_extra or {}), **sent}),
             }
         )
 

@@ -167,15 +167,15 @@ class Turn:
         self._nesting, self._read = Nesting(), []
         return self._parts.open(key, self._heads[key] if type(key) is int else None)
 
-    def _wait(self, key: Key, told: Sequence[bytes | Beside]) -> None:
+    def _wait(self, key: Key, content: Sequence[bytes | Beside]) -> None:
         part = next((each for each in self._waiting if each.key == key), None) if type(key) is int else None
         if part is None and self._waiting and self._waiting[-1].key == key:
             part = self._waiting[-1]
         if part is None:
             part = _Waiting(key)
             self._waiting.append(part)
-        part.told += told
-        self._size += sum(len(each) for each in told if isinstance(each, bytes))
+        part.told += content
+        self._size += sum(len(each) for each in content if isinstance(each, bytes))
         if self._size > _MOST_WAITING:
             raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
 

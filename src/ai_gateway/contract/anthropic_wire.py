@@ -98,8 +98,8 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
         own["retry-after"] = str(min(math.ceil(int(milliseconds[:12]) / 1000), _LONGEST_WAIT_S))
     for name, value in headers.items():
         match = _LIMIT.fullmatch(name) if name.startswith(_LIMITS) else None
-        if match is not None and (told := _time_after(value) if match[1] == "reset" else value):
-            own[f"anthropic-ratelimit-{match[2]}-{match[1]}"] = told
+        if match is not None and (translated := _time_after(value) if match[1] == "reset" else value):
+            own[f"anthropic-ratelimit-{match[2]}-{match[1]}"] = translated
     return own
 
 

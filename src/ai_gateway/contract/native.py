@@ -50,8 +50,8 @@ def event_type(event: bytes) -> str:
         value = from_json(event)
     except ValueError:
         return ""
-    said = value.get("type") if isinstance(value, dict) else None
-    return said if isinstance(said, str) else ""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 RESPONSES = "responses"

@@ -81,8 +81,8 @@ def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
 
 def _choices(errors: list[ErrorDetails]) -> list[str]:
     """The accepted values of all branches."""
-    told = [str(error.get("ctx", {}).get(_CHOICES[error["type"]])) for error in errors if error["type"] in _CHOICES]
-    each = [choice for text in told for choice in _CHOICE.findall(text.replace(" or ", ", "))]
+    expected = [str(error.get("ctx", {}).get(_CHOICES[error["type"]])) for error in errors if error["type"] in _CHOICES]
+    each = [choice for text in expected for choice in _CHOICE.findall(text.replace(" or ", ", "))]
     *most, last = [choice for choice in dict.fromkeys(each) if choice not in _NO_CHOICES] or [""]
     if not last:
         return []

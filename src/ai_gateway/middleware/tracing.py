@@ -134,7 +134,7 @@ class Tracing(Observer):
             captured = outcome.captured
             if captured is not None and self.content and self._permits(call.caller.project_id):
                 ended.said = captured.request.content(), captured.reply.media, captured.reply.content()
-        self._queue.later(partial(_told, trace, ended, self._most), sum(map(len, ended.said)))
+        self._queue.later(partial(_fill_spans, trace, ended, self._most), sum(map(len, ended.said)))
 
     @contextmanager
     def background(self, step: Step, attributes: Attributes) -> Iterator[None]:
@@ -306,19 +306,19 @@ def _of_notes(notes: Notes) -> dict[Name, Value]:
     return found
 
 
-def _told(trace: RequestTrace, ended: _Ended, most: int) -> None:
+def _fill_spans(trace: RequestTrace, ended: _Ended, most: int) -> None:
     """Put in what is known of a request that has ended, and end its spans."""
     for attempt in trace.attempts:
-        _tell_attempt(attempt, ended, last=attempt is trace.attempts[-1])
+        _fill_attempt(attempt, ended, last=attempt is trace.attempts[-1])
     span = trace.span
     named = ended.about.get(Name.METHOD, BACKGROUND), ended.about.get(Name.CONTRACT_OPERATION)
     span.update_name(" ".join(str(each) for each in named if each))
     request, media, reply = ended.said
     if request or reply:
-        asked = next((input_messages(body, most) for body in events_of("", request) if isinstance(body, dict)), None)
-        said = output_messages(media, reply, most)
-        ended.about |= {Name.INPUT_MESSAGES: asked} if asked else {}
-        ended.about |= {Name.OUTPUT_MESSAGES: said} if said else {}
+        input_ = next((input_messages(body, most) for body in events_of("", request) if isinstance(body, dict)), None)
+        output = output_messages(media, reply, most)
+        ended.about |= {Name.INPUT_MESSAGES: input_} if input_ else {}
+        ended.about |= {Name.OUTPUT_MESSAGES: output} if output else {}
     _set(span, ended.about)
     status = ended.about.get(Name.STATUS)
     if ended.end == "broken" or (isinstance(status, int) and status >= 500):
@@ -326,7 +326,7 @@ def _told(trace: RequestTrace, ended: _Ended, most: int) -> None:
     span.end(ended.at)
 
 
-def _tell_attempt(attempt: _Attempt, ended: _Ended, *, last: bool) -> None:
+def _fill_attempt(attempt: _Attempt, ended: _Ended, *, last: bool) -> None:
     notes, span = attempt.notes, attempt.span
     found = {Name.OPERATION: ended.operation, Name.ATTEMPT: notes.attempts, **ended.asked, **_of_notes(notes)}
     if notes.model:

@@ -100,7 +100,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 def _clean(value: object) -> object:
     if type(value) is str:
         return value if len(value) < SHORTEST else strike_all(value)
-    return value if type(value) in _PLAIN else strike_all(_told(value))
+    return value if type(value) in _PLAIN else strike_all(_as_text(value))
 
 
 def _json(clean: Mapping[str, object]) -> bytes:
@@ -111,7 +111,7 @@ def _json(clean: Mapping[str, object]) -> bytes:
     return printable(line)
 
 
-def _told(value: object) -> object:
+def _as_text(value: object) -> object:
     """What JSON has no word for, in its own words: they may hold a key as well."""
     if isinstance(value, str | int | float | Mapping | list | tuple | set | frozenset):
         return value

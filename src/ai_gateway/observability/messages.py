@@ -19,8 +19,8 @@ def input_messages(request: Mapping[str, object], most: int) -> str | None:
     messages: list[dict[str, object]] = []
     for name in ("system", "instructions"):
         messages += _message({_ROLE: "system", _CONTENT: request.get(name)})
-    said = request.get("messages", request.get("input", request.get("prompt")))
-    for each in said if isinstance(said, list) else [said]:
+    given = request.get("messages", request.get("input", request.get("prompt")))
+    for each in given if isinstance(given, list) else [given]:
         messages += _message(each if isinstance(each, dict) else {_ROLE: "user", _CONTENT: each})
     return _shown(messages, most)
 
@@ -30,7 +30,7 @@ def output_messages(media: str, reply: bytes, most: int) -> str | None:
     texts: dict[int, list[str]] = {}
     reasons: dict[int, str] = {}
     for event in events_of(media, reply):
-        for at, text, reason in _said(event):
+        for at, text, reason in _message_of_choice(event):
             texts.setdefault(at, []).append(text)
             if reason:
                 reasons[at] = reason
@@ -91,23 +91,23 @@ def _parts(content: object) -> Iterator[dict[str, object]]:
             yield _text(text) if kind in _TEXTS and isinstance(text, str) else {_TYPE: str(kind)}
 
 
-def _said(event: object) -> Iterator[tuple[int, str, str]]:
+def _message_of_choice(event: object) -> Iterator[tuple[int, str, str]]:
     """Of a reply or an event: which choice says what, and why it ended."""
     if not isinstance(event, dict):
         return
     choices = event.get("choices")
     if not isinstance(choices, list):
-        text, reason = _said_alone(event)
+        text, reason = _only_message(event)
         yield 0, text, reason
         return
     for choice in choices:  # OpenAI's chat and completions
         if isinstance(choice, dict):
-            said = choice.get("delta") or choice.get("message") or {_CONTENT: choice.get("text")}
+            message = choice.get("delta") or choice.get("message") or {_CONTENT: choice.get("text")}
             at = choice.get("index")
-            yield at if isinstance(at, int) else 0, _plain(said), str(choice.get("finish_reason") or "")
+            yield at if isinstance(at, int) else 0, _plain(message), str(choice.get("finish_reason") or "")
 
 
-def _said_alone(event: Mapping[str, Any]) -> tuple[str, str]:
+def _only_message(event: Mapping[str, Any]) -> tuple[str, str]:
     """The same where there is one choice."""
     delta, message = event.get("delta"), event.get("message")
     if isinstance(message, dict):  # Ollama's chat, the first event of Messages

@@ -50,11 +50,11 @@ class RetryPolicy:
 def retry_after(error: GatewayError, now: float) -> float | None:
     """Seconds that the upstream asked to wait, from `now` (since 1970) if it named a time; None if it did not say."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        told = error.headers.get(header, "").strip()
-        if told.replace(".", "", 1).isascii() and told.replace(".", "", 1).isdecimal():
-            return float(told) / unit
-        if told.endswith("GMT"):
-            return _until(told, now)
+        value = error.headers.get(header, "").strip()
+        if value.replace(".", "", 1).isascii() and value.replace(".", "", 1).isdecimal():
+            return float(value) / unit
+        if value.endswith("GMT"):
+            return _until(value, now)
     return None
 
 

@@ -23,10 +23,10 @@ def refusal(
     reply_headers: ReplyHeaders,
 ) -> bytes:
     """The whole response, with `connection: close`."""
-    told = request_id.decode()
-    body = wire.render(error, told)
+    request_id_text = request_id.decode()
+    body = wire.render(error, request_id_text)
     own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    own += [(name.encode(), value.encode()) for name, value in wire.headers({}, told).items()]
+    own += [(name.encode(), value.encode()) for name, value in wire.headers({}, request_id_text).items()]
     own += reply_headers.cors.marks(None, own)
     own += reply_headers.common(dict(own), request_id, 0)
     fields = [*server_headers, *own, (b"connection", b"close")]

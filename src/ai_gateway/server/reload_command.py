@@ -30,8 +30,8 @@ def reload(port: int | None, host: str | None) -> int:
         typer.echo("ai-gateway: not reloaded: the gateway goes on with what it has", err=True)
         return 2
     if len(done) < gateway.workers:
-        heard = f"{len(done)} of {gateway.workers} workers have" if done else "it has not"
-        typer.echo(f"ai-gateway: {heard} answered within {_PATIENCE_S:.0f} s: see the log of the gateway", err=True)
+        summary = f"{len(done)} of {gateway.workers} workers have" if done else "it has not"
+        typer.echo(f"ai-gateway: {summary} answered within {_PATIENCE_S:.0f} s: see the log of the gateway", err=True)
         return 1
     for warning in done[-1].warnings:
         typer.echo(f"ai-gateway: warning: {warning}", err=True)

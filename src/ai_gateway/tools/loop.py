@@ -92,7 +92,7 @@ class ToolLoop:
                     item = await self._in_time(self._rounds.reply(call, body))
                 finally:
                     turn.show()
-                said = _said_by(item.model)
+                said = _content_of(item.model)
                 if isinstance(item.model.usage, models.CompletionUsage):
                     turn.add_usage(item.model.usage)
                 fields = {name: value for name, value in said.fields.items() if name not in _NOT_MERGED}
@@ -323,13 +323,13 @@ _NOT_MERGED = ("role", "function_call", "audio")
 
 def _joined(logprobs: Fields, reply: Reply) -> Fields:
     """The log probabilities of the rounds so far, with those of another one appended."""
-    said = reply.choices[0].logprobs if reply.choices else None
-    more = to_fields(said) if said is not None else {}
+    added = reply.choices[0].logprobs if reply.choices else None
+    more = to_fields(added) if added is not None else {}
     lists = {name: [*(logprobs.get(name) or ()), *value] for name, value in more.items() if isinstance(value, list)}
     return {**logprobs, **lists}
 
 
-def _said_by(reply: Reply) -> Said:
+def _content_of(reply: Reply) -> Said:
     """The content of a whole reply, as from a stream."""
     said = Said()
     choice = reply.choices[0] if reply.choices else None
@@ -363,8 +363,8 @@ def _name_of(call: Fields) -> str:
     return str((call.get("function") or {}).get("name") or "")
 
 
-def _finish(reason: str, said: Said, *, is_calling: bool) -> str:
+def _finish(reason: str, merged: Said, *, is_calling: bool) -> str:
     """The finish reason of the whole: `length` if the model would call further gateway-run tools."""
-    if is_calling or said.custom:
+    if is_calling or merged.custom:
         return "tool_calls"
     return "length" if reason == "tool_calls" else reason

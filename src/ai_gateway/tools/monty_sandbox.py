@@ -75,11 +75,11 @@ class MontySandbox(Sandbox):
         try:
             value = await self._feed(session, code, printed)
         except MontyRuntimeError as error:
-            problem = _late(seconds) if str(error).startswith(_LATE) else self._told(error)
+            problem = _late(seconds) if str(error).startswith(_LATE) else self._error_text(error)
             if isinstance(error.exception(), _FINAL):  # after a forced stop, its memory may be inconsistent
                 return Ran(printed.output, problem=problem)
         except MontySyntaxError as error:
-            problem = self._told(error)
+            problem = self._error_text(error)
         shown = value if isinstance(value, str) and value != "None" else ""
         if len(shown) == self._limits.output:
             shown += " ... (truncated)"
@@ -99,15 +99,17 @@ class MontySandbox(Sandbox):
                 return await session.feed_run(shown, print_callback=printed)
         return await session.feed_run(f"{code}\nNone", print_callback=printed)
 
-    def _told(self, error: MontyRuntimeError | MontySyntaxError) -> str:
+    def _error_text(self, error: MontyRuntimeError | MontySyntaxError) -> str:
         """The error for a model: the message and the traceback."""
-        said = error.display("type-msg")
-        if said.endswith(f"> {self._limits.output} bytes"):
-            said = f"MemoryError: more than {self._limits.output} bytes were printed"
-        if len(said) > _LONGEST_PROBLEM:
-            said = f"{said[:_LONGEST_PROBLEM]} ... (truncated)"
+        message = error.display("type-msg")
+        if message.endswith(f"> {self._limits.output} bytes"):
+            message = f"MemoryError: more than {self._limits.output} bytes were printed"
+        if len(message) > _LONGEST_PROBLEM:
+            message = f"{message[:_LONGEST_PROBLEM]} ... (truncated)"
         frames = error.traceback()[-_FRAMES:]
-        return "\n".join((said, *(f"  line {frame.line}, in {frame.function_name or '<module>'}" for frame in frames)))
+        return "\n".join(
+            (message, *(f"  line {frame.line}, in {frame.function_name or '<module>'}" for frame in frames))
+        )
 
     async def _opened(self) -> AsyncMonty:
         async with self._opening:

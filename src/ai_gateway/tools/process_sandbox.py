@@ -41,35 +41,35 @@ class ProcessSandbox(Sandbox):
     @override
     async def run(self, code: str, state: bytes | None, seconds: float) -> Ran:
         seconds = min(seconds, self._limits.seconds)
-        asked = {"code": code, "seconds": seconds, "memory": self._limits.memory, "output": self._limits.output}
+        request = {"code": code, "seconds": seconds, "memory": self._limits.memory, "output": self._limits.output}
         async with self._free:
             process = await start_apart(_CHILD, "-S")
             try:
-                return await self._ran(process, json.dumps(asked).encode(), seconds)
+                return await self._ran(process, json.dumps(request).encode(), seconds)
             finally:
                 await asyncio.shield(end_program(process))
 
-    async def _ran(self, process: asyncio.subprocess.Process, asked: bytes, seconds: float) -> Ran:
-        output = await write_input(process, asked)
+    async def _ran(self, process: asyncio.subprocess.Process, request: bytes, seconds: float) -> Ran:
+        output = await write_input(process, request)
         try:
             async with asyncio.timeout(_START_S):
                 first = await output.read(1)
         except TimeoutError:
             return Ran(problem="The sandbox did not start in time.")
         most = 2 * _AT_MOST_ESCAPED * self._limits.output + _MORE
-        said = b"" if first == b"\n" else first
+        written = b"" if first == b"\n" else first
         try:
             async with asyncio.timeout(seconds + _GRACE_S):
-                while len(said) <= most and (more := await output.read(most)):
-                    said += more
+                while len(written) <= most and (more := await output.read(most)):
+                    written += more
         except TimeoutError:
             return Ran(problem=f"The code was stopped: it ran for more than {seconds:g} s.")
-        return self._read(said, begun=first == b"\n")
+        return self._read(written, begun=first == b"\n")
 
-    def _read(self, said: bytes, *, begun: bool) -> Ran:
+    def _read(self, output: bytes, *, begun: bool) -> Ran:
         """Parse the process's reply, which the code may have forged."""
         try:
-            ended = json.loads(said)
+            ended = json.loads(output)
             if not begun:
                 _log.error("sandbox cannot be used", problem=str(ended["sandbox"]))
                 return Ran(problem="The sandbox cannot be used on this machine: its operator has to see to that.")

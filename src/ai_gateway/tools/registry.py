@@ -127,10 +127,10 @@ def claimed_search(body: Body) -> Body:
     size = wanted.search_context_size
     tool = models.GatewayWebSearchTool(type="gateway:web_search", max_results=_CONTEXT.get(size, 5))
     if wanted.user_location is not None:
-        said = wanted.user_location.approximate
+        location = wanted.user_location.approximate
         names = ("city", "region", "country", "timezone")
         tool.user_location = models.GatewayUserLocation(
-            **{name: (getattr(said, name) or "")[:255] or None for name in names}
+            **{name: (getattr(location, name) or "")[:255] or None for name in names}
         )
     changed = body.model_copy(update={"tools": [*(body.tools or ()), tool], "web_search_options": None})
     changed.model_fields_set.discard("web_search_options")

@@ -185,17 +185,17 @@ def _run(code: str, most: int) -> dict[str, str]:
                 made = eval(compile(ast.Expression(last.value), "<code>", "eval"), names)  # noqa: S307
                 value = "" if made is None else repr(made)[:most]
     except BaseException as error:  # including SystemExit
-        problem = _told(error)
+        problem = _error_text(error)
     return {"printed": printed.getvalue(), "value": value, "problem": problem}
 
 
-def _told(error: BaseException) -> str:
-    said = traceback.format_exception_only(error)[-1].strip()[:_LONGEST_PROBLEM]
+def _error_text(error: BaseException) -> str:
+    message = traceback.format_exception_only(error)[-1].strip()[:_LONGEST_PROBLEM]
     frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == "<code>"][-_FRAMES:]
-    return "\n".join((said, *(f"  line {frame.lineno}, in {frame.name}" for frame in frames)))
+    return "\n".join((message, *(f"  line {frame.lineno}, in {frame.name}" for frame in frames)))
 
 
-def _inside(asked: dict[str, object]) -> None:
+def _inside(request: dict[str, object]) -> None:
     """Run in the process of the code, the first one of its namespace."""
     _die_with_parent()
     pages = _pages()
@@ -206,11 +206,11 @@ def _inside(asked: dict[str, object]) -> None:
     sys.path[:] = []
     sys.path_hooks[:] = []
     sys.modules.pop("ctypes")
-    seconds, memory, most = float(str(asked["seconds"])), int(str(asked["memory"])), int(str(asked["output"]))
+    seconds, memory, most = float(str(request["seconds"])), int(str(request["memory"])), int(str(request["output"]))
     _limit(seconds, memory, pages * resource.getpagesize())
     _filter_calls()
     os.write(1, b"\n")
-    ended = _run(str(asked["code"]), most)
+    ended = _run(str(request["code"]), most)
     _write_all(json.dumps(ended).encode("ascii"))
     os._exit(0)
 
@@ -223,7 +223,7 @@ def _write_all(content: bytes) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Read the request from standard input; write an empty line when the code starts, and then the result."""
     _die_with_parent()
-    asked = json.loads(sys.stdin.buffer.read())
+    request = json.loads(sys.stdin.buffer.read())
     for name in _MODULES.split():
         importlib.import_module(name)
     try:
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str]) -> int:
     child = os.fork()
     if child == 0:
         try:
-            _inside(asked)
+            _inside(request)
         except BaseException as error:  # the code has not run, or has finished
             with suppress(OSError):
                 _write_all(json.dumps({"sandbox": str(error)}).encode())

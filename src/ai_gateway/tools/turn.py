@@ -115,8 +115,8 @@ class Turn:
         for message in body.messages:
             is_replayed = bool(getattr(message, "gateway_tool_calls", None))
             self._messages += as_models(replayed([to_fields(message)])) if is_replayed else [message]
-        said = call.parsed.get("messages") if call.parsed is not None and call.wire.name == "openai" else None
-        self._parsed: list[Any] | None = said if isinstance(said, list) else None
+        messages = call.parsed.get("messages") if call.parsed is not None and call.wire.name == "openai" else None
+        self._parsed: list[Any] | None = messages if isinstance(messages, list) else None
         if self._parsed is not None and len(self._messages) != len(body.messages):
             self._parsed = replayed(self._parsed)
 

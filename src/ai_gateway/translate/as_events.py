@@ -58,9 +58,9 @@ def _item(item: _Fields, index: int) -> Iterator[_Event]:
     place = {"item_id": item.get("id", ""), "output_index": index}
     kind = str(item.get("type"))
     field, name = _SAID.get(kind, ("", ""))
-    said, summary, content = item.get(field), _dicts(item.get("summary")), _dicts(item.get("content"))
+    value, summary, content = item.get(field), _dicts(item.get("summary")), _dicts(item.get("content"))
     told: _Event = {"summary": [], "content": []} if kind in {"message", "reasoning"} else {}
-    if isinstance(said, str):
+    if isinstance(value, str):
         told |= {field: "", "output": None, "error": None}
     begun = {"status": "in_progress", **told}
     added = {**item, **{each: begun[each] for each in begun if item.get(each) is not None}}
@@ -69,10 +69,10 @@ def _item(item: _Fields, index: int) -> Iterator[_Event]:
         yield from _summary(part, {**place, "summary_index": at})
     for at, part in enumerate(content if "content" in told else ()):
         yield from _part(part, {**place, "content_index": at})
-    if isinstance(said, str):
-        yield {"type": f"response.{name}.delta", **place, "delta": said}
+    if isinstance(value, str):
+        yield {"type": f"response.{name}.delta", **place, "delta": value}
         named = {"name": item.get("name", "")} if kind == "function_call" else {}
-        yield {"type": f"response.{name}.done", **place, **named, field: said}
+        yield {"type": f"response.{name}.done", **place, **named, field: value}
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 

@@ -74,12 +74,12 @@ def merge(more: Mapping[str, object], into: Fields) -> None:
             place({name: value}, into)
 
 
-def send_back(said: BaseModel, into: BaseModel | Fields, *read: str, known: Collection[str] = ()) -> set[str]:
+def send_back(source: BaseModel, into: BaseModel | Fields, *read: str, known: Collection[str] = ()) -> set[str]:
     """Add nonempty extra fields, which an earlier reply may have had, to an object of a request.
 
     Returns the names of those with another meaning there, which are dropped, since requests have no OTHER_FIELDS.
     """
-    extras = {name: value for name, value in extra_fields(said, *read).items() if value not in _EMPTY}
+    extras = {name: value for name, value in extra_fields(source, *read).items() if value not in _EMPTY}
     if not extras:
         return set()
     if isinstance(into, BaseModel):

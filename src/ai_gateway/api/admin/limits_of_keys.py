@@ -27,7 +27,7 @@ def rate_limit_id(entity: str, model: str) -> str:
 
 def put_limits(change: Change, key_id: str, body: Limited) -> None:
     """Set the key's limits from the body; null removes a limit, and missing fields stay. Raises InvalidRequest."""
-    said = body.model_fields_set
+    given = body.model_fields_set
     if (spend := body.spend_limit) is not None:
         change.put(
             SpendLimit(
@@ -38,17 +38,17 @@ def put_limits(change: Change, key_id: str, body: Limited) -> None:
                 currency=spend.currency,
             )
         )
-    elif "spend_limit" in said:
+    elif "spend_limit" in given:
         change.delete(SpendLimit, key_id)
     row = rate_limit_id(key_id, EVERY_MODEL)
     if (rates := body.rate_limits) is not None:
         values = {ours: getattr(rates, theirs) for theirs, ours in _RATES.items()}
         change.put(RateLimit(id=row, entity=key_id, model=EVERY_MODEL, **values))
-    elif "rate_limits" in said:
+    elif "rate_limits" in given:
         change.delete(RateLimit, row)
     if (allowed := body.model_permissions) is not None:
         change.put(ModelPermissions(id=key_id, mode=allowed.mode, model_ids=frozenset(allowed.model_ids)))
-    elif "model_permissions" in said:
+    elif "model_permissions" in given:
         change.delete(ModelPermissions, key_id)
 
 

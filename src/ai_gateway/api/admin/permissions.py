@@ -66,9 +66,9 @@ class Permissions(Administration):
             former = self.directory.get(HostedToolPermissions, project.id)
             enabled = set(self._enabled(former))
             for tool in _TOOLS:
-                said: models.HostedToolPermissionUpdate | None = getattr(body, tool)
-                if said is not None:
-                    (enabled.add if said.enabled else enabled.discard)(tool)
+                update: models.HostedToolPermissionUpdate | None = getattr(body, tool)
+                if update is not None:
+                    (enabled.add if update.enabled else enabled.discard)(tool)
             permissions = HostedToolPermissions(id=project.id, enabled=tuple(sorted(enabled)))
             if permissions != former:
                 change.put(permissions)

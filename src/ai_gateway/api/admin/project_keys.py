@@ -236,7 +236,7 @@ class ProjectKeys(Administration):
         return made
 
 
-def _limits(said: Limited | models.ProjectApiKey) -> dict[str, object]:
+def _limits(limited: Limited | models.ProjectApiKey) -> dict[str, object]:
     """The limits for the audit log; null for a removed one."""
     names = ("spend_limit", "rate_limits", "model_permissions")
-    return said.model_dump(include=set(names) & said.model_fields_set, exclude_unset=True)
+    return limited.model_dump(include=set(names) & limited.model_fields_set, exclude_unset=True)

@@ -47,10 +47,10 @@ class ServiceAccounts(ProjectKeys):
         self, call: Call, project_id: str, body: models.ProjectServiceAccountCreateRequest
     ) -> models.ProjectServiceAccountCreateResponse:
         alone = bool(body.create_service_account_only)
-        if alone and (said := [name for name in _OF_THE_KEY if getattr(body, name) is not None]):
+        if alone and (unused := [name for name in _OF_THE_KEY if getattr(body, name) is not None]):
             raise InvalidRequest(
-                f"'{said[0]}' is of the first key, and 'create_service_account_only' says that there is none.",
-                param=said[0],
+                f"'{unused[0]}' is of the first key, and 'create_service_account_only' says that there is none.",
+                param=unused[0],
                 code="invalid_value",
             )
         role: Literal["member", "none"] = "none" if alone else "member"

@@ -203,7 +203,7 @@ class Usage(Summaries):
         searches = kind == _SEARCHES
         results = [
             [
-                {"object": kind, **_counted(kind, each), **_told(by, values)}
+                {"object": kind, **_counted(kind, each), **_grouping(by, values)}
                 for values, each in grouped.items()
                 if each.searching or not searches
             ]
@@ -255,13 +255,13 @@ def _item(
     return Item(page, raw)
 
 
-def _told(by: Sequence[str], values: Sequence[str | None]) -> dict[str, object]:
+def _grouping(by: Sequence[str], values: Sequence[str | None]) -> dict[str, object]:
     """The grouping values; other fields are null, as in OpenAI's service."""
-    told: dict[str, object] = dict.fromkeys(("project_id", "user_id", "api_key_id", "model"))
-    told.update(zip(by, values, strict=True))
-    if "batch" in told:
-        told["batch"] = False
-    return told
+    grouped: dict[str, object] = dict.fromkeys(("project_id", "user_id", "api_key_id", "model"))
+    grouped.update(zip(by, values, strict=True))
+    if "batch" in grouped:
+        grouped["batch"] = False
+    return grouped
 
 
 def _counted(kind: str, found: Sum) -> dict[str, object]:

@@ -18,34 +18,34 @@ from gateway_contract.openai.models import CompletionUsage, CreateChatCompletion
 async def streamed(
     call: Call,
     body: models.AnthropicCreateMessageParams,
-    asked: TranslatedRequest,
+    request: TranslatedRequest,
     chunks: AsyncGenerator[Any],
     words: Words,
 ) -> Stream[models.AnthropicMessageStreamEvent]:
     """The message as a stream of events."""
     tokens = await estimate(body, call.size)
-    told = MessageContext(body.model, asked.names, body.stop_sequences or (), tokens, asked.mcp)
-    call.bridge = bridge = MessageBridge(call, told)
-    return bridged(chunks, bridge, lambda: words.note(call, asked.dropped))
+    context = MessageContext(body.model, request.names, body.stop_sequences or (), tokens, request.mcp)
+    call.bridge = bridge = MessageBridge(call, context)
+    return bridged(chunks, bridge, lambda: words.note(call, request.dropped))
 
 
 def whole(
     call: Call,
     body: models.AnthropicCreateMessageParams,
-    asked: TranslatedRequest,
+    request: TranslatedRequest,
     reply: CreateChatCompletionResponse,
     words: Words,
 ) -> models.AnthropicMessage:
     """A whole reply as a message. Its model is the name in the request."""
-    words.note(call, asked.dropped)
+    words.note(call, request.dropped)
     took = reply.usage if isinstance(reply.usage, CompletionUsage) else counted(0, 0)
     made = message(
         reply,
         took,
-        asked.names,
+        request.names,
         provider=call.notes.provider,
         stop_sequences=body.stop_sequences or (),
-        mcp=asked.mcp,
+        mcp=request.mcp,
     )
     if took is not reply.usage:  # no usage, which the contract requires
         made.usage.input_tokens = of_body(body)

@@ -72,10 +72,10 @@ class AnthropicHandlers(WireBoundary, Handlers):
         _refuse_unknown(call, resolution.targets[0].provider, body)
         if has_own(body.tools) or not is_shared(CREATE_MESSAGE, resolution):
             return await self._translated(call, body, model, resolution)
-        asked = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
+        relayed = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
         if body.stream:
-            return relay_stream(self.gateway, call, asked, partial(self._streamed, call, body, model, resolution))
-        reply = await relay(self.gateway, call, asked, partial(self._translated, call, body, model, resolution))
+            return relay_stream(self.gateway, call, relayed, partial(self._streamed, call, body, model, resolution))
+        reply = await relay(self.gateway, call, relayed, partial(self._translated, call, body, model, resolution))
         return as_it_came(models.AnthropicMessage, reply) if isinstance(reply, bytes) else reply
 
     async def _translated(
@@ -83,16 +83,16 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         if body.stream:
             return await self._streamed(call, body, model, resolution)
-        asked = await self._asked(call, body, model, resolution)
-        reply = (await self.gateway.run_chat(call, asked.request, resolution, MESSAGE)).model
-        return whole(call, body, asked, reply, _WORDS)
+        request = await self._asked(call, body, model, resolution)
+        reply = (await self.gateway.run_chat(call, request.request, resolution, MESSAGE)).model
+        return whole(call, body, request, reply, _WORDS)
 
     async def _streamed(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
-        asked = await self._asked(call, body, model, resolution)
-        chunks = self.gateway.stream_chat(call, asked.request, resolution, MESSAGE_STREAM)
-        return await streamed(call, body, asked, chunks, _WORDS)
+        request = await self._asked(call, body, model, resolution)
+        chunks = self.gateway.stream_chat(call, request.request, resolution, MESSAGE_STREAM)
+        return await streamed(call, body, request, chunks, _WORDS)
 
     async def _asked(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
@@ -107,12 +107,12 @@ class AnthropicHandlers(WireBoundary, Handlers):
             servers = servers_asked(body, runs)
             if servers is None or servers:
                 await runs.ask(servers)
-            asked = chat(body, model, runs, knows_efforts=knows_efforts)
+            request = chat(body, model, runs, knows_efforts=knows_efforts)
         else:
-            asked = chat(body, model, knows_efforts=knows_efforts)
+            request = chat(body, model, knows_efforts=knows_efforts)
         if call.unknown is not None:
-            asked.dropped.extend(call.unknown.fields)
-        return asked
+            request.dropped.extend(call.unknown.fields)
+        return request
 
     @override
     async def count_message_tokens(
@@ -128,8 +128,8 @@ class AnthropicHandlers(WireBoundary, Handlers):
 
         if not is_shared(COUNT_TOKENS, resolution):
             return await estimated()
-        asked = Relay(COUNT_TOKENS, model, resolution, call.parsed or {})
-        reply = await relay(self.gateway, call, asked, estimated)
+        relayed = Relay(COUNT_TOKENS, model, resolution, call.parsed or {})
+        reply = await relay(self.gateway, call, relayed, estimated)
         return as_it_came(models.AnthropicCountMessageTokensResponse, reply) if isinstance(reply, bytes) else reply
 
     @override

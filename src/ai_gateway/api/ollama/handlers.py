@@ -61,10 +61,10 @@ class OllamaHandlers(WireBoundary, Handlers):
                     await self.gateway.chat(to.call, load, to.resolution)
                 note_dropped(call, [] if to.native else apply_policies(body))
                 return writer.empty(_loaded(body))
-            asked = request.chat(body, to.model, native=to.native)
+            translated = request.chat(body, to.model, native=to.native)
             watch.provider_called()
-            answer = await self.gateway.chat(to.call, asked.request, to.resolution)
-        return answered(to.call, body.model, asked.dropped, answer, writer)
+            answer = await self.gateway.chat(to.call, translated.request, to.resolution)
+        return answered(to.call, body.model, translated.dropped, answer, writer)
 
     @override
     async def ollama_generate(

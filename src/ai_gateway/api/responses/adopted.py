@@ -44,11 +44,11 @@ class AdoptedWhole(Whole):
 
     @override
     async def made(self) -> Fields:
-        told = await self._ask()
-        status = told.get("status") or "completed"
+        response = await self._ask()
+        status = response.get("status") or "completed"
         if status in _OVER:
-            return own(self._request, told, str(status))
-        return own(self._request, {**told, "error": {**_UNENDED}}, "failed")
+            return own(self._request, response, str(status))
+        return own(self._request, {**response, "error": {**_UNENDED}}, "failed")
 
     @override
     def so_far(self) -> list[Any]:
@@ -92,7 +92,7 @@ class AdoptedEvents(Telling):
 
     @override
     def failed(self, error: Mapping[str, str]) -> bytes:
-        return self._cut("failed", self._said() or error)
+        return self._cut("failed", self._upstream_error() or error)
 
     @override
     def cancelled(self) -> bytes:
@@ -145,7 +145,7 @@ class AdoptedEvents(Telling):
         self._final = _json(response)
         return written + self._event({"type": "response.failed", "response": response})
 
-    def _said(self) -> Mapping[str, str] | None:
+    def _upstream_error(self) -> Mapping[str, str] | None:
         """The upstream's error before the stream broke off."""
         if self._error is None:
             return None

@@ -51,8 +51,8 @@ async def compacted(
         history = await maker.history(call, body.previous_response_id)
     body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
-    asked = conversed(body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
-    item, usage = await _summed_up(maker, call, asked, resolution)
+    request = conversed(body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
+    item, usage = await _summed_up(maker, call, request, resolution)
     return [item], usage or _NO_USAGE
 
 
@@ -74,10 +74,10 @@ async def compaction_response(
     request.asked.request.stream_options = None
     if body.background:
         return await _queued(maker, call, request)
-    told, final = await _compaction(maker, call, request)
+    events, final = await _compaction(maker, call, request)
     if request.stored:
         await maker.keep(call, request, from_json(final))
-    return Stream(_told(told)) if body.stream else Written(written(models.Response, {}).model, final)
+    return Stream(_events_of(events)) if body.stream else Written(written(models.Response, {}).model, final)
 
 
 async def _queued(
@@ -104,7 +104,7 @@ async def _queued(
     return await queue_whole(maker, call, request, whole)
 
 
-async def _told(data: bytes) -> AsyncGenerator[Any]:
+async def _events_of(data: bytes) -> AsyncGenerator[Any]:
     yield Framed(data)
 
 
@@ -117,12 +117,12 @@ async def _compaction(maker: Maker, call: Call, request: Prepared) -> tuple[byte
 
 
 async def _summed_up(
-    maker: Maker, call: Call, asked: TranslatedRequest, resolution: Resolution
+    maker: Maker, call: Call, request: TranslatedRequest, resolution: Resolution
 ) -> tuple[Fields, Fields | None]:
     """The sealed summary of a conversation as an item, and the usage."""
-    asked.request.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=SUM_UP))
-    reply = (await maker.gateway.run(call, COMPACTION, asked.request, resolution)).model
-    note_dropped(call, asked.dropped)
+    request.request.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=SUM_UP))
+    reply = (await maker.gateway.run(call, COMPACTION, request.request, resolution)).model
+    note_dropped(call, request.dropped)
     summary = reply.choices[0].message.content if reply.choices else None
     if not summary:
         raise UpstreamInvalidResponse("The provider's reply holds no summary.")

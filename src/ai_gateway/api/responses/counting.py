@@ -28,16 +28,16 @@ async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody)
     body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
     target = ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call))
-    asked = conversed(body, target, history)
+    request = conversed(body, target, history)
     form = getattr(body.text, "format", None)
     shape = len(to_json(to_fields(form))) if isinstance(form, models.TextResponseFormatJsonSchema) else 0
-    return estimated(asked) + math.ceil(shape / _BYTES_PER_TOKEN), asked.dropped | asked.offered.dropped
+    return estimated(request) + math.ceil(shape / _BYTES_PER_TOKEN), request.dropped | request.offered.dropped
 
 
-def estimated(asked: TranslatedRequest) -> int:
+def estimated(request: TranslatedRequest) -> int:
     """The estimated tokens of a chat request: texts, tools, images and files, and an overhead for each message."""
     counted = media = files = 0
-    for message in asked.request.messages:
+    for message in request.request.messages:
         fields = to_fields(message)
         content = fields.get("content")
         if isinstance(content, list):
@@ -46,8 +46,8 @@ def estimated(asked: TranslatedRequest) -> int:
             files += sum(map(_size_of_file, content))
             fields["content"] = texts
         counted += len(to_json(fields))
-    counted += sum(len(to_json(to_fields(tool))) for tool in asked.offered.functions.values())
-    each = _PER_MESSAGE * len(asked.request.messages) + _PER_IMAGE * media
+    counted += sum(len(to_json(to_fields(tool))) for tool in request.offered.functions.values())
+    each = _PER_MESSAGE * len(request.request.messages) + _PER_IMAGE * media
     return math.ceil((counted + files) / _BYTES_PER_TOKEN) + each
 
 

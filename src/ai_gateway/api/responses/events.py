@@ -24,12 +24,12 @@ _DATA: Final = b"data:"
 _log = structlog.get_logger(__name__)
 
 
-def since(told: EventPiece, number: int) -> EventPiece:
+def since(piece: EventPiece, number: int) -> EventPiece:
     """The events from this number on."""
-    if number <= told.first:
-        return told
-    events = told.data.split(_END)
-    return told._replace(first=number, data=_END.join(events[number - told.first :]))
+    if number <= piece.first:
+        return piece
+    events = piece.data.split(_END)
+    return piece._replace(first=number, data=_END.join(events[number - piece.first :]))
 
 
 def events_in(data: bytes) -> Iterator[dict[str, Any]]:
@@ -113,24 +113,24 @@ class Events:
             return None
         found: list[EventPiece] = []
         size = 0
-        for told in self._recent:
-            if told.next > number:
-                found.append(since(told, number))
-                size += len(told.data)
+        for piece in self._recent:
+            if piece.next > number:
+                found.append(since(piece, number))
+                size += len(piece.data)
                 if size >= _PIECE:
                     break
-        return EventPiece(number, found[-1].next, b"".join([told.data for told in found]), found[-1].final)
+        return EventPiece(number, found[-1].next, b"".join([piece.data for piece in found]), found[-1].final)
 
     async def change(self) -> None:
         """Wait for more events, or the end."""
         await self._changed.wait()
 
-    def _remember(self, told: EventPiece) -> None:
-        self._recent.append(told)
-        self.next = told.next
-        self._size += len(told.data)
-        self._unsaved += len(told.data)
-        self._all += len(told.data)
+    def _remember(self, piece: EventPiece) -> None:
+        self._recent.append(piece)
+        self.next = piece.next
+        self._size += len(piece.data)
+        self._unsaved += len(piece.data)
+        self._all += len(piece.data)
         if self._all > _MOST and self.is_whole:
             self._give_up()
         self._forget()
@@ -149,12 +149,12 @@ class Events:
         """The pending events, if they are to be stored."""
         if not self.is_whole or self._saved >= self.next:
             return None
-        data = b"".join([told.data for told in self._recent if told.first >= self._saved])
+        data = b"".join([piece.data for piece in self._recent if piece.first >= self._saved])
         return EventPiece(self._saved, self.next, data)
 
-    def _note_saved(self, told: EventPiece) -> None:
-        self._saved = told.next
-        self._unsaved -= len(told.data)
+    def _note_saved(self, piece: EventPiece) -> None:
+        self._saved = piece.next
+        self._unsaved -= len(piece.data)
         self._forget()
 
     def _give_up(self) -> None:

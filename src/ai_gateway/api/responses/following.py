@@ -63,8 +63,8 @@ class Follower:
         nothing.
         """
         known = from_json(error)["error"]
-        told = {name: known.get(name) for name in ("code", "message", "param")}
-        event = {"type": "error", **told, "sequence_number": max(0, self._number - 1)}
+        error_fields = {name: known.get(name) for name in ("code", "message", "param")}
+        event = {"type": "error", **error_fields, "sequence_number": max(0, self._number - 1)}
         return EVENTS.framed(to_json(event), "error")
 
     async def _next(self) -> EventPiece | None:

@@ -79,10 +79,10 @@ def _listed(item: Item, response_id: str, at: int) -> Fields:
         if kind == "local_shell_call_output":  # OpenAI's document requires a field here that it does not describe
             fields.setdefault("call_id", fields["id"])
         return {**_DEFAULTS.get(kind, {}), **fields}
-    said = fields["role"] == "assistant"
+    is_output = fields["role"] == "assistant"
     content = fields["content"]
     if isinstance(content, str):
-        content = [{"type": "output_text" if said else "input_text", "text": content}]
+        content = [{"type": "output_text" if is_output else "input_text", "text": content}]
     if isinstance(content, list):
         fields["content"] = [_part(part) for part in content if isinstance(part, dict)]
     return {"status": "completed", **fields}

@@ -159,8 +159,8 @@ class _Streamed:
             known = _known(error, self._request)
             outcome.status, outcome.code = 200 if outcome.first_byte else known.status, known.code
             if not self._telling.final:
-                told = response_error(RESPONSES.render(known, self._call.request_id), known.status)
-                last.append(self._telling.failed(told))
+                failure = response_error(RESPONSES.render(known, self._call.request_id), known.status)
+                last.append(self._telling.failed(failure))
         outcome.first_byte = outcome.first_byte or time.perf_counter()
         return self._made(b"".join(last))
 

@@ -64,7 +64,7 @@ class State:
                 code="invalid_value",
             )
         call.recalled = sum(len(each.input.encode()) + len(each.body.encode()) for each in chain)
-        return [item for each in chain for item in _said(each) if not _is_unfinished_call(item)]
+        return [item for each in chain for item in _items_of(each) if not _is_unfinished_call(item)]
 
     async def items(self, call: Call, ids: Iterable[str]) -> dict[str, Fields]:
         """The items with these ids, as far as they belong to stored responses of the caller.
@@ -79,8 +79,8 @@ class State:
                 response = await self._get(call.caller, response_id)
             except NotFound:
                 continue
-            said = {str(item.get("id")): item for item in _said(response)}
-            here = {each: said[each] for each in own if each in said}
+            items_by_id = {str(item.get("id")): item for item in _items_of(response)}
+            here = {each: items_by_id[each] for each in own if each in items_by_id}
             size += len(to_json(here))
             call.room.check_possible(_PER_BYTE * size, "The items that 'input' refers to are too large together.")
             found |= here
@@ -130,9 +130,9 @@ class State:
         closing = so_far.cut()
         response["output"] = so_far.output
         last = [*closing, {"type": "response.failed", "response": response}]
-        told = [{**event, "sequence_number": at} for at, event in enumerate(last, number)]
-        data = b"".join([EVENTS.framed(to_json(event), str(event["type"])) for event in told])
-        ending = EventPiece(number, number + len(told), data, final=True) if number else None
+        events = [{**event, "sequence_number": at} for at, event in enumerate(last, number)]
+        data = b"".join([EVENTS.framed(to_json(event), str(event["type"])) for event in events])
+        ending = EventPiece(number, number + len(events), data, final=True) if number else None
         await self.end(found.id, str(response["status"]), to_json(response).decode(), ending)
         return await self._get(caller, found.id)
 
@@ -174,7 +174,7 @@ class State:
         chain = await self._chain(call, response_id)
         if not chain:
             _not_found(response_id)
-        before = [item for each in chain[:-1] for item in _said(each)]
+        before = [item for each in chain[:-1] for item in _items_of(each)]
         return [*before, *cast("list[Fields]", from_json(chain[-1].input))]
 
     async def put(
@@ -250,7 +250,7 @@ def _by_response(ids: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _said(response: StoredResponse) -> list[Fields]:
+def _items_of(response: StoredResponse) -> list[Fields]:
     """The items of a response's own input and output."""
     output = from_json(response.body).get("output")
     own = output if isinstance(output, list) else []  # as sent by an upstream

@@ -82,13 +82,13 @@ class Api:
     async def every(self, operation: str, reply: type[BaseModel], **parameters: str | int) -> list[Any]:
         """All items of a list, page by page. Raises Refusal."""
         found: list[Any] = []
-        asked: dict[str, Any] = {**parameters, "limit": _PAGE}
+        query: dict[str, Any] = {**parameters, "limit": _PAGE}
         while True:
-            page: Any = await self.call(operation, reply, **asked)
+            page: Any = await self.call(operation, reply, **query)
             found += page.data
             if not page.has_more or not page.data:
                 return found
-            asked["after"] = page.last_id or page.data[-1].id
+            query["after"] = page.last_id or page.data[-1].id
 
     async def _ask(
         self, operation: str, body: Mapping[str, object] | None, parameters: Mapping[str, str | int | Sequence[str]]

@@ -169,31 +169,31 @@ def _wanted(row: Mapping[str, object]) -> Wanted:
     unknown = set(row) - set(_COLUMNS)
     if unknown:
         raise ValueError(f"unknown column {sorted(unknown)[0]!r}: there are {', '.join(_COLUMNS)}")
-    said = {
+    fields = {
         name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in row.items()
         if value is not None
     }
-    if not said.get("name"):
+    if not fields.get("name"):
         raise ValueError("names nobody: the column 'name' is empty")
-    per = said.get("per", Interval.month)
+    per = fields.get("per", Interval.month)
     if per not in tuple(Interval):
         raise ValueError(f"'per' is one of {', '.join(Interval)}")
-    rates = {name: count(said[name]) for name in ("rpm", "tpm", "rpd", "parallel") if name in said}
+    rates = {name: count(fields[name]) for name in ("rpm", "tpm", "rpd", "parallel") if name in fields}
     limits = Limits(
         **rates,
-        budget=cents(said["budget"]) if "budget" in said else None,
+        budget=cents(fields["budget"]) if "budget" in fields else None,
         per=str(per),
-        zone=said.get("zone"),
-        models=said.get("models"),
+        zone=fields.get("zone"),
+        models=fields.get("models"),
     )
-    expires = seconds(said["expires"]) if "expires" in said else None
-    return Wanted(said["name"], said.get("project"), expires, limits, _digest(said))
+    expires = seconds(fields["expires"]) if "expires" in fields else None
+    return Wanted(fields["name"], fields.get("project"), expires, limits, _digest(fields))
 
 
-def _digest(said: Mapping[str, str]) -> str | None:
+def _digest(fields: Mapping[str, str]) -> str | None:
     """The digest of an existing key. The key itself is not sent."""
-    key, digest = said.get("key"), said.get("digest")
+    key, digest = fields.get("key"), fields.get("digest")
     if key is not None and digest is not None:
         raise ValueError("has both 'key' and 'digest'")
     if key is not None:

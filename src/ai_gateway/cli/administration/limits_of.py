@@ -71,12 +71,12 @@ def rates_in_words(rates: models.KeyRateLimits | models.ProjectRateLimit | None)
     if rates is None:
         return "-"
     words = {"rpm": "requests/min", "tpm": "tokens/min", "rpd": "requests/day", "parallel": "at once"}
-    said = [
+    parts = [
         f"{value} {words[ours]}"
         for ours, theirs in RATES.items()
         if isinstance(value := getattr(rates, theirs, None), int) and value != UNLIMITED
     ]
-    return ", ".join(said) or "-"
+    return ", ".join(parts) or "-"
 
 
 type SpendLimit = models.KeySpendLimit | models.ProjectSpendLimitResource | models.OrganizationSpendLimitResource

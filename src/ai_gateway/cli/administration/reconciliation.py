@@ -80,12 +80,12 @@ class Difference:
 
 def differences(theirs: Mapping[Place, Count], ours: Mapping[Place, Count], tolerance: float) -> Iterator[Difference]:
     """Differences of more than so many percent, in the fields of the export. A missing day is 0."""
-    told = {name for count in theirs.values() for name in count.measures}
+    measured = {name for count in theirs.values() for name in count.measures}
     matched = _matched(theirs, ours)
     for day, model in sorted(theirs.keys() | matched.keys()):
         there = theirs.get((day, model), Count()).measures
         here = matched.get((day, model), Count()).measures
-        for name in (each for each in _MEASURES if each in told):
+        for name in (each for each in _MEASURES if each in measured):
             one, other = there.get(name, Decimal(0)), here.get(name, Decimal(0))
             if abs(one - other) > max(one, other) * Decimal(repr(tolerance)) / 100:
                 yield Difference(day, model, name, one, other)

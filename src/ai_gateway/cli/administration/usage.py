@@ -46,25 +46,25 @@ async def show(  # noqa: PLR0913 - what a command was given
 async def sums(api: Api, query: Query) -> list[models.RecordedBucket]:
     """Every bucket, page by page."""
     found: list[models.RecordedBucket] = []
-    asked = dict(query)
+    parameters = dict(query)
     while True:
-        page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **asked)
+        page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **parameters)
         found += page.data
         if page.next_page is None:
             return found
-        asked["page"] = page.next_page
+        parameters["page"] = page.next_page
 
 
 async def _csv(api: Api, query: Query) -> str:
     """All pages with one header. The cursors are those of the JSON pages."""
-    text, asked = "", dict(query)
+    text, parameters = "", dict(query)
     while True:
-        page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **asked)
-        rows = await api.text("summarizeRecordedRequestsAsCsv", **asked)
+        page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **parameters)
+        rows = await api.text("summarizeRecordedRequestsAsCsv", **parameters)
         text += rows if not text else rows.partition("\n")[2]
         if page.next_page is None:
             return text
-        asked["page"] = page.next_page
+        parameters["page"] = page.next_page
 
 
 async def _table(
@@ -92,11 +92,11 @@ def _rows(
     for bucket in buckets:
         for result in sorted(bucket.results, key=lambda each: -each.cost_usd):
             of = [_value(each, bucket, result, names) for each in by]
-            told = _told(result)
-            yield *of, *(told[measure] for measure in measures)
+            measures_of_sum = _measures_of(result)
+            yield *of, *(measures_of_sum[measure] for measure in measures)
 
 
-def _told(result: models.RecordedSum) -> dict[str, str]:
+def _measures_of(result: models.RecordedSum) -> dict[str, str]:
     """Every measure of a sum, by column."""
     tokens = result.tokens
     times = (result.total_ms_p50, result.total_ms_p95, result.first_byte_ms_p50, result.first_byte_ms_p95)

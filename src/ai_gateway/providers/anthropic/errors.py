@@ -67,9 +67,9 @@ def limits(headers: Mapping[str, str], now: datetime | None = None) -> dict[str,
             continue
         found[name.lower()] = value
         match = _LIMIT.fullmatch(name.lower())
-        told = _left(value, now or datetime.now(UTC)) if match and match[2] == "reset" else value
-        if match and told:
-            found.setdefault(f"x-ratelimit-{match[2]}-{match[1]}", told)
+        translated = _left(value, now or datetime.now(UTC)) if match and match[2] == "reset" else value
+        if match and translated:
+            found.setdefault(f"x-ratelimit-{match[2]}-{match[1]}", translated)
     return found
 
 

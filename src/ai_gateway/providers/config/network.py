@@ -71,14 +71,14 @@ def _own_tls(name: str, table: ProviderSettings, effective: PerProvider, problem
 
 def _digest(files: list[Path]) -> str:
     """A digest of the files' content; unreadable files are reported where they are used."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in files:
         try:
             with path.open("rb") as file:
-                told.update(file.read(_LARGEST_FILE))
+                digest.update(file.read(_LARGEST_FILE))
         except OSError:
             continue
-    return told.hexdigest() if files else ""
+    return digest.hexdigest() if files else ""
 
 
 def read_proxy(text: str) -> Proxy:

@@ -84,9 +84,9 @@ def _deltas(choice: chat.Choice, *, begun: bool) -> Iterator[Delta]:
         yield from _function_deltas(choice.function, role)
     else:
         yield models.ChatCompletionStreamResponseDelta.model_validate({**role, "content": "", "refusal": None})
-        said = "refusal" if choice.is_refusal else "content"
+        field = "refusal" if choice.is_refusal else "content"
         for token in choice.tokens:
-            yield models.ChatCompletionStreamResponseDelta.model_validate({said: token})
+            yield models.ChatCompletionStreamResponseDelta.model_validate({field: token})
 
 
 def _tool_call_deltas(choice: chat.Choice, role: Mapping[str, str]) -> Iterator[Delta]:

@@ -109,13 +109,13 @@ def from_reply(provider: str, status: int, headers: Mapping[str, str], body: byt
 
 def _from_complaint(provider: str, status: int, headers: Mapping[str, str], complaint: Complaint) -> GatewayError:
     kept = kept_headers(headers)
-    error = _told(provider, status, kept, complaint)
+    error = _error_for(provider, status, kept, complaint)
     error.detail = f"status {status}: {complaint.words}" if complaint.words else f"status {status}"
     error.extras = complaint.extras
     return error
 
 
-def _told(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+def _error_for(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
     if status in {401, 403}:
         return _no_access(provider, status, kept, complaint)
     if 300 <= status < 400:
@@ -171,10 +171,10 @@ def _refused(
 
 def _no_access(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
     """The error for 401 or 403: about content, region or model if it says so, else about the gateway's key."""
-    said = f"{complaint.code} {complaint.type} {complaint.message}"
-    if complaint.message and _ABOUT_CONTENT.search(said):
+    complaint_text = f"{complaint.code} {complaint.type} {complaint.message}"
+    if complaint.message and _ABOUT_CONTENT.search(complaint_text):
         return _refused(UpstreamRefused, provider, 403, kept, complaint)
-    if complaint.message and _ABOUT_ACCOUNTS.search(said) and not _ABOUT_KEYS.search(said):
+    if complaint.message and _ABOUT_ACCOUNTS.search(complaint_text) and not _ABOUT_KEYS.search(complaint_text):
         return _refused(UpstreamForbidden, provider, 403, kept, complaint)
     return UpstreamAuthError(
         f"Provider '{provider}' refused the gateway access (status {status}): its operator has to check the key."

@@ -45,8 +45,10 @@ async def _image(egress: Egress, url: str, param: str, provider: str, budget: By
         fetched = await egress.image(url, budget)
     except NotFetched as error:
         _log.info("image not fetched", provider=provider, reason=str(error))
-        told = "The image at this URL could not be fetched: send it in a data: URL."
+        message = "The image at this URL could not be fetched: send it in a data: URL."
         if budget.exceeded:
-            told = f"The images of a request may have {MOST_BYTES // 2**20} MB together: send fewer, or smaller ones."
-        raise InvalidRequest(told, param=param) from None
+            message = (
+                f"The images of a request may have {MOST_BYTES // 2**20} MB together: send fewer, or smaller ones."
+            )
+        raise InvalidRequest(message, param=param) from None
     return base64.b64encode(fetched.data).decode()

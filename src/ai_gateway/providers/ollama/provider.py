@@ -269,10 +269,10 @@ class Ollama(HttpProvider):
             while line is not None:
                 reply, line = self._read(attempt, Reply, line), None
                 if reply.done:
-                    said, reply = _without_end(reply)
-                    for chunk in translator.feed(said) if said else ():
+                    content, reply = _without_end(reply)
+                    for chunk in translator.feed(content) if content else ():
                         yield chunk
-                    line = await self._next(lines, None if said else DRAIN_S)
+                    line = await self._next(lines, None if content else DRAIN_S)
                     if line is not None:
                         self._go_on(attempt, reply)
                 for chunk in translator.feed(reply):
@@ -340,10 +340,10 @@ def _without_end(reply: Reply) -> tuple[Reply | None, Reply]:
     message = reply.message or Message()
     if not (message.content or message.thinking or message.tool_calls or message.images or reply.response):
         return None, reply
-    said = reply.model_copy(update={"done": False})
-    said.__pydantic_extra__ = {}  # they belong to the end
+    content = reply.model_copy(update={"done": False})
+    content.__pydantic_extra__ = {}  # they belong to the end
     rest = {"message": Message() if reply.message else None, "response": "" if reply.response else None}
-    return said, reply.model_copy(update={**rest, "thinking": None, "logprobs": None})
+    return content, reply.model_copy(update={**rest, "thinking": None, "logprobs": None})
 
 
 def _context(attempt: Attempt, model: str, forced: ForcedCall | None = None) -> RequestContext:

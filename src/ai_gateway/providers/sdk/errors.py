@@ -68,10 +68,10 @@ def _refusal(provider: str, error: Exception) -> GatewayError | None:
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return None
-    told = {"error": str(getattr(error, "error", "") or "")}
+    complaint = {"error": str(getattr(error, "error", "") or "")}
     if status < 300:  # the ollama SDK says -1 for an error that came in a stream
-        return from_event(provider, told)
-    return from_reply(provider, status, {}, to_json(told))
+        return from_event(provider, complaint)
+    return from_reply(provider, status, {}, to_json(complaint))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -138,18 +138,18 @@ class McpSession:
             case McpFailure():
                 return error
             case MCPError():
-                said = f"refused: {strike(str(error)[:_LONGEST_REASON])}"
+                message = f"refused: {strike(str(error)[:_LONGEST_REASON])}"
             case ValidationError():
-                said = "does not answer as the protocol demands."
+                message = "does not answer as the protocol demands."
             case TooLarge():
-                said = f"sent too much: {error}"
+                message = f"sent too much: {error}"
             case httpx2.HTTPStatusError():
-                said = f"answered with status {error.response.status_code}."
+                message = f"answered with status {error.response.status_code}."
             case httpx2.HTTPError() | OSError() | anyio.ClosedResourceError() | anyio.BrokenResourceError():
-                said = "cannot be reached, or has broken off."
+                message = "cannot be reached, or has broken off."
             case _:
-                said = f"failed ({type(error).__name__})."
-        return McpFailure(f"The server '{self.server.name}' {said}")
+                message = f"failed ({type(error).__name__})."
+        return McpFailure(f"The server '{self.server.name}' {message}")
 
 
 def _text(result: CallToolResult) -> str:

@@ -158,14 +158,14 @@ class McpTool(Tool):
         async def run(use: Use) -> Result:
             return await self._run(server, tool.name, use)
 
-        said = tool.description or tool.title or tool.name
-        if len(said) > _LONGEST_DESCRIPTION:
-            said = f"{said[:_LONGEST_DESCRIPTION]} ..."
+        description = tool.description or tool.title or tool.name
+        if len(description) > _LONGEST_DESCRIPTION:
+            description = f"{description[:_LONGEST_DESCRIPTION]} ..."
         hints = tool.annotations
         origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
         # OpenAI refuses functions whose parameters are not an object with `properties`.
         parameters = {"properties": {}, **tool.input_schema, "type": "object"}
-        return Function(function_name(server.name, tool.name), said, parameters, run, origin)
+        return Function(function_name(server.name, tool.name), description, parameters, run, origin)
 
     async def _run(self, server: McpServer, tool: str, use: Use) -> Result:
         key = (server.name, use.caller.key_id, use.caller.project_id, use.session or use.call_id)

@@ -101,10 +101,10 @@ def _is_below(host: str, domain: str) -> bool:
 
 def shown(found: Sequence[Found], query: Query, unmet: Sequence[str] = ()) -> Result:
     """The results as text for a model, after the unsupported parts of the query."""
-    told = [f"{'Results' if found else 'No results'} for: {_line(query.text)}", *unmet]
+    lines = [f"{'Results' if found else 'No results'} for: {_line(query.text)}", *unmet]
     if not found:
-        return Result("\n".join(told))
-    parts = ["\n".join(told), NOTICE]
+        return Result("\n".join(lines))
+    parts = ["\n".join(lines), NOTICE]
     sources = []
     for number, one in enumerate(found, 1):
         title = _line(one.title)[:_LONGEST_TITLE] or one.url

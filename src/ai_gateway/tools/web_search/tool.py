@@ -64,10 +64,10 @@ class WebSearch(Tool):
         text = use.arguments.get("query")
         if not isinstance(text, str) or not text.strip():
             return Result("'query' has to be a text that is not empty.", failed=True, error="invalid_arguments")
-        asked, options = use.options.get("max_results"), use.options
+        requested, options = use.options.get("max_results"), use.options
         query = Query(
             text=text.strip()[:_LONGEST_QUERY],
-            most=min(asked, self._most) if isinstance(asked, int) else self._most,
+            most=min(requested, self._most) if isinstance(requested, int) else self._most,
             allowed=_domains(options, "allowed_domains"),
             blocked=_domains(options, "blocked_domains"),
             safe_search=cast("SafeSearch", options.get("safe_search") or "moderate"),

@@ -55,17 +55,17 @@ def block_parts(block: BaseModel, path: str, dropped: set[str]) -> list[Part]:
         case UnknownBlock():
             parts = _unknown(block, path, dropped)
         case _:
-            parts = [text(_told(block, dropped))]
+            parts = [text(_as_text(block, dropped))]
     return _cached(parts, block)
 
 
 def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
     """A block beyond the contract. Raises UnsupportedValue if dropping it would change the question."""
-    told = summary(block)
-    if told or block.type in _ABOUT_TOOLS or block.type == "compaction":
-        if not told:
+    summary_text = summary(block)
+    if summary_text or block.type in _ABOUT_TOOLS or block.type == "compaction":
+        if not summary_text:
             dropped.add(f"messages.content.{block.type}")
-        return [text(told)] if told else []
+        return [text(summary_text)] if summary_text else []
     if block.type == "browser_state":
         return [text(to_json(block.model_extra).decode())]
     source = block.said("source")
@@ -85,11 +85,11 @@ def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
 
 def summary(block: UnknownBlock) -> str:
     """The summary of a compacted conversation, if the block is one."""
-    told = block.said("content") if block.type == "compaction" else None
-    return told if isinstance(told, str) else ""
+    content = block.said("content") if block.type == "compaction" else None
+    return content if isinstance(content, str) else ""
 
 
-def _told(block: BaseModel, dropped: set[str]) -> str:
+def _as_text(block: BaseModel, dropped: set[str]) -> str:
     """Any other block, as text."""
     match block:
         case anthropic.AnthropicRequestSearchResultBlock():
@@ -112,12 +112,12 @@ def reminder(words: str) -> str:
 
 def result_text(block: BaseModel, dropped: set[str]) -> str:
     """The result of a server tool: the text that the model read here, its own texts, or JSON."""
-    told = getattr(block, "content", None)
+    returned = getattr(block, "content", None)
     if isinstance(block, anthropic.AnthropicRequestMcpToolResultBlock):
-        text_of = told if isinstance(told, str) else "".join(each.text for each in told or ())
+        text_of = returned if isinstance(returned, str) else "".join(each.text for each in returned or ())
         return f"{ERROR_PREFIX}{text_of}" if block.is_error else text_of
-    if isinstance(block, anthropic.AnthropicRequestWebSearchToolResultBlock) and isinstance(told, list):
-        again = read_again(told)
+    if isinstance(block, anthropic.AnthropicRequestWebSearchToolResultBlock) and isinstance(returned, list):
+        again = read_again(returned)
         if again is not None:
             return again
     content = block.model_dump(by_alias=True, exclude_unset=True).get("content")

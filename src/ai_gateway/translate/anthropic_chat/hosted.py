@@ -55,7 +55,7 @@ _CODES = (
     anthropic.AnthropicCodeExecutionTool20260521,
 )
 _SAME = ("allowed_domains", "blocked_domains", "max_uses")
-# Known fields of a search or a fetch tool; unsupported ones are named as dropped: see `_unheard`.
+# Known fields of a search or a fetch tool; unsupported ones are named as dropped: see `_unsupported_options`.
 _OF_HOSTED = frozenset({*_SAME, "user_location", "citations", "max_content_tokens", "response_inclusion"})
 _ANYBODY = ("allowed_callers", ["direct"])
 _PLACE = ("city", "region", "country", "timezone")
@@ -82,7 +82,7 @@ def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted |
     fields |= {option: value for option in _SAME if (value := getattr(tool, option))}
     _check_domains(fields, at)
     if isinstance(tool, _FETCHES):
-        dropped.update(f"tools.{name}" for name in _unheard(tool))
+        dropped.update(f"tools.{name}" for name in _unsupported_options(tool))
     elif (place := tool.user_location) is not None:
         fields["user_location"] = {part: value for part in _PLACE if (value := getattr(place, part))}
     return made(fields, at)
@@ -95,7 +95,7 @@ def name_unread(tool: BaseModel, read: Collection[str], dropped: set[str]) -> No
             dropped.add(f"tools.{name}")
 
 
-def _unheard(tool: BaseModel) -> Iterator[str]:
+def _unsupported_options(tool: BaseModel) -> Iterator[str]:
     """Options of page fetches that the gateway does not support."""
     citations, bound, inclusion = (
         getattr(tool, name, None) for name in ("citations", "max_content_tokens", "response_inclusion")
@@ -136,11 +136,11 @@ def claimed_toolset(
     if listed is None:
         return None
     default = toolset.default_config
-    told = toolset.configs or {}
+    configs = toolset.configs or {}
     allowed = server.allowed if server is not None else None
     names: dict[str, McpName] = {}
     for function, tool in runs.server_tools.items():
-        own = told.get(tool.name)
+        own = configs.get(tool.name)
         enabled = next((each.enabled for each in (own, default) if each is not None and each.enabled is not None), True)
         if tool.server != listed or not enabled:
             continue
@@ -150,7 +150,7 @@ def claimed_toolset(
     if not names:
         return None
     name_unread(toolset, ("mcp_server_name", "default_config", "configs"), dropped)
-    for config, path in ((default, "default_config"), *((each, "configs") for each in told.values())):
+    for config, path in ((default, "default_config"), *((each, "configs") for each in configs.values())):
         if config is not None and config.defer_loading:
             dropped.add(f"tools.{path}.defer_loading")
     tools = [name.tool for name in names.values()]

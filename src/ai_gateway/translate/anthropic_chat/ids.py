@@ -14,8 +14,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def served_id(given: str) -> str:
     """The id of a server tool call, in the contract's form for those."""
-    told = given if _PLAIN.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:24]
-    return told if told.startswith(_SERVED) else f"{_SERVED}{told}"
+    suffix = given if _PLAIN.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:24]
+    return suffix if suffix.startswith(_SERVED) else f"{_SERVED}{suffix}"
 
 
 def call_id(given: str) -> str:

@@ -27,8 +27,8 @@ def opened(data: str) -> str | None:
 
 def read_again(results: Sequence[Any]) -> str | None:
     """The text that the model read of search results; None if they are not the gateway's."""
-    told = [opened(each.encrypted_content) for each in results]
-    return "".join(cast("list[str]", told)) if told and None not in told else None
+    texts = [opened(each.encrypted_content) for each in results]
+    return "".join(cast("list[str]", texts)) if texts and None not in texts else None
 
 
 def is_ours(citation: object) -> bool:

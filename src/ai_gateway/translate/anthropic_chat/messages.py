@@ -84,9 +84,9 @@ class _Turns:
         elif message.role == "user":
             self._user(message.content, path)
         elif message.content:
-            said = _system(message.content, path, self._dropped)
+            system = _system(message.content, path, self._dropped)
             # Calls and their results must be adjacent.
-            (self._late if self._waiting else self.messages).append(said)
+            (self._late if self._waiting else self.messages).append(system)
 
     def finish(self) -> None:
         """Check that every call has a result."""
@@ -131,7 +131,7 @@ class _Turns:
         if isinstance(content, str):
             self.messages.append(openai.ChatCompletionRequestAssistantMessage(role="assistant", content=content))
             return
-        said, waiting = _Said(), set[str]()
+        message, waiting = _Said(), set[str]()
         results = {
             call: at for at, block in enumerate(content) if isinstance(call := getattr(block, "tool_use_id", None), str)
         }
@@ -144,39 +144,39 @@ class _Turns:
                 block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
             )
             if isinstance(served, str):
-                self._served(said, block, served, waiting)
-                said = _Said()
+                self._served(message, block, served, waiting)
+                message = _Said()
             else:
-                self._say(said, block, f"{path}[{at}]")
-        if not said.is_empty or not content:
-            self.messages.append(said.message())
+                self._say(message, block, f"{path}[{at}]")
+        if not message.is_empty or not content:
+            self.messages.append(message.message())
 
-    def _say(self, said: "_Said", block: BaseModel, path: str) -> None:
+    def _say(self, message: "_Said", block: BaseModel, path: str) -> None:
         match block:
             case anthropic.AnthropicRequestRedactedThinkingBlock() if (fields := unsealed(block.data)) is not None:
-                said.sealed.append(fields)
+                message.sealed.append(fields)
             case anthropic.AnthropicRequestThinkingBlock() | anthropic.AnthropicRequestRedactedThinkingBlock():
-                said.thoughts.append(block)
+                message.thoughts.append(block)
             case anthropic.AnthropicRequestToolUseBlock():
-                said.calls.append(self._call(block))
+                message.calls.append(self._call(block))
                 self._waiting[block.id] = len(self._waiting)
             case anthropic.AnthropicRequestServerToolUseBlock() | anthropic.AnthropicRequestMcpToolUseBlock():
-                said.calls.append(self._server_call(block))
+                message.calls.append(self._server_call(block))
             case UnknownBlock() if not summary(block):
-                self._say_unknown(said, block)
+                self._say_unknown(message, block)
             case anthropic.AnthropicRequestContainerUploadBlock():  # a file that a server has made
                 self._dropped.add("messages.content.container_upload")
             case _:
-                said.parts += block_parts(block, path, self._dropped)
+                message.parts += block_parts(block, path, self._dropped)
 
-    def _say_unknown(self, said: "_Said", block: UnknownBlock) -> None:
+    def _say_unknown(self, message: "_Said", block: UnknownBlock) -> None:
         """An unknown block of an earlier reply: kept if it is a server tool call, else dropped."""
         ident, name, value, words = (block.said(each) for each in ("id", "name", "input", "text"))
         if isinstance(ident, str) and isinstance(name, str) and isinstance(value, dict):
-            said.calls.append(self._called(ident, name, value, {}))
+            message.calls.append(self._called(ident, name, value, {}))
         else:
             if isinstance(words, str) and words:
-                said.parts.append(text(words))
+                message.parts.append(text(words))
             self._dropped.add(f"messages.content.{block.type}")
 
     def _call(self, block: anthropic.AnthropicRequestToolUseBlock) -> openai.ChatCompletionMessageToolCall:
@@ -203,15 +203,15 @@ class _Turns:
             openai.ChatCompletionMessageToolCall, id=identifier, type="function", function=function, carried=carried
         )
 
-    def _served(self, said: "_Said", block: BaseModel, call: str, waiting: set[str]) -> None:
+    def _served(self, message: "_Said", block: BaseModel, call: str, waiting: set[str]) -> None:
         """The result of a server tool within the turn, as a tool message before the turn goes on.
 
         `waiting` has the calls without a result so far: concurrent calls precede their results.
         """
-        made = {each.id for each in said.calls}
-        if call in made or (said.is_empty and call in waiting):
+        made = {each.id for each in message.calls}
+        if call in made or (message.is_empty and call in waiting):
             if made:
-                self.messages.append(said.message())
+                self.messages.append(message.message())
             waiting |= made
             waiting.discard(call)
             result = result_text(block, self._dropped)
@@ -228,8 +228,8 @@ class _Turns:
             part = text(result_text(block, self._dropped))
             if part.__pydantic_extra__ is not None:
                 part.__pydantic_extra__.update(_cached(block))
-            said.parts.append(part)
-            self.messages.append(said.message())
+            message.parts.append(part)
+            self.messages.append(message.message())
 
 
 class _Said:

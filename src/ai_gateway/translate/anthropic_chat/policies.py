@@ -82,8 +82,8 @@ _PLAIN = {str, int, float, bool}
 
 def dropped_fields(body: BaseModel) -> list[str]:
     """The names of the fields that are dropped."""
-    said = body.__dict__
-    return [name for name in _named(type(body), "dropped") if said[name] not in _EMPTY]
+    fields = body.__dict__
+    return [name for name in _named(type(body), "dropped") if fields[name] not in _EMPTY]
 
 
 def unknown_fields(body: BaseModel) -> list[str]:

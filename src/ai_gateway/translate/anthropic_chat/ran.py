@@ -88,16 +88,16 @@ class RanCalls:
         content = self._found(call, kind, told) if not failed else _not_found(kind, error)
         return {**served, "content": content, "caller": {**_DIRECT}}
 
-    def _found(self, call: Fields, kind: str, told: str) -> JsonValue:
+    def _found(self, call: Fields, kind: str, text: str) -> JsonValue:
         sources = cast("Sequence[Fields]", call.get("sources") or ())
-        pieces = _pieces(told, sources)
+        pieces = _pieces(text, sources)
         for source, piece in zip(sources, pieces, strict=True):
             self.sources[cast("int", source["number"])] = {**source, "text": piece}
         if kind == "web_search":
             self.searches += 1
             return [_search_result(source, piece) for source, piece in zip(sources, pieces, strict=True)]
         self.fetches += 1
-        return _page(call, sources, told)
+        return _page(call, sources, text)
 
     def citations(self, urls: Iterable[str]) -> list[Fields]:
         """The citations of a text for the sources at these URLs, each once."""
@@ -111,12 +111,12 @@ def _search_result(source: Fields, piece: str) -> Fields:
     return {**found, "encrypted_content": kept(piece), "page_age": None}
 
 
-def _page(call: Fields, sources: Sequence[Fields], told: str) -> Fields:
+def _page(call: Fields, sources: Sequence[Fields], text: str) -> Fields:
     source = sources[0] if sources else {}
-    asked = _object(_function(call).get("arguments")).get("url")
-    read: Fields = {"type": "text", "media_type": "text/plain", "data": told}
+    requested = _object(_function(call).get("arguments")).get("url")
+    read: Fields = {"type": "text", "media_type": "text/plain", "data": text}
     document: Fields = {"type": "document", "source": read, "title": source.get("title"), "citations": None}
-    url = source.get("url") or (asked if isinstance(asked, str) else "")
+    url = source.get("url") or (requested if isinstance(requested, str) else "")
     return {"type": "web_fetch_result", "url": url, "retrieved_at": None, "content": document}
 
 
@@ -132,24 +132,24 @@ def _not_found(kind: str, error: str) -> Fields:
     return {"type": f"{kind}_tool_result_error", "error_code": code}
 
 
-def _ran_code(told: str, error: str | None) -> Fields:
+def _ran_code(text: str, error: str | None) -> Fields:
     if error in _CODE_ERRORS:
         return {"type": "code_execution_tool_result_error", "error_code": _CODE_ERRORS[str(error)]}
-    out: Fields = {"stdout": "" if error else told, "stderr": told if error else "", "return_code": 1 if error else 0}
+    out: Fields = {"stdout": "" if error else text, "stderr": text if error else "", "return_code": 1 if error else 0}
     return {"type": "code_execution_result", **out, "content": []}
 
 
-def _pieces(told: str, sources: Sequence[Fields]) -> list[str]:
+def _pieces(text: str, sources: Sequence[Fields]) -> list[str]:
     """The section of a result for each source: from the line with its number to the next one."""
     marks: list[int] = []
     at = 0
     for source in sources:
         line = f"[{source['number']}] {source['title']}\n"
-        found = 0 if at == 0 and told.startswith(line) else told.find(f"\n{line}", at) + 1
-        at = found if found > 0 or told.startswith(line) else len(told)
+        found = 0 if at == 0 and text.startswith(line) else text.find(f"\n{line}", at) + 1
+        at = found if found > 0 or text.startswith(line) else len(text)
         marks.append(at)
-    marks = [0, *marks[1:], len(told)] if marks else []
-    return [told[start:end] for start, end in pairwise(marks)]
+    marks = [0, *marks[1:], len(text)] if marks else []
+    return [text[start:end] for start, end in pairwise(marks)]
 
 
 def _function(call: Fields) -> Fields:
@@ -177,22 +177,22 @@ def in_order(
 
     `cites` gives the cited URLs between two places of the text.
     """
-    told: list[Fields] = []
+    blocks: list[Fields] = []
     done = 0
     for _, group in groupby(calls, lambda call: call.get("round")):
         together = [*group]
         position = together[0].get("position")
         at = min(position, len(text)) if isinstance(position, int) else 0
         if text[done:at]:
-            told.append(_text(text[done:at], ran.citations(cites(done, at))))
+            blocks.append(_text(text[done:at], ran.citations(cites(done, at))))
             done = at
         for call in together:
-            told += ran.told({name: value for name, value in call.items() if name not in _ANSWER})
+            blocks += ran.told({name: value for name, value in call.items() if name not in _ANSWER})
         for call in together:
-            told += ran.told(call)
+            blocks += ran.told(call)
     if text[done:]:
-        told.append(_text(text[done:], ran.citations(cites(done, len(text)))))
-    return told
+        blocks.append(_text(text[done:], ran.citations(cites(done, len(text)))))
+    return blocks
 
 
 def _text(text: str, citations: Sequence[Fields]) -> Fields:

@@ -45,16 +45,22 @@ def message(  # noqa: PLR0913 - what a message is made of
     if not reply.choices:
         raise UpstreamInvalidResponse("The provider's reply holds no answer.")
     choice = reply.choices[0]
-    said = choice.message
+    reply_message = choice.message
     ids = CallIds(names.called)
-    calls = _calls(said, names, ids, cut=choice.finish_reason == "length")
-    refused = bool(said.refusal)
+    calls = _calls(reply_message, names, ids, cut=choice.finish_reason == "length")
+    refused = bool(reply_message.refusal)
     ran = RanCalls(mcp)
-    texts = _texts(said, ran)
+    texts = _texts(reply_message, ran)
     ended_by = stopped_by(choice, stop_sequences)
     native = (choice.model_extra or {}).get(NATIVE)
     reason = stop_reason(choice.finish_reason, native, called=bool(calls), refused=refused)
-    content = [*_thoughts(said), *_kept(said, provider, names), *_others(said), *texts, *calls]
+    content = [
+        *_thoughts(reply_message),
+        *_kept(reply_message, provider, names),
+        *_others(reply_message),
+        *texts,
+        *calls,
+    ]
     require_answer(choice.finish_reason, is_empty=not content)
     made = anthropic.AnthropicMessage(
         id=reply.id,
@@ -64,11 +70,11 @@ def message(  # noqa: PLR0913 - what a message is made of
         content=content,
         stop_reason="stop_sequence" if ended_by is not None and reason == "end_turn" else reason,
         stop_sequence=ended_by if reason == "end_turn" else None,
-        stop_details=refusal_details(said.refusal, choice) if reason == "refusal" else None,
+        stop_details=refusal_details(reply_message.refusal, choice) if reason == "refusal" else None,
         usage=usage(took, reply.service_tier, ran.usage()),
         container=None,
     )
-    return carry(together(extra_fields(reply), extra_of_end(choice), extra_of(said)), made)
+    return carry(together(extra_fields(reply), extra_of_end(choice), extra_of(reply_message)), made)
 
 
 def together(*every: Fields) -> Fields:
@@ -87,12 +93,12 @@ def extra_of_end(choice: BaseModel) -> Fields:
     return found
 
 
-def extra_of(said: BaseModel) -> Fields:
+def extra_of(source: BaseModel) -> Fields:
     """The extra fields of a message or delta, except those with blocks of their own."""
-    extras = said.model_extra
+    extras = source.model_extra
     if not extras:
         return {}
-    found = extra_fields(said, *KEPT, *LISTS)
+    found = extra_fields(source, *KEPT, *LISTS)
     for name in REASONING_NAMES:
         if name in found and (found[name] is None or type(found[name]) is str):
             del found[name]
@@ -111,9 +117,9 @@ def unknown_in(name: str, value: object) -> object:
     return [block for block in value if not valid_blocks([block])]
 
 
-def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
+def _thoughts(source: openai.ChatCompletionResponseMessage) -> list[Block]:
     """The thinking: signed blocks of its upstream, or else an unsigned text."""
-    extras = said.model_extra or {}
+    extras = source.model_extra or {}
     blocks = valid_blocks(extras.get("thinking_blocks"))
     if blocks:
         return blocks
@@ -123,30 +129,30 @@ def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
     )
 
 
-def _kept(said: openai.ChatCompletionResponseMessage, provider: str, names: ToolNames) -> list[Block]:
-    calls = said.tool_calls if isinstance(said.tool_calls, list) else []
+def _kept(source: openai.ChatCompletionResponseMessage, provider: str, names: ToolNames) -> list[Block]:
+    calls = source.tool_calls if isinstance(source.tool_calls, list) else []
     ids = CallIds(names.called)
-    data = sealed(provider, said.model_extra or {}, {ids.of(call.id): call.model_extra or {} for call in calls})
+    data = sealed(provider, source.model_extra or {}, {ids.of(call.id): call.model_extra or {} for call in calls})
     return [anthropic.AnthropicResponseRedactedThinkingBlock(type="redacted_thinking", data=data)] if data else []
 
 
-def _others(said: openai.ChatCompletionResponseMessage) -> list[Block]:
-    return valid_blocks((said.model_extra or {}).get("other_blocks"))
+def _others(source: openai.ChatCompletionResponseMessage) -> list[Block]:
+    return valid_blocks((source.model_extra or {}).get("other_blocks"))
 
 
-def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Block]:
+def _texts(source: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Block]:
     """The texts, with the blocks of gateway-run calls in between."""
-    extras = said.model_extra or {}
-    links = [each.model_dump(exclude_unset=True) for each in _annotations(said)]
-    calls = _ran_here(said)
+    extras = source.model_extra or {}
+    links = [each.model_dump(exclude_unset=True) for each in _annotations(source)]
+    calls = _ran_here(source)
     if calls:
-        blocks = in_order(said.content or "", calls, ran, partial(_named, links))
-        blocks += [{"type": "text", "text": said.refusal, "citations": []}] if said.refusal else []
+        blocks = in_order(source.content or "", calls, ran, partial(_named, links))
+        blocks += [{"type": "text", "text": source.refusal, "citations": []}] if source.refusal else []
         return valid_blocks(blocks)
-    words = [each for each in (said.content, said.refusal) if each]
-    heard = said.audio if isinstance(said.audio, BaseModel) else None
-    if heard is not None and not words:
-        words = [heard.transcript]
+    words = [each for each in (source.content, source.refusal) if each]
+    audio = source.audio if isinstance(source.audio, BaseModel) else None
+    if audio is not None and not words:
+        words = [audio.transcript]
     if not words:
         return []
     # Not null, which the contract allows and the AI SDK's provider refuses.
@@ -156,17 +162,17 @@ def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Bl
         texts[0].citations = [*cited]
     elif links:
         carry({"annotations": links}, texts[0])
-    if heard is not None:
-        carry({"audio": heard.model_dump(exclude_unset=True)}, texts[0])
+    if audio is not None:
+        carry({"audio": audio.model_dump(exclude_unset=True)}, texts[0])
     return list(texts)
 
 
-def _annotations(said: openai.ChatCompletionResponseMessage) -> Sequence[BaseModel]:
-    return said.annotations if isinstance(said.annotations, list) else []
+def _annotations(source: openai.ChatCompletionResponseMessage) -> Sequence[BaseModel]:
+    return source.annotations if isinstance(source.annotations, list) else []
 
 
-def _ran_here(said: openai.ChatCompletionResponseMessage) -> list[dict[str, JsonValue]]:
-    calls = said.gateway_tool_calls
+def _ran_here(source: openai.ChatCompletionResponseMessage) -> list[dict[str, JsonValue]]:
+    calls = source.gateway_tool_calls
     return [call.model_dump(exclude_unset=True) for call in calls] if isinstance(calls, list) else []
 
 
@@ -203,13 +209,13 @@ def valid_citations(citations: object) -> list[Any] | None:
     return found
 
 
-def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, ids: CallIds, *, cut: bool) -> list[Block]:
-    calls = said.tool_calls if isinstance(said.tool_calls, list) else []
-    if not calls and isinstance(said.function_call, BaseModel):  # the deprecated field, without an id
-        value = _input(said.function_call.arguments)
+def _calls(source: openai.ChatCompletionResponseMessage, names: ToolNames, ids: CallIds, *, cut: bool) -> list[Block]:
+    calls = source.tool_calls if isinstance(source.tool_calls, list) else []
+    if not calls and isinstance(source.function_call, BaseModel):  # the deprecated field, without an id
+        value = _input(source.function_call.arguments)
         if value is None:
             raise _no_object()
-        return [call_block(ids.of("call_0"), names.here(said.function_call.name), value)]
+        return [call_block(ids.of("call_0"), names.here(source.function_call.name), value)]
     made: list[Block] = []
     for at, call in enumerate(calls):
         if not isinstance(call, openai.ChatCompletionMessageToolCall):

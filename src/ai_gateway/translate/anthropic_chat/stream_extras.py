@@ -64,12 +64,12 @@ class StreamExtras:
         for name in KEPT & extra.keys():
             if isinstance(extra[name], dict):
                 merge({name: extra[name]}, self.kept)
-        said = extra_of(delta)
-        for name in _LISTS & said.keys():
-            if isinstance(more := said[name], list) and isinstance(told := self._later.setdefault(name, []), list):
-                self._charge_fields({name: said.pop(name)})
-                told += more
-        self._add(said)
+        extras = extra_of(delta)
+        for name in _LISTS & extras.keys():
+            if isinstance(more := extras[name], list) and isinstance(joined := self._later.setdefault(name, []), list):
+                self._charge_fields({name: extras.pop(name)})
+                joined += more
+        self._add(extras)
 
     def _note_call(self, call: openai.ChatCompletionMessageToolCallChunk) -> None:
         if call.model_extra and call.id is MISSING:  # else they are in its block
@@ -78,11 +78,11 @@ class StreamExtras:
             self._add(extra_fields(call.function))
 
     def _add(self, fields: Fields) -> None:
-        said = (self.head, self._later)
+        known = (self.head, self._later)
         new = {
             name: value
             for name, value in fields.items()
-            if not any(name in told and is_same(told[name], value) for told in said)
+            if not any(name in told and is_same(told[name], value) for told in known)
         }
         if new:
             self._charge_fields(new)

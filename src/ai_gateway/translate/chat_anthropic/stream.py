@@ -164,10 +164,10 @@ class MessagesStreamTranslator:
                 if function or extras:
                     yield self._call(opened, extras, **function)
                 return
-        said = self._said(opened, delta)
-        place(extras, said, _DELTA)
-        if said:
-            yield self._chunk(said)
+        sent = self._said(opened, delta)
+        place(extras, sent, _DELTA)
+        if sent:
+            yield self._chunk(sent)
 
     def _said(self, opened: _OpenBlock, delta: Delta) -> Object:
         """What is sent of a delta at once: the rest follows with the end of its block."""
@@ -214,9 +214,9 @@ class MessagesStreamTranslator:
         if event.delta is not None and event.delta.container is not None:
             self._container = event.delta.container
         if event.delta is not None and event.delta.extras:
-            said: Object = {}
-            place(event.delta.extras, said, _DELTA)
-            yield self._chunk(said)
+            updates: Object = {}
+            place(event.delta.extras, updates, _DELTA)
+            yield self._chunk(updates)
 
     def _end(self) -> Iterator[Object]:
         declined = refusal(self._reason, self._details)

@@ -159,9 +159,9 @@ class _Conversation:
         translated = models.ChatCompletionMessageToolCall(id=call_id, type="function", function=function)
         return self._sent_back(call, translated, "messages.tool_calls")
 
-    def _sent_back[Model: BaseModel](self, said: BaseModel, translated: Model, path: str) -> Model:
+    def _sent_back[Model: BaseModel](self, source: BaseModel, translated: Model, path: str) -> Model:
         """The translation with the extra fields of an earlier reply: its upstream may need them again."""
-        self.dropped |= {f"{path}.{name}" for name in send_back(said, translated)}
+        self.dropped |= {f"{path}.{name}" for name in send_back(source, translated)}
         return translated
 
     def _match_call(self, call_id: str | None, name: str | None) -> str:

@@ -65,12 +65,12 @@ def chat_extras(
     if not counted and ran is MISSING and not _any_extra(reply, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
-    told: Fields = {**dict.fromkeys(REASONING_NAMES, thought_in(read)), "images": images(read)}
-    beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **counted}
-    chosen = _untold(choice)
-    place(_untold(tokens), chosen)
+    translated: Fields = {**dict.fromkeys(REASONING_NAMES, thought_in(read)), "images": images(read)}
+    beside = {**_remaining_extras(reply, {"durations": durations(reply.model_extra)}), **counted}
+    chosen = _remaining_extras(choice)
+    place(_remaining_extras(tokens), chosen)
     own: Fields = {"gateway_tool_calls": [to_fields(call) for call in ran]} if ran is not MISSING else {}
-    return _extras(beside, chosen, {**_untold(message, told), **own})
+    return _extras(beside, chosen, {**_remaining_extras(message, translated), **own})
 
 
 def _detailed(logprobs: openai.CreateCompletionResponseChoiceLogprobs) -> list[openai.ChatCompletionTokenLogprob]:
@@ -92,19 +92,19 @@ def text_extras(
         return None
     read = reply.model_extra
     thought = (thought_in(choice.model_extra) if choice is not None else "") or thought_in(read)
-    told: Fields = dict.fromkeys(REASONING_NAMES, thought)
-    beside: Fields = {**told, "durations": durations(read), "context": context(read)}
-    chosen = _untold(choice, told)
+    translated: Fields = dict.fromkeys(REASONING_NAMES, thought)
+    beside: Fields = {**translated, "durations": durations(read), "context": context(read)}
+    chosen = _remaining_extras(choice, translated)
     if tokens is not None:
         place(extra_fields(tokens, *(("content",) if _detailed(tokens) else ())), chosen)
-    return _extras({**_untold(reply, beside), **counted}, chosen, {})
+    return _extras({**_remaining_extras(reply, beside), **counted}, chosen, {})
 
 
 def vector_extras(reply: openai.CreateEmbeddingResponse) -> Fields:
     """The extra fields of an embeddings reply, with those of its vectors and usage under `data` and `usage`."""
     vectors = [extra_fields(vector) for vector in reply.data] if _any_extra(*reply.data) else None
     return {
-        **_untold(reply, {"durations": durations(reply.model_extra)}),
+        **_remaining_extras(reply, {"durations": durations(reply.model_extra)}),
         **({"data": vectors} if vectors else {}),
         **_counted(reply.usage),
     }
@@ -118,14 +118,14 @@ def _extras(*places: Fields) -> Extras | None:
     return Extras(*places) if any(places) else None
 
 
-def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) -> Fields:
+def _remaining_extras(holder: BaseModel | None, translated: Mapping[str, object] | None = None) -> Fields:
     """Its extra fields, except those in `told`, which have a field of Ollama's, and empty reasoning."""
     if holder is None:
         return {}
     held = holder.model_extra or {}
     read = [
         name
-        for name, value in (told or {}).items()
+        for name, value in (translated or {}).items()
         if name in held and (held[name] == value if value else name in REASONING_NAMES and not held[name])
     ]
     return extra_fields(holder, *read)

@@ -115,12 +115,12 @@ class Conversation:
     ) -> None:
         if item.role == "assistant":
             self._end_ran()
-            said: list[parts.SaidPart]
+            new_parts: list[parts.SaidPart]
             if isinstance(item.content, str):
-                said = [parts.text_part(item.content)]
+                new_parts = [parts.text_part(item.content)]
             else:
-                said = parts.said_parts(item.content, f"{at}.content")
-            self._turn.said.append((said, self._take_replayed()))
+                new_parts = parts.said_parts(item.content, f"{at}.content")
+            self._turn.said.append((new_parts, self._take_replayed()))
             return
         self._end_turn()
         read = parts.user_parts if item.role == "user" else parts.system_parts
@@ -216,22 +216,22 @@ class Conversation:
         if not turn.calls:
             if turn.said and SEALED_FIELDS in turn.replayed:  # sealed fields follow what they belong to
                 _add_carried({SEALED_FIELDS: turn.replayed.pop(SEALED_FIELDS)}, turn.said[-1][1])
-            for said, carried in turn.said:
-                self.messages.append(_answer(said, [], carried))
+            for content, carried in turn.said:
+                self.messages.append(_answer(content, [], carried))
             if turn.replayed:  # reasoning without a following item: a truncated answer
                 self.dropped.add("input.reasoning")
             return
-        said = [part for parts_of, _ in turn.said for part in parts_of]
+        content = [part for parts_of, _ in turn.said for part in parts_of]
         replayed: dict[str, JsonValue] = {}
         for carried in (*(each for _, each in turn.said), turn.replayed):
             _add_carried(carried, replayed)
-        self.messages.append(_answer(said, turn.calls, replayed))
+        self.messages.append(_answer(content, turn.calls, replayed))
         self._add_results(turn)
 
     def _add_results(self, turn: _Turn) -> None:
         for call in turn.calls:
-            if (told := turn.results.get(call.id)) is not None:
-                message = openai.ChatCompletionRequestToolMessage(role="tool", content=told, tool_call_id=call.id)
+            if (result := turn.results.get(call.id)) is not None:
+                message = openai.ChatCompletionRequestToolMessage(role="tool", content=result, tool_call_id=call.id)
                 self.messages.append(message)
             elif (output := self._outputs.of(call)) is not None:
                 self.messages.append(_result(call.id, output_parts(*output)))

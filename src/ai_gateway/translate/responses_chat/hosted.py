@@ -179,13 +179,13 @@ def _is_wanted(tool: ServerTool, allowed: list[str] | responses.MCPToolFilter | 
     return tool.name in allowed if isinstance(allowed, list) else _matches(tool, allowed)
 
 
-def _needs_approval(tool: ServerTool, asked: responses.MCPToolRequireApproval | str | None) -> bool:
+def _needs_approval(tool: ServerTool, setting: responses.MCPToolRequireApproval | str | None) -> bool:
     """Whether its calls require approval. By default they do not, since the operator has listed the server."""
-    if asked is None or isinstance(asked, str):
-        return asked == "always"
-    if asked.never is not None:
-        return not _matches(tool, asked.never)
-    return asked.always is not None and _matches(tool, asked.always)
+    if setting is None or isinstance(setting, str):
+        return setting == "always"
+    if setting.never is not None:
+        return not _matches(tool, setting.never)
+    return setting.always is not None and _matches(tool, setting.always)
 
 
 def _matches(tool: ServerTool, wanted: responses.MCPToolFilter) -> bool:

@@ -86,8 +86,8 @@ class Offered:
         """Add the tools of a namespace. Its description is put before the first one's."""
         offered = [name for tool in space.tools if (name := self._offer_named(tool, space.name)) is not None]
         if offered and space.description:
-            first, told = self.functions[offered[0]].function, f"{space.name}: {space.description}"
-            first.description = f"{told}\n\n{first.description}" if first.description else told
+            first, description = self.functions[offered[0]].function, f"{space.name}: {space.description}"
+            first.description = f"{description}\n\n{first.description}" if first.description else description
 
     def _offer_named(
         self, tool: responses.FunctionTool | responses.FunctionToolParam | responses.CustomToolParam, space: str | None

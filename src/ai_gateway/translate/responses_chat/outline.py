@@ -37,9 +37,9 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ult
 
 def echo(body: responses.CreateResponse, *, stored: bool = False, background: bool = False) -> Fields:
     """The fields that repeat the request, as JSON."""
-    said = body.__dict__
-    fields: Fields = {name: default if (value := said[name]) is None else value for name, default in _ECHOED.items()}
-    fields |= {name: value for name in _ECHOED_IF_SENT if (value := said[name]) is not None}
+    given = body.__dict__
+    fields: Fields = {name: default if (value := given[name]) is None else value for name, default in _ECHOED.items()}
+    fields |= {name: value for name in _ECHOED_IF_SENT if (value := given[name]) is not None}
     fields["tools"] = [_tool(tool) for tool in body.tools or ()]
     choice = body.tool_choice
     fields["tool_choice"] = plain(choice) if isinstance(choice, BaseModel) else choice or "auto"
@@ -59,9 +59,9 @@ def served_tier(tier: object) -> Fields:
     return {"service_tier": tier} if isinstance(tier, str) and tier in _TIERS else {}
 
 
-def usage(told: openai.CompletionUsage | object) -> Fields | None:
+def usage(reported: openai.CompletionUsage | object) -> Fields | None:
     """The usage; None if the provider reports none."""
-    return counted(told) if isinstance(told, openai.CompletionUsage) else None
+    return counted(reported) if isinstance(reported, openai.CompletionUsage) else None
 
 
 def counted(counted: openai.CompletionUsage) -> Fields:

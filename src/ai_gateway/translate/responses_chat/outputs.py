@@ -54,8 +54,8 @@ def ran_before(item: BaseModel, ran: RanItems) -> tuple[str, str, str, str] | No
     """Id, function, arguments and result of a server-run call; None without a result."""
     match item:
         case responses.MCPToolCall() if item.output is not None or item.error is not None:
-            told = item.output if item.output is not None else _error(item)
-            return item.id, ran.function_of(item.server_label, item.name), item.arguments or "{}", told
+            result = item.output if item.output is not None else _error(item)
+            return item.id, ran.function_of(item.server_label, item.name), item.arguments or "{}", result
         case responses.CodeInterpreterToolCall() if item.outputs:
             logs = [each.logs for each in item.outputs or () if isinstance(each, responses.CodeInterpreterOutputLogs)]
             arguments = orjson.dumps({"code": item.code or ""}).decode()

@@ -58,12 +58,12 @@ class RanItems:
             return item, [*events, (f"{kind}.searching", {})]
         if kind == _CODE:
             code = cast("str", item["code"] or "")
-            told: list[Event] = [(f"{kind}_code.delta", {"delta": code})] if code else []
-            told += [(f"{kind}_code.done", {"code": code}), (f"{kind}.interpreting", {})]
-            return {**item, "code": ""}, events + told
+            deltas: list[Event] = [(f"{kind}_code.delta", {"delta": code})] if code else []
+            deltas += [(f"{kind}_code.done", {"code": code}), (f"{kind}.interpreting", {})]
+            return {**item, "code": ""}, events + deltas
         given = item["arguments"]
-        told = [(f"{kind}_arguments.delta", {"delta": given})] if given else []
-        return {**item, "arguments": ""}, [*events, *told, (f"{kind}_arguments.done", {"arguments": given})]
+        deltas = [(f"{kind}_arguments.delta", {"delta": given})] if given else []
+        return {**item, "arguments": ""}, [*events, *deltas, (f"{kind}_arguments.done", {"arguments": given})]
 
     def ended(self, call: Mapping[str, JsonValue], item_id: str) -> tuple[Fields, list[Event]]:
         """The item of a finished call, and its events before `done`. One without a result was interrupted."""
@@ -81,23 +81,23 @@ class RanItems:
         item: Fields = {"type": kind, "id": item_id, "status": call.get("status") or "failed"}
         given = cast("Fields", call.get("function") or {}).get("arguments")
         result = call.get("result")
-        told = str(result["content"]) if isinstance(result, dict) else None
+        text = str(result["content"]) if isinstance(result, dict) else None
         if kind == _SEARCH:
             return {**item, "action": self._action(name, _object(given), call.get("sources"))}
         if kind == _CODE:
             code = _object(given).get("code")
-            logs: list[JsonValue] = [] if told is None else [{"type": "logs", "logs": told}]
+            logs: list[JsonValue] = [] if text is None else [{"type": "logs", "logs": text}]
             return {**item, "code": code if isinstance(code, str) else None, "container_id": OURS, "outputs": logs}
         named = self.names.get(name) or McpName(OURS, name.removeprefix("gateway_"))
-        failed = told is not None and item["status"] != "completed"
-        error: JsonValue = {"type": "mcp_tool_execution_error", "content": _texts(told)} if failed else None
+        failed = text is not None and item["status"] != "completed"
+        error: JsonValue = {"type": "mcp_tool_execution_error", "content": _texts(text)} if failed else None
         item |= {"server_label": named.server, "name": named.tool, "arguments": given if isinstance(given, str) else ""}
-        return {**item, "output": None if failed else told, "error": error, "approval_request_id": None}
+        return {**item, "output": None if failed else text, "error": error, "approval_request_id": None}
 
-    def _action(self, function: str, said: Fields, sources: JsonValue) -> Fields:
+    def _action(self, function: str, arguments: Fields, sources: JsonValue) -> Fields:
         if function == FETCH_FUNCTION:
-            return {"type": "open_page", "url": _text(said.get("url"))}
-        query = _text(said.get("query"))
+            return {"type": "open_page", "url": _text(arguments.get("url"))}
+        query = _text(arguments.get("query"))
         action: Fields = {"type": "search", "query": query, "queries": [query]}
         if self.shows_sources and isinstance(sources, list):
             urls = [each["url"] for each in sources if isinstance(each, dict)]
@@ -105,8 +105,8 @@ class RanItems:
         return action
 
 
-def _texts(told: str | None) -> list[JsonValue]:
-    return [{"type": "text", "text": told or ""}]
+def _texts(text: str | None) -> list[JsonValue]:
+    return [{"type": "text", "text": text or ""}]
 
 
 def _name(call: Mapping[str, JsonValue]) -> str:
@@ -127,7 +127,7 @@ def _object(arguments: JsonValue) -> Fields:
 
 def list_of(label: str, tools: Sequence[ServerTool], error: str | None) -> Fields:
     """The item with a server's tools, without an id, which precedes its calls."""
-    told: list[JsonValue] = [
+    entries: list[JsonValue] = [
         {
             "name": tool.name,
             "description": tool.description,
@@ -136,4 +136,4 @@ def list_of(label: str, tools: Sequence[ServerTool], error: str | None) -> Field
         }
         for tool in tools
     ]
-    return {"type": "mcp_list_tools", "server_label": label, "tools": told, "error": error}
+    return {"type": "mcp_list_tools", "server_label": label, "tools": entries, "error": error}

@@ -71,11 +71,11 @@ def response(  # noqa: PLR0913 - what a response is made of
     choice = next((each for each in reply.choices if each.index == 0), reply.choices[0])
     reason = INCOMPLETE.get(choice.finish_reason)
     items = Items(response_id)
-    for told in names.ran.lists:
-        items.all.append({**told, "id": items.next_id(str(told["type"]))})
+    for entry in names.ran.lists:
+        items.all.append({**entry, "id": items.next_id(str(entry["type"]))})
     _add_reasoning(items, choice.message, seal)
-    said = _add_ran(items, choice, names.ran)
-    _add_message(items, choice, said, is_cut=reason is not None)
+    sent = _add_ran(items, choice, names.ran)
+    _add_message(items, choice, sent, is_cut=reason is not None)
     _add_calls(items, choice.message, names, cut=reason is not None)
     if reason is not None:
         items.cut()
@@ -115,8 +115,8 @@ def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, 
 
 def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ran: RanItems) -> int:
     """Gateway-run calls and the texts between them. Returns the characters of these texts."""
-    told = choice.message.gateway_tool_calls
-    calls = [call.model_dump(exclude_unset=True) for call in told] if isinstance(told, list) else []
+    entries = choice.message.gateway_tool_calls
+    calls = [call.model_dump(exclude_unset=True) for call in entries] if isinstance(entries, list) else []
     text, done = choice.message.content or "", 0
     for _, group in groupby(calls, lambda call: call.get("round")):
         together = [*group]
@@ -130,11 +130,11 @@ def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ra
     return done
 
 
-def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, said: int, *, is_cut: bool) -> None:
+def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, sent: int, *, is_cut: bool) -> None:
     """The message, without the first `said` characters."""
     message = choice.message
     content: list[JsonValue] = []
-    part = _text_part(choice, said, len(message.content or ""))
+    part = _text_part(choice, sent, len(message.content or ""))
     if part["text"] or part["annotations"]:
         content.append(part)
     if message.refusal:

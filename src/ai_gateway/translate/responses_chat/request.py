@@ -89,11 +89,11 @@ def asked(
 def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claimed) -> RanItems:
     """The response's items of gateway-run calls. The tools of an MCP server are listed once in a conversation."""
     items = [*history, *items_of(body.input)] if claimed.lists else ()
-    told = {item.server_label for item in items if isinstance(item, responses.MCPListTools)}
+    listed = {item.server_label for item in items if isinstance(item, responses.MCPListTools)}
     lists = [
         list_of(label, tools, claimed.failures.get(label))
         for label, tools in claimed.lists.items()
-        if label not in told
+        if label not in listed
     ]
     return RanItems(claimed.names, lists, shows_sources=_SOURCES in (body.include or ()))
 
@@ -113,11 +113,11 @@ def _conversed(body: Body, target: ChatTarget, history: Sequence[Item], offered:
     if body.instructions:
         system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
         conversation.messages.append(system)
-    said = body.input
-    items = [] if isinstance(said, str) else items_of(said)
+    input_ = body.input
+    items = [] if isinstance(input_, str) else items_of(input_)
     conversation.add_all([*history, *items], skipped=len(history))
-    if said and isinstance(said, str):
-        conversation.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=said))
+    if input_ and isinstance(input_, str):
+        conversation.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=input_))
     if not conversation.messages:
         raise InvalidRequest(
             "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"

@@ -120,8 +120,8 @@ class ToolNames:
         status = "incomplete" if cut else "completed"
         if tool.kind is ToolKind.CUSTOM:
             return _custom_call(tool, item_id, call_id, custom_input(arguments))
-        said = _object(arguments) if tool.kind is not ToolKind.FUNCTION else None
-        action = _ACTIONS[tool.kind](said) if said is not None and not cut else None
+        fields = _object(arguments) if tool.kind is not ToolKind.FUNCTION else None
+        action = _ACTIONS[tool.kind](fields) if fields is not None and not cut else None
         if action is None:
             return _function_call(tool, item_id, call_id, arguments, status)
         return {"type": tool.item_type, "id": item_id, "call_id": call_id, "status": status, **action}
@@ -129,8 +129,8 @@ class ToolNames:
 
 def custom_input(arguments: str) -> str:
     """The input of a custom tool: the function's only argument, or else the whole arguments."""
-    said = _object(arguments)
-    text = said.get("input") if said is not None else None
+    fields = _object(arguments)
+    text = fields.get("input") if fields is not None else None
     return text if isinstance(text, str) else arguments
 
 
@@ -156,29 +156,31 @@ def _object(arguments: str) -> Fields | None:
     return cast("Fields", value) if isinstance(value, dict) else None
 
 
-def _search(said: Fields) -> Fields | None:
-    return {"execution": "client", "arguments": said}
+def _search(arguments: Fields) -> Fields | None:
+    return {"execution": "client", "arguments": arguments}
 
 
-def _local_shell(said: Fields) -> Fields | None:
-    command = _texts(said.get("command"))
+def _local_shell(arguments: Fields) -> Fields | None:
+    command = _texts(arguments.get("command"))
     if command is None:
         return None
-    action: Fields = {"type": "exec", "command": command, "env": _environment(said.get("env"))}
-    kept = {name: said[name] for name in ("timeout_ms", "working_directory", "user") if said.get(name) is not None}
+    action: Fields = {"type": "exec", "command": command, "env": _environment(arguments.get("env"))}
+    kept = {
+        name: arguments[name] for name in ("timeout_ms", "working_directory", "user") if arguments.get(name) is not None
+    }
     return {"action": {**action, **kept}}
 
 
-def _shell(said: Fields) -> Fields | None:
-    commands = _texts(said.get("commands"))
+def _shell(arguments: Fields) -> Fields | None:
+    commands = _texts(arguments.get("commands"))
     if commands is None:
         return None
-    bounds = {name: _whole(said.get(name)) for name in ("timeout_ms", "max_output_length")}
+    bounds = {name: _whole(arguments.get(name)) for name in ("timeout_ms", "max_output_length")}
     return {"action": {"commands": commands, **bounds}, "environment": None}
 
 
-def _apply_patch(said: Fields) -> Fields | None:
-    operation = said.get("operation", said)
+def _apply_patch(arguments: Fields) -> Fields | None:
+    operation = arguments.get("operation", arguments)
     if not isinstance(operation, dict):
         return None
     kind, path, diff = (operation.get(name) for name in ("type", "path", "diff"))

@@ -102,8 +102,8 @@ def _told_apart(value: object, types: Mapping[str, frozenset[str]]) -> object:
     more = value.keys() - types[kind]
     if not more:
         return value
-    said = {name: each for name, each in value.items() if name not in more}
-    return {**said, "extras": {name: each for name, each in value.items() if name in more}}
+    known = {name: each for name, each in value.items() if name not in more}
+    return {**known, "extras": {name: each for name, each in value.items() if name in more}}
 
 
 class StopDetails(_Open):

@@ -78,7 +78,7 @@ class Template:
             inner.append(event[start:end])
         while inner:
             texts = self._apart(inner) if self.gaps > 1 else inner
-            if len(texts) == self.gaps * len(inner) and _are_texts(texts):
+            if len(texts) == self.gaps * len(inner) and are_texts(texts):
                 return texts
             inner = inner[: len(inner) // 2]
         return []
@@ -91,7 +91,7 @@ class Template:
         # An event with other constants is not split off, so that its quotes make the text invalid.
         inner = packet[start:end].split(self._separator)
         texts = self._apart(inner) if self.gaps > 1 else inner
-        return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
+        return texts if len(texts) == self.gaps * len(inner) and are_texts(texts) else []
 
     def _apart(self, inner: list[bytes]) -> list[bytes]:
         """The texts between the first and the last constant of events; fewer if some do not match."""
@@ -105,7 +105,7 @@ class Template:
         return texts
 
 
-def _are_texts(texts: list[bytes]) -> bool:
+def are_texts(texts: list[bytes]) -> bool:
     """Whether each is the content of a JSON string, by the parser that validation uses.
 
     They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.

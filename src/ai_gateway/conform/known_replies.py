@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, cast, override
 
 from pydantic import MISSING, BaseModel
-from pydantic_core import from_json
 
+from ai_gateway.conform.chunk_templates import are_texts
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.usage import divided, tokens_of
 from ai_gateway.contract.call import Notes
@@ -152,7 +152,7 @@ class _Template:
         if found is None:
             return None
         values = found.groups()
-        return values if _are_texts([values[at] for at in self._texts]) else None
+        return values if are_texts([values[at] for at in self._texts]) else None
 
     def note(self, values: Sequence[bytes], notes: Notes) -> None:
         """Note the usage and service tier of a reply with these values."""
@@ -182,18 +182,6 @@ def _parts_of(usage: models.CompletionUsage | None) -> tuple[dict[str, int], dic
             del vars(each)[name]
     read, made = usage.prompt_tokens_details, usage.completion_tokens_details
     return vars(usage), vars(read) if read is not MISSING else {}, vars(made) if made is not MISSING else {}
-
-
-def _are_texts(texts: list[bytes]) -> bool:
-    """Whether each is the content of a JSON string.
-
-    They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.
-    """
-    try:
-        from_json(b'"%b"' % b" ".join(texts))
-    except ValueError:
-        return False
-    return True
 
 
 def _proven(reply: BaseModel, raw: bytes) -> _Template | None:

@@ -15,6 +15,7 @@ from ai_gateway.conform.large import is_large, parts_of
 from ai_gateway.conform.objects import REPAIRS, ReplyContext
 from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
 from ai_gateway.contract.strict_json import may_be_refused
+from ai_gateway.contract.validation_errors import NOTHING, step_into
 from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
@@ -148,9 +149,9 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
     path: list[str | int] = []
     holder, key = None, None
     for position, step in enumerate(details["loc"]):
-        inner = _step(value, step)
+        inner = step_into(value, step)
         last = position == len(details["loc"]) - 1
-        if inner is _NOTHING and not (last and details["type"] == "missing"):
+        if inner is NOTHING and not (last and details["type"] == "missing"):
             continue  # the name of a union's branch, which is not in the data
         holder, key, value = value, step, inner
         path.append(step)
@@ -162,7 +163,7 @@ def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rul
     before = touched.get(spot.path)
     if not isinstance(spot.holder, dict) or not isinstance(spot.key, str) or before == FILL_NULL:
         return None
-    if spot.value is _NOTHING:  # also after an empty value was dropped that had to be null
+    if spot.value is NOTHING:  # also after an empty value was dropped that had to be null
         spot.holder[spot.key] = None
         return FILL_NULL
     if before:
@@ -174,18 +175,7 @@ def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rul
     return DROP_NULL if spot.value is None or is_empty else DROP_INVALID
 
 
-_NOTHING = object()
-
-
 def _at(value: object, path: Path) -> object:
     for step in path:
-        value = _step(value, step)
+        value = step_into(value, step)
     return value
-
-
-def _step(value: object, step: str | int) -> object:
-    if isinstance(value, dict) and isinstance(step, str):
-        return value.get(step, _NOTHING)
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return value[step]
-    return _NOTHING

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from ai_gateway.errors import InvalidRequest, MissingParameter
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
-_NOTHING = object()
+NOTHING = object()
 _WANTED = {
     "string_type": "a string", "int_type": "an integer", "int_from_float": "an integer", "float_type": "a number",
     "bool_type": "true or false", "list_type": "an array", "dict_type": "an object", "model_type": "an object",
@@ -55,7 +55,7 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
 
 def _at(value: object, path: list[str | int]) -> object:
     for step in path:
-        value = _step(value, step)
+        value = step_into(value, step)
     return value
 
 
@@ -105,11 +105,11 @@ def _path(details: ErrorDetails, value: object) -> list[str | int]:
     location = details["loc"]
     named = False
     for position, step in enumerate(location):
-        inner = _step(value, step)
+        inner = step_into(value, step)
         if not named and _is_tag(value, inner, location[position : position + 2]):
             named = True
             continue
-        if inner is not _NOTHING:
+        if inner is not NOTHING:
             value = inner
         elif not (details["type"] == "missing" and position == len(location) - 1):
             named = True
@@ -123,17 +123,18 @@ def _path(details: ErrorDetails, value: object) -> list[str | int]:
 
 def _is_tag(value: object, inner: object, steps: tuple[str | int, ...]) -> bool:
     """Whether the first step names the branch that an object's `type` says, although the object has such a key too."""
-    if len(steps) < 2 or inner is _NOTHING or not isinstance(value, dict) or value.get("type") != steps[0]:
+    if len(steps) < 2 or inner is NOTHING or not isinstance(value, dict) or value.get("type") != steps[0]:
         return False
-    return steps[0] == steps[1] or _step(inner, steps[1]) is _NOTHING
+    return steps[0] == steps[1] or step_into(inner, steps[1]) is NOTHING
 
 
-def _step(value: object, step: str | int) -> object:
+def step_into(value: object, step: str | int) -> object:
+    """The value at a key or index of the data; NOTHING if there is none."""
     if isinstance(value, dict) and isinstance(step, str):
-        return value.get(step, _NOTHING)
+        return value.get(step, NOTHING)
     if isinstance(value, list) and isinstance(step, int) and step < len(value):
         return value[step]
-    return _NOTHING
+    return NOTHING
 
 
 def _render(path: list[str | int]) -> str | None:

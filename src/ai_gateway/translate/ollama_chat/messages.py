@@ -13,19 +13,11 @@ from itertools import count
 
 from pydantic import BaseModel
 
+from ai_gateway.translate.chat_request import Message
 from ai_gateway.translate.extra_fields import send_back
 from ai_gateway.translate.images import data_url
 from gateway_contract.ollama.models import OllamaChatMessage, OllamaToolCall
 from gateway_contract.openai import models
-
-type Message = (
-    models.ChatCompletionRequestDeveloperMessage
-    | models.ChatCompletionRequestSystemMessage
-    | models.ChatCompletionRequestUserMessage
-    | models.ChatCompletionRequestAssistantMessage
-    | models.ChatCompletionRequestToolMessage
-    | models.ChatCompletionRequestFunctionMessage
-)
 
 
 def conversation(messages: Sequence[OllamaChatMessage]) -> tuple[list[Message], list[str]]:

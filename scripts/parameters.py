@@ -50,7 +50,7 @@ message or another `tool_choice` cannot be left out without changing the questio
 other providers.
 
 In the header, a name of more than 64 characters or with others than `A-Z a-z 0-9 _ . -` is counted and not shown, and
-so is every name after the fiftieth: `a,b,+3` stands for five fields.
+so is every name after the fiftieth: `a,b,+3` means five fields.
 
 ## Order and spelling
 

@@ -33,6 +33,7 @@ _MARK = "gateway-mark-7c1f-%d"
 _MAX_GAPS = 8
 # Events that are looked at together, so that one that does not fit costs no more than so many that do.
 _MAX_RUN = 64
+_BETWEEN = SSE.after + SSE.before
 _MAX_PROOFS = 1_000
 _MAX_PROVEN_SIZE = 1024
 _MAX_ORIGINS, _MAX_FORMS = 256, 4  # callers choose models
@@ -50,7 +51,7 @@ class Template:
     """
 
     __slots__ = (
-        "_after", "_before", "_between", "_head", "_inside", "_separator", "_shortest", "_tail",
+        "_after", "_around", "_before", "_between", "_head", "_inside", "_tail",
         "arguments_at", "call", "choice", "cut", "fields", "gaps", "is_noted", "names",
     )  # fmt: skip
 
@@ -63,33 +64,41 @@ class Template:
         self.gaps = len(constants) - 1
         self.is_noted = False
         self._before, *self._between, self._after = constants
-        self._shortest = len(self._before) + len(self._after)
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
-        self._separator = self._tail + self._head
-        self._inside = len(self._head), -len(self._tail)
+        self._around = self._after + self._before
+        self._inside = len(self._before), -len(self._after)
 
     def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
         """The texts in the gaps of the events that fit, from `at` on, one event's after the other's."""
-        before, after, start, end = self._before, self._after, len(self._before), -len(self._after)
-        inner: list[bytes] = []
-        for event in events[at : at + _MAX_RUN]:
-            if event[:start] != before or event[end:] != after or len(event) < self._shortest:
-                break
-            inner.append(event[start:end])
-        while inner:
-            texts = self._apart(inner) if self.gaps > 1 else inner
-            if len(texts) == self.gaps * len(inner) and _are_texts(texts):
-                return texts
-            inner = inner[: len(inner) // 2]
-        return []
+        if not events[at].startswith(self._before):
+            return []
+        run = events[at : at + _MAX_RUN]
+        if not run[-1].endswith(self._after):  # as the last one of a stream
+            run = run[:-1]
+        texts = self._texts_of(run)
+        while not texts and len(run) > 1:
+            run = run[: len(run) // 2]
+            texts = self._texts_of(run)
+        return texts
 
     def texts_of_packet(self, packet: bytes) -> list[bytes]:
         """The same for all events of a packet, frames included; none unless all of them fit."""
-        start, end = self._inside
-        if packet[:start] != self._head or packet[end:] != self._tail or len(packet) < start - end:
+        if not (packet.startswith(self._head) and packet.endswith(self._tail)):
             return []
-        # Where an event has another end or beginning, nothing is divided, and its quotes are in the text.
-        inner = packet[start:end].split(self._separator)
+        # To divide it by all that stands between two texts would take longer: it is long enough for CPython to prepare
+        # each search for it.
+        return self._texts_of(packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN))
+
+    def _texts_of(self, events: Sequence[bytes]) -> list[bytes]:
+        """The same, if all of these fit; none if not.
+
+        None is compared by itself, which takes several times as long: what is cut out of them, with the constants
+        around each, has to be the same bytes again. An event that is shorter than those would be longer then.
+        """
+        start, end = self._inside
+        inner = [event[start:end] for event in events]
+        if b"".join(events) != b"".join((self._before, self._around.join(inner), self._after)):
+            return []
         texts = self._apart(inner) if self.gaps > 1 else inner
         return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
 

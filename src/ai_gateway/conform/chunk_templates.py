@@ -51,7 +51,7 @@ class Template:
     """
 
     __slots__ = (
-        "_after", "_around", "_before", "_between", "_head", "_inside", "_tail",
+        "_after", "_around", "_before", "_between", "_framed", "_head", "_inside", "_tail",
         "arguments_at", "call", "choice", "cut", "fields", "gaps", "is_noted", "names",
     )  # fmt: skip
 
@@ -67,6 +67,7 @@ class Template:
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
         self._around = self._after + self._before
         self._inside = len(self._before), -len(self._after)
+        self._framed = len(self._head), -len(self._tail)
 
     def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
         """The texts in the gaps of the events that fit, from `at` on, one event's after the other's."""
@@ -83,8 +84,12 @@ class Template:
 
     def texts_of_packet(self, packet: bytes) -> list[bytes]:
         """The same for all events of a packet, frames included; none unless all of them fit."""
-        if not (packet.startswith(self._head) and packet.endswith(self._tail)):
+        start, end = self._framed
+        if len(packet) < start - end or not (packet.startswith(self._head) and packet.endswith(self._tail)):
             return []
+        inner = packet[start:end]
+        if inner.find(b"\n") < 0:  # one event, as nearly always where they are not a burst
+            return self._texts_in([inner])
         # To divide it by all that stands between two texts would take longer: it is long enough for CPython to prepare
         # each search for it.
         return self._texts_of(packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN))
@@ -99,6 +104,10 @@ class Template:
         inner = [event[start:end] for event in events]
         if b"".join(events) != b"".join((self._before, self._around.join(inner), self._after)):
             return []
+        return self._texts_in(inner)
+
+    def _texts_in(self, inner: list[bytes]) -> list[bytes]:
+        """The same of what stands between the first and the last constant of events."""
         texts = self._apart(inner) if self.gaps > 1 else inner
         return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
 

@@ -104,10 +104,10 @@ class RequestMetrics(Observer):
         if notes.chunks > 1 and outcome.first_byte is not None:
             row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
         if notes.tokens is not None:
-            row.tokens = row.tokens.plus(notes.tokens)
+            row.tokens.add(notes.tokens)
         for before in call.rounds:
             if (tokens := before.notes.tokens) is not None:
-                row.tokens = row.tokens.plus(tokens)
+                row.tokens.add(tokens)
         if call.reservation is not None:
             cost = call.reservation.cost()
             if cost is not None:

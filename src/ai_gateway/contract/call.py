@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from operator import add
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -30,6 +30,22 @@ UPSTREAMS_LIMITS = "x-gateway-upstream-"
 """Before the names of an upstream's own headers: what they say is not the gateway's own."""
 _UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # which may be entered any number of times
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
+
+
+quickly = tuple.__new__
+"""Makes a named tuple of all of its values, in their order, in a third of the instructions that its own call takes.
+
+For those alone that are made for every request.
+"""
+
+
+class OwnText(str):
+    """What a header of a reply says if the gateway has worked it out: no key can be in it, so nobody looks for one.
+
+    That look, and keeping its result, would take longer than the number that changes with every call.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +86,7 @@ class Native:
     body: Mapping[str, JsonValue]
 
 
-@dataclass(slots=True)  # never changed once it is noted, but made for every request: see `Call`
-class Tokens:
+class Tokens(NamedTuple):
     """Tokens by class. None is in two of them.
 
     `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
@@ -103,25 +118,9 @@ class Tokens:
         """What the reply had of every class."""
         return self.output + self.reasoning + self.output_audio + self.output_image
 
-    def counts(self) -> tuple[int, ...]:
-        """The numbers of every class, in their order, and `searches` at the end."""
-        return (
-            self.input,
-            self.output,
-            self.cache_read,
-            self.cache_write,
-            self.cache_write_1h,
-            self.input_audio,
-            self.input_image,
-            self.reasoning,
-            self.output_audio,
-            self.output_image,
-            self.searches,
-        )
-
     def plus(self, other: "Tokens") -> "Tokens":
         """Both together."""
-        return Tokens(*map(add, self.counts(), other.counts()))
+        return Tokens(*map(add, self, other))
 
 
 @dataclass(slots=True)

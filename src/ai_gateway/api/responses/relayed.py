@@ -37,7 +37,7 @@ async def relayed(
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
     """The upstream's own answer, or one that is made of a chat where it turns out that there is none."""
     model, resolution = resolved
-    refuse_unknown(resolution.targets[0].provider, body)
+    refuse_unknown(call, resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
     keep = keeper.keep if keeper.keeps and not body.background else None
     fields = await keeper.fields()

@@ -118,20 +118,6 @@ class Tokens:
             self.searches,
         )
 
-    def add(self, other: "Tokens") -> None:
-        """Count the other's as well, which only whoever keeps a sum may do."""
-        self.input += other.input
-        self.output += other.output
-        self.cache_read += other.cache_read
-        self.cache_write += other.cache_write
-        self.cache_write_1h += other.cache_write_1h
-        self.input_audio += other.input_audio
-        self.input_image += other.input_image
-        self.reasoning += other.reasoning
-        self.output_audio += other.output_audio
-        self.output_image += other.output_image
-        self.searches += other.searches
-
     def plus(self, other: "Tokens") -> "Tokens":
         """The sum of both."""
         return Tokens(*map(add, self.counts(), other.counts()))

@@ -1,12 +1,14 @@
 """What was mended and what was left out is counted for whoever reads the metrics."""
 
+from dataclasses import fields
+
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.rules import FILL_ID, FILL_ROLE
 from ai_gateway.contract.body import validate
-from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.contract.call import Attempt, Call, Notes, Tokens
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.middleware.request_metrics import RequestMetrics
-from ai_gateway.observability.families import REQUESTS
+from ai_gateway.observability.families import REQUESTS, TOKENS
 from ai_gateway.observability.metrics import Event, counted
 from ai_gateway.observability.samples import Samples
 from ai_gateway.providers.base import Provider
@@ -75,3 +77,19 @@ def test_a_model_that_nobody_knows_is_asked_for_once_a_second() -> None:
     assert count(101.0) == ["m", "other"]
     assert count(101.1) == ["m", "other"]
     assert len(asked) == 2
+
+
+def test_tokens_of_every_class_are_added_up() -> None:
+    metrics = RequestMetrics(lambda *_: True)
+    tokens = Tokens(*range(1, len(fields(Tokens)) + 1))
+    for _ in range(2):
+        call = Call("createChatCompletion", "r", attempts=[Notes("lab", model="m", tokens=tokens)])
+        metrics.ended(Outcome("r", "POST", "/", 1.0, call, 200, first_byte=1.1, ended=1.2))
+    samples = Samples()
+    metrics.collect(samples)
+    counted_of = {labels[2]: value for labels, value in samples.values[TOKENS.name].items()}
+    assert counted_of == {
+        each.name: 2 * getattr(tokens, each.name) for each in fields(Tokens) if each.name in counted_of
+    }
+    assert len(counted_of) == len(fields(Tokens)) - 1  # all but searches, which are no tokens
+    assert tokens == Tokens(*range(1, len(fields(Tokens)) + 1))

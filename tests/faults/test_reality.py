@@ -13,6 +13,8 @@ from tests.support.client import CHAT, EMBED, LEGACY, ask, events_of, post
 from tests.support.gateway import LiveGateway, in_front_of
 from tests.support.upstream import Upstream, head
 
+pytestmark = pytest.mark.live
+
 HEAD: dict[str, Any] = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 WHOLE: dict[str, Any] = {**HEAD, "object": "chat.completion"}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -473,6 +475,18 @@ ASKED: dict[str, dict[str, Any]] = {
     "a part with a video": {
         "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:x"}}]}]
     },
+    "an answer in images": {"modalities": ["image", "text"]},
+    "another detail of an image": {
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "original"}}]}
+        ]
+    },
+    "sound in another format": {
+        "messages": [
+            {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "flac"}}]}
+        ]
+    },
+    "another size of a search": {"web_search_options": {"search_context_size": "maximum"}},
     "thinking in the history": {"messages": [USER, {"role": "assistant", "content": THINKING}, USER]},
     "an empty list beside calls, and an image from a tool": {
         "messages": [

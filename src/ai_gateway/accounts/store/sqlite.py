@@ -61,7 +61,11 @@ def _of_many(statement: str, most_values: int) -> Sequence[tuple[int, str]]:
     if insertion is None or made is not _in_order:
         return ()
     most = most_values // text.count("?")
-    return [(rows, insertion[1] + ", ".join([insertion[2]] * rows)) for rows in (most, most // 6, most // 36) if rows]
+    return [
+        (rows, insertion[1] + ", ".join([insertion[2]] * rows))
+        for rows in (most, most // 4, most // 20, most // 100)
+        if rows
+    ]
 
 
 def _in_order(values: Row) -> Row:

@@ -82,6 +82,7 @@ class Accounting(Observer):
         self.log = log
         self._spent = spent
         self._own = MemoryCounters()
+        self._hold_times, self._settle_times = (time_of(Timing.COUNTERS, step) for step in ("hold", "settle"))
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._prefix = self._beginning = ""
         self._second = 0
@@ -212,7 +213,7 @@ class Accounting(Observer):
         plan = self._plans[key] = Plan(scopes, {wanted.model}.union(*names), now)
         return plan
 
-    async def _hold(  # noqa: PLR0913, PLR0917 - called at one place
+    async def _hold(  # noqa: C901, PLR0913, PLR0917 - called at one place, for each call of a caller with limits
         self, identifier: str, call: Call, wanted: Wanted, scopes: tuple[Scope, ...], cost: int | None, now: float
     ) -> tuple[Held, Granted]:
         plan = self._plan(wanted, scopes, now)
@@ -230,8 +231,9 @@ class Accounting(Observer):
             answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
                 answer = await self._seed_and_reserve(identifier, held, answer)
-            time_of(Timing.COUNTERS, "hold").add(time.perf_counter() - began)
-            self._log_counters_state(None)
+            self._hold_times.add(time.perf_counter() - began)
+            if self._away:
+                self._log_counters_state(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
         if isinstance(answer, Refused):
@@ -361,7 +363,7 @@ class Accounting(Observer):
         began = time.perf_counter()
         try:
             await counters.settle(identifier, held.holds, amounts, at)
-            time_of(Timing.COUNTERS, "settle").add(time.perf_counter() - began)
+            self._settle_times.add(time.perf_counter() - began)
         except CountersError:
             self._later(counters, identifier, held, amounts, at)
         except asyncio.CancelledError:

@@ -57,8 +57,6 @@ class Rates:
 
     def cost(self, tokens: Tokens) -> int | None:
         """The sum of all classes; None if there are tokens of one whose rate is unknown."""
-        if tokens[2:] == _ONLY_TEXT:  # as nearly always; the rates of text are never unknown
-            return tokens[0] * self.input + tokens[1] * self.output
         if self._lacks is not None and any(compress(tokens, self._lacks)):
             return None
         return _sum_of_products(tokens, self._each)
@@ -87,10 +85,14 @@ class Price:
     service_tiers: Mapping[str, "Price"] = field(default_factory=dict)
     every_tier: bool = False
     _is_plain: bool = field(init=False, repr=False, compare=False)
+    _of_text: tuple[int, int] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         searches = self.rates.searches and ("search" in self.model or "sonar" in self.model)
         object.__setattr__(self, "_is_plain", not (searches or self.above or self.service_tiers))
+        # Nearly all requests have but text, whose rates are never unknown, and most prices one rate for each direction.
+        is_simple = self.per == 1 and not self.above
+        object.__setattr__(self, "_of_text", (self.rates.input, self.rates.output) if is_simple else None)
 
     def cost(self, tokens: Tokens, service_tier: str | None = None) -> int | None:
         """What tokens cost in the tier that served them; None if it is unknown.
@@ -98,6 +100,9 @@ class Price:
         A fraction of 1e-12 USD, which there is only if `per` is more than 1, counts as a whole one.
         """
         if service_tier in _STANDARD:
+            if self._of_text is not None and tokens[2:] == _ONLY_TEXT:
+                read, made = self._of_text
+                return tokens[0] * read + tokens[1] * made
             return self._cost(tokens)
         served = self.service_tiers.get(service_tier or "", self if self.every_tier else None)
         return None if served is None else served._cost(tokens)

@@ -109,7 +109,7 @@ class CallReservation(Reservation):
         if self.result is not None:
             return
         result = self.result = self._worked_out()
-        if not self.start.stream and (cost := self.cost()) is not None:
+        if not self.start.stream and (cost := result.cost if self._earlier == 0 else self.cost()) is not None:
             self.headers["x-gateway-cost"] = OwnText(_usd(cost))
         held = self._held
         if self._trace is None and not self.later:  # as nearly always
@@ -169,7 +169,9 @@ class CallReservation(Reservation):
                 notes.provider or start.provider,
                 notes.model or start.upstream_model,
                 notes.service_tier,
-                self._end(outcome),
+                "whole"
+                if outcome.code is None and outcome.status is not None and not self.left
+                else self._end(outcome),
                 result.basis,
                 outcome.status,
                 outcome.code if not self.left else None,  # of an error that nobody was there to read
@@ -287,7 +289,7 @@ def estimated_tokens(size: int) -> int:
 
 
 def _all(tokens: Tokens) -> int:
-    return tokens.whole_input + tokens.whole_output
+    return sum(tokens) - tokens.searches
 
 
 def _usd(cost: int) -> str:

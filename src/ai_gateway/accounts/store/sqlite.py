@@ -22,7 +22,7 @@ _BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
-_MOST_VALUES = 999  # values in one statement that every build of SQLite accepts
+_MOST_VALUES = 17_500  # in one statement: a batch of records; SQLite's own limit is 32,766, unless a build lowers it
 _TRIGRAM = 3
 _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
     CAST(-bm25(memories_index) * 1000000 AS INTEGER)
@@ -50,7 +50,7 @@ def _translated(statement: str) -> tuple[str, Callable[[Row], _Values]]:
 
 
 @cache
-def _of_many(statement: str) -> Sequence[tuple[int, str]]:
+def _of_many(statement: str, most_values: int) -> Sequence[tuple[int, str]]:
     """The same for inserting several rows at once, with their number, largest first. Empty for other statements.
 
     The thread releases and reacquires the GIL for each statement, which takes several times as long as inserting a row
@@ -60,8 +60,12 @@ def _of_many(statement: str) -> Sequence[tuple[int, str]]:
     insertion = _INSERTION.fullmatch(text)
     if insertion is None or made is not _in_order:
         return ()
-    most = _MOST_VALUES // text.count("?")
-    return [(rows, insertion[1] + ", ".join([insertion[2]] * rows)) for rows in (most, most // 4, most // 12) if rows]
+    most = most_values // text.count("?")
+    return [
+        (rows, insertion[1] + ", ".join([insertion[2]] * rows))
+        for rows in (most, most // 4, most // 20, most // 100)
+        if rows
+    ]
 
 
 def _in_order(values: Row) -> Row:
@@ -287,7 +291,7 @@ def _write(statement: str, expected: Sequence[Row], changes: Sequence[Change], d
 
 def _execute_many(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
     start = 0
-    for at_once, many in _of_many(statement):
+    for at_once, many in _of_many(statement, min(_MOST_VALUES, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER))):
         while len(rows) - start >= at_once:
             db.execute(many, list(chain.from_iterable(rows[start : start + at_once])))
             start += at_once

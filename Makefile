@@ -9,7 +9,7 @@ PYTHONS := 3.12 3.13 3.14
 VENV := $(if $(filter 3.12,$(PYTHON)),.venv,.venv-$(PYTHON))
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-# Tests mostly wait, for processes and for clocks: three at once keep two cores busy.
+# Tests mostly wait, for processes and for clocks: three at once keep two cores busy. Unit tests do not.
 PYTEST := $(BIN)/pytest -n 3
 # coverage's cheap core sees branches from Python 3.14 on, and only lines before.
 BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')
@@ -93,7 +93,7 @@ static: $(VENV)/dev.stamp ## Format, lint, types and generated code: all that st
 	@$(MAKE) --no-print-directory -j 2 type lint gen-check
 
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second
-	@$(PYTEST) -q -m unit
+	@$(BIN)/pytest -n 2 -q -m unit
 
 unit-all: ## The unit tests on every Python of this machine that the gateway runs on
 	@failed=; missing=; \

@@ -21,6 +21,8 @@ from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.servers import running_postgres, running_valkey
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 # What a next version may do, on every table that is in use. The pause is longer than a gateway waits for an answer.
 NEXT_STEP = (
     "ALTER TABLE records ADD COLUMN region TEXT",
@@ -38,7 +40,6 @@ def ready(live: LiveGateway) -> int:
         return client.get(f"{live.base_url}/ready").status_code
 
 
-@pytest.mark.slow
 async def test_a_migration_under_load_fails_no_call_and_the_version_before_goes_on_with_the_next_schema(
     shared_upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +84,6 @@ def embedded(home: Path) -> Path:
     return home / "embedded" / "data" / "gateway.db"
 
 
-@pytest.mark.slow
 def test_an_embedded_schema_that_lacks_a_column_makes_the_gateway_unready(
     shared_upstream: Upstream, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of, fram
 from tests.support.gateway import LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 # A token of output is a quarter of a cent, so that the four of each reply are one cent. What goes in costs nothing.
 PRICES = """
 [prices."lab/*"]

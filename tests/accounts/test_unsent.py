@@ -16,6 +16,8 @@ from tests.support.client import CHAT, NO_CERTIFICATES, TIMEOUT_S, body_of
 from tests.support.gateway import HOST, LiveGateway, closed_port, in_front_of, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 # A reply is four tokens, and so a cent. What goes in costs nothing where it is answered, and much elsewhere.
 CONFIG = """
 [prices."lab/*"]

@@ -10,6 +10,8 @@ from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 BETAS = "context-1m-2025-08-07,unheard-of-2099-01-01"
 ROUTE = '[routes.mixed]\ntargets = ["anthropic/good", "lab/good"]\n'
 

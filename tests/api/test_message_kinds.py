@@ -14,6 +14,8 @@ from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 WEATHER: Json = {"name": "get_weather", "input_schema": {"type": "object", "properties": {}}}
 SCREEN: Json = {"name": "computer", "display_width_px": 640, "display_height_px": 480}

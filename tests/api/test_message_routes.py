@@ -16,6 +16,8 @@ from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Exchange, Seen, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 
 HELLO: Json = {"max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}

@@ -17,6 +17,8 @@ from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.responses import valid
 from tests.support.upstream import Exchange, running_upstream
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 NATIVE = "native_finish_reason"

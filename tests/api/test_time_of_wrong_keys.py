@@ -22,6 +22,8 @@ from tests.support.administration import ADMIN_KEY
 from tests.support.command import only
 from tests.support.gateway import clean_environment
 
+pytestmark = pytest.mark.slow
+
 TOOL = 4
 ROUNDS = 12
 """So many requests of each kind: mostly nothing else runs in between. Now and then there is less to do as well, such as
@@ -121,7 +123,6 @@ async def none_of_ours(asgi: FastAPI) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
 async def test_whatever_is_wrong_with_a_key_takes_the_same_work(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with application(str(tmp_path_factory.mktemp("home"))) as asgi:
         keys = await none_of_ours(asgi)

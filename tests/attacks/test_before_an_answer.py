@@ -12,6 +12,8 @@ from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.raw_http import BODY, head, talk
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 MB = 2**20
 KEPT = ["x-ratelimit-remaining-requests", "x-ratelimit-reset-tokens", "retry-after", "retry-after-ms", "x-should-retry"]
 OTHERS = ["content-type", "x-request-id", "anthropic-ratelimit-requests-remaining", "server", "x-new"]

@@ -11,6 +11,8 @@ from tests.support.bare_sockets import ask, connection, get, head_of, post
 from tests.support.gateway import ONE_ATTEMPT, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 CAP = 16
 SHARE = 12  # three quarters
 KINDS = {

@@ -8,6 +8,8 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, i
 from tests.support.raw_http import Answer, talk
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 APP = "https://app.example.com"
 
 

@@ -9,6 +9,8 @@ from tests.support.client import ask, events_of, eventually
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 ASKED = 3
 SOON = {"later", "interim"}
 said_all: set[str] = set()

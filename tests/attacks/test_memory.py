@@ -16,6 +16,8 @@ from tests.support.client import post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 MOST_CPU_S = 5.0
 MOST_GROWTH = 600 * 2**20  # each took 900 MB and more
 BIG = 30 * 2**20

@@ -13,6 +13,8 @@ from tests.support.client import client_of
 from tests.support.gateway import HOST, IMPATIENT, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 MB = 2**20
 BODY_MB = 9
 # What one such request may take while it is there, and the allocator may keep of it.

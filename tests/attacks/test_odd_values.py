@@ -11,6 +11,8 @@ from tests.support.client import ask, events_of, post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 ODD = {
     "negative": -5,
     "309 digits": int("9" * 309),

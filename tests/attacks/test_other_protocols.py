@@ -5,6 +5,8 @@ import pytest
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway
 from tests.support.raw_http import BODY, exchange, parse, talk
 
+pytestmark = pytest.mark.live
+
 LINES = ["HTTP/2.0", "HTTP/2", "HTTP/3.0", "HTTP/0.9", "HTTP/1.2", "HTTP/9.9", "RTSP/1.0", "RTSP/2.0", "ICE/1.0",
          "SIP/2.0", "http/1.1", "HTTPS/1.1", "HTTP/01.1", "HTTP/1.1.1", "HTTP/1,1", "FTP/1.1"]  # fmt: skip
 

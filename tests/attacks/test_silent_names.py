@@ -15,6 +15,8 @@ from tests.support.fake_ollama import behave as behave_as_ollama
 from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 IMAGES = 64
 CONNECT_S = 1
 

@@ -12,6 +12,8 @@ from tests.support.client import eventually, get
 from tests.support.gateway import HOST, LiveGateway
 from tests.support.raw_http import exchange
 
+pytestmark = pytest.mark.live
+
 READERS = 300
 MB = 2**20
 PAGES = ["/docs", "/openapi.json", "/openapi.yaml"]

@@ -30,6 +30,8 @@ from tests.support.gateway import (
 from tests.support.raw_http import talk
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 type Stream = int | IO[bytes]
 
 LONG_PATH = b"/" + b"x" * 1_000
@@ -176,7 +178,6 @@ def test_streams_that_are_closed_at_the_start_are_nothing_to_the_gateway(
             assert os.readlink(f"/proc/{live.process.pid}/fd/{fd}") == os.devnull
 
 
-@pytest.mark.live
 def test_a_start_that_is_refused_says_so_with_its_exit_code_whatever_its_streams_are() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -13,6 +13,8 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway
 from tests.support.raw_http import BODY, exchange, parse
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 MB = 2**20
 FLOOD = b"a:\r\n" * 16_384
 

@@ -11,6 +11,8 @@ import pytest
 from tests.support.client import client_of, get, post
 from tests.support.gateway import LiveGateway, SharedGateways
 
+pytestmark = pytest.mark.live
+
 CHAT, LEGACY, EMBED = "/custom/v1/chat/completions", "/custom/v1/completions", "/custom/v1/embeddings"
 MOST_CPU_S = 5.0  # several times what any takes; each took from five seconds to minutes
 MOST_REPLY = 20 * 2**20

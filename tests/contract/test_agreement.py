@@ -22,6 +22,8 @@ from gateway_contract.ollama import models as ollama_models
 from gateway_contract.openai import models as openai_models
 from tests.contract.schemas import CONTRACT, validator
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = {
     name: getattr(openai_models, name)
     for name in (
@@ -119,7 +121,6 @@ def near_miss(value: Any, chance: random.Random) -> Any:
     return chance.choice(misses)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_model_and_schema_agree(name: str) -> None:
     seen: Counter[bool | None] = Counter()

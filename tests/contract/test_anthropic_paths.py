@@ -13,6 +13,8 @@ from tests.support.client import client_of
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway
 from tests.support.raw_http import talk
 
+pytestmark = pytest.mark.live
+
 VERSION = {"anthropic-version": "2023-06-01"}
 GOOD = {"model": "custom-chat", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
 

@@ -29,7 +29,7 @@ from tests.support.uv import ROOT, find_uv
 from tests.support.vendor import KEY, KINDS, ollama_vendor, vendor
 
 __all__ = ["node"]  # a fixture
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 WRONG = "sk-wrong"
 ASK: Any = [{"role": "user", "content": "Hello"}]
 MID = ["mid-failure", "mid-overload", "mid-rate", "mid-context", "mid-filter"]

@@ -15,6 +15,8 @@ from scripts.fuzz.__main__ import PROFILE, fuzz
 from tests.contract.seeded import FAULTS, LINE_FAULTS, MESSAGE_FAULTS, RESPONSE_FAULTS
 from tests.support.gateway import HOST, SHUTDOWN_S, STARTUP_S
 
+pytestmark = pytest.mark.slow
+
 CHAT = ("--include-path-regex", r"^/\{provider\}/v1/(chat/completions|models)$")
 OLLAMA = ("--include-path-regex", "^/api/(chat|generate)$")
 RESPONSES = ("--include-path-regex", r"^/v1/responses$")
@@ -86,7 +88,6 @@ def test_a_fault_in_the_order_of_events_is_caught(fault: str, impatient: Path) -
     assert "streams_keep_to_their_grammar" in ran.stdout, ran.stdout
 
 
-@pytest.mark.slow
 def test_without_a_fault_the_same_harness_is_green() -> None:
     with seeded_gateway("none") as base_url:
         ran = fuzz(base_url, 15, CHAT[0], f"{CHAT[1]}|{OLLAMA[1]}", quiet=True)
@@ -94,7 +95,6 @@ def test_without_a_fault_the_same_harness_is_green() -> None:
     assert "Operations:       4 selected" in ran.stdout, ran.stdout
 
 
-@pytest.mark.slow
 def test_without_a_fault_the_order_of_events_is_legal() -> None:
     with seeded_gateway("none") as base_url:
         paths = f"{RESPONSES[1]}|{MESSAGES[1]}"

@@ -9,6 +9,8 @@ from tests.contract.raw_cases import GOOD, request
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
 from tests.support.raw_http import Answer, talk
 
+pytestmark = pytest.mark.live
+
 KNOWN = [
     *("accept", "accept-encoding", "accept-language", "authorization", "api-key", "x-api-key", "cookie", "origin"),
     *("connection", "content-encoding", "content-language", "content-length", "content-type", "date", "expect"),

@@ -14,6 +14,8 @@ import pytest
 from tests.support.client import NO_CERTIFICATES, frames_of
 from tests.support.gateway import TEST_KEY, LiveGateway
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 BEARER = {"authorization": f"Bearer {TEST_KEY}"}
 TOOL = {"type": "function", "function": {"name": "lookup", "description": "Look up", "parameters": {

@@ -12,6 +12,8 @@ from tests.support.client import client_of
 from tests.support.gateway import LiveGateway
 from tests.support.raw_http import talk
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 
 GO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")

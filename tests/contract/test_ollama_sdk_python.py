@@ -16,6 +16,8 @@ from tests.support.gateway import LiveGateway
 from tests.support.ollama_client import Client, close, collect, connect, lines, refusal, settle
 from tests.support.ollama_targets import CUSTOM, TARGETS, Target
 
+pytestmark = pytest.mark.live
+
 ASK = [{"role": "user", "content": "Tell me about the tides, please."}]
 TOOL_ASK = [{"role": "user", "content": "Use get_weather for Oslo."}]
 PNG = base64.b64decode(

@@ -11,6 +11,8 @@ from tests.support.gateway import LiveGateway
 from tests.support.ollama_client import Client, close, connect, lines, refusal, settle
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 MODEL = "custom-chat"
 ASK = [{"role": "user", "content": "Tell me about the tides, please."}]
 

@@ -13,7 +13,7 @@ from tests.support.gateway import HOST, LiveGateway, SharedGateways
 from tests.support.responses import called, events_of, valid
 from tests.support.upstream import Upstream, running_upstream
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 WHOLE = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
 
 

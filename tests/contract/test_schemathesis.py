@@ -16,6 +16,8 @@ from scripts.fuzz.refusals import is_refused_by_custom
 from tests.support.client import frames_of, post
 from tests.support.gateway import LiveGateway, running_gateway
 
+pytestmark = pytest.mark.slow
+
 STREAMED = 100
 CONTRACT = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
 
@@ -31,7 +33,6 @@ RESPONSES = ("--include-path-regex", "^/v1/responses", "--exclude-path-regex", "
 ALIKE = ("--include-path-regex", "^/v1/(responses/(input_tokens|compact)$|messages/)", "--phases", "examples,fuzzing")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("options", "operations", "examples", "least"),
@@ -59,7 +60,6 @@ def oracle(name: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "chunk"),
     [

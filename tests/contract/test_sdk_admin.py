@@ -9,6 +9,8 @@ from openai import AsyncOpenAI, OpenAI
 from tests.support.administration import ADMIN_KEY, ADMINISTERED
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def live(gateway_for: SharedGateways) -> LiveGateway:

@@ -13,6 +13,8 @@ from tests.support.anthropic_targets import ANTHROPIC, CUSTOM, OPENAI, TARGETS, 
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 ASK: list[Any] = [{"role": "user", "content": "Tell me about the tides, please."}]
 WEATHER: Any = {
     "name": "get_weather",

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.support.gateway import TEST_KEY, LiveGateway
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.live, pytest.mark.anyio]
 MODEL = "custom-chat"
 WEATHER: ToolParam = {
     "type": "function",

@@ -14,6 +14,8 @@ from tests.support.gateway import HOST, LiveGateway, free_port
 from tests.support.nginx import deployed, nginx_with
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,8 @@ from tests.support.gateway import HOST, LiveGateway, SharedGateways
 from tests.support.raw_http import Answer, talk
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 PATH = "/lab/v1/chat/completions"
 LIMIT = 256 * 1024
 SLOW_SOCKETS = 800

@@ -15,6 +15,8 @@ from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.responses import valid
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 DOORS = ("responses", "messages")
 GONE_S = 15.0
 LATE_S = 1.0

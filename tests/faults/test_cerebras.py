@@ -22,6 +22,8 @@ from tests.support.gateway import (
 )
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 KEY = "sk-upstream-cerebras-77"
 
 

@@ -11,6 +11,8 @@ from tests.support.client import client_of, frames_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 REASONING = {
     "type": "reasoning", "id": "rs_1", "encrypted_content": "sealed",
     "summary": [{"type": "summary_text", "text": "Hm."}, {"type": "summary_text", "text": "Well."}],

@@ -13,6 +13,8 @@ from tests.support.client import client_of, frames_of
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream, head
 
+pytestmark = pytest.mark.live
+
 HEAD = head(200, {"content-type": "text/event-stream", "connection": "close"})
 
 

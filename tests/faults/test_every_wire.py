@@ -11,6 +11,8 @@ from tests.support.client import CHAT, ask, events_of, eventually, post
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Exchange, Hangup, head
 
+pytestmark = pytest.mark.live
+
 PIECES = ("Hel", "lo", "!")
 PAUSE_S = 0.1  # between the pieces of a stream: longer than is waited for the end of a body
 PLANS: dict[str, list[bytes]] = {}

@@ -18,6 +18,8 @@ from tests.support.client import post
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Exchange, Upstream
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 
 PLANS: dict[str, Any] = {}

@@ -12,6 +12,8 @@ from tests.support.bare_sockets import ask, connection, head_of, post, reset
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Seen, Upstream
 
+pytestmark = pytest.mark.live
+
 GONE_S = 15.0
 # Where the upstream is when the client leaves: what it does, and how much of the reply the client has seen by then.
 POINTS = {

@@ -18,6 +18,8 @@ from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, run_cli, r
 from tests.support.list_host import ListHost, item
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 NAME = "up.test"  # which no name server knows
 USER, PASSWORD = "gateway", "p ass-7f3e9a21c4"
 # A provider for each way in which the gateway speaks HTTP: its own client, and those of SDKs.

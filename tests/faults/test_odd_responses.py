@@ -13,6 +13,8 @@ from tests.support.client import frames_of, post
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 type Fields = dict[str, Any]
 
 HEAD: Fields = {"id": "resp_1", "object": "response", "created_at": 7, "model": "pro-1", "status": "completed"}

@@ -13,6 +13,8 @@ from tests.support.fake_ollama import METRICS, MODELS, SHOWN
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 type Json = dict[str, Any]
 PNG = "iVBORw0KGgo="
 SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}}

@@ -39,6 +39,8 @@ from tests.support.gateway import (
 )
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 OPENAI = "/openai/v1/"
 GONE_S = 15.0  # far less than any of these behaviours would take by itself
 TOOL = {

@@ -13,6 +13,8 @@ from tests.support.client import CHAT, EMBED, LEGACY, ask, events_of, post
 from tests.support.gateway import LiveGateway, in_front_of
 from tests.support.upstream import Upstream, head
 
+pytestmark = pytest.mark.live
+
 HEAD: dict[str, Any] = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 WHOLE: dict[str, Any] = {**HEAD, "object": "chat.completion"}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}

@@ -12,6 +12,8 @@ from tests.support.client import client_of
 from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
+pytestmark = pytest.mark.live
+
 USAGE = {
     "input_tokens": 30, "input_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 0},
     "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 37,

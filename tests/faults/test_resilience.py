@@ -15,6 +15,8 @@ from tests.support.client import ask as ask_at, eventually, get
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 QUICK = {"REQUEST_TIMEOUT_S": "3", "BREAKER_PAUSE_S": "3", "BREAKER_THRESHOLD": "6", "LOG_LEVEL": "warning"}
 
 

@@ -15,6 +15,8 @@ from tests.support.client import ask
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, closed_port, running_gateway
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.live
+
 WIRES = ("openai", "anthropic", "ollama", "cerebras")
 NOWHERE = "http://nowhere.invalid"  # a name that nobody may ever have
 FAULTS = ("refused", "no such name", "a certificate that nobody trusts", "no answer to the greeting")

@@ -14,6 +14,8 @@ from tests.support.gateway import ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGate
 from tests.support.responses import events_of, valid
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 USAGE = {
     "input_tokens": 30, "input_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 0},
     "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 37,

@@ -9,6 +9,8 @@ from tests.support.client import CHAT, ask, events_of, eventually
 from tests.support.gateway import UPSTREAM_KEY, LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Upstream, head
 
+pytestmark = pytest.mark.live
+
 PIECE = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m",'
     b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]}\n\n'

@@ -12,6 +12,8 @@ from tests.support.bare_sockets import ask, connection, head_of, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 ROOM = 16 * 2**20
 LARGEST = 4 * 2**20
 FIT = 3  # as many of nearly the largest size as there is room for, with a little to spare

@@ -18,6 +18,8 @@ from tests.support.bare_sockets import ask, body_of, connection, get, head_of, p
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = 40
 ABORTED = 0.1
 MODELS = ["good", "good", "good", "sloppy", "sse-crlf", "status-429", "status-500-html", "stream-cut", "html"]
@@ -115,7 +117,6 @@ async def leaves_nothing(live: LiveGateway, upstream: Upstream, count: int) -> N
     assert "Traceback" not in live.log()
 
 
-@pytest.mark.slow
 async def test_mixed_requests_leave_memory_and_files_as_they_were(gateway: LiveGateway, upstream: Upstream) -> None:
     await leaves_nothing(gateway, upstream, SHORT)
 
@@ -132,7 +133,6 @@ def running() -> Counter[str]:
     return Counter(name for name in names if not name.startswith(("_Session.", "_Runner.", "SqliteStore.")))
 
 
-@pytest.mark.slow
 async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks cannot be counted from outside, so here the gateway runs in the test's own event loop."""
     monkeypatch.setenv("PROVIDER_LAB_BASE_URL", upstream.url)
@@ -158,7 +158,6 @@ async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest
     assert after == before
 
 
-@pytest.mark.slow
 async def test_the_reader_of_these_tests_sees_what_was_sent(gateway: LiveGateway) -> None:
     """A client that took half a reply for a whole one would hide every loss."""
     async with connection(gateway.port) as (reader, writer):

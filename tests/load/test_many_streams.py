@@ -13,6 +13,8 @@ import pytest
 from tests.support.bare_sockets import connection, head_of, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, running_gateway
 
+pytestmark = pytest.mark.slow
+
 MOST_RSS = 200 * 2**20
 
 
@@ -83,7 +85,6 @@ async def judge(live: LiveGateway, streams: int, events: int) -> None:
     assert found["rss_mb"] * 2**20 <= MOST_RSS
 
 
-@pytest.mark.slow
 async def test_three_hundred_streams_at_once_complete(gateway: LiveGateway) -> None:
     await judge(gateway, 300, 10)
 

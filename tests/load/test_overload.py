@@ -11,6 +11,8 @@ from tests.support.bare_sockets import ask, body_of, connection, get, head_of, p
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 CAP = 20
 PATIENCE_S = 60.0
 

@@ -13,6 +13,8 @@ from tests.support.gateway import TEST_KEY, LiveGateway, free_port, running_gate
 from tests.support.nginx import running_nginx
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 STREAMS = 200
 EVERY_S = 0.05
 
@@ -66,7 +68,6 @@ async def stream(port: int, number: int) -> str | None:
     return None if status == 200 and body.endswith(b"data: [DONE]\n\n") else f"{status} {body[-300:]!r}"
 
 
-@pytest.mark.slow
 async def test_a_rolling_restart_behind_nginx_loses_no_stream(upstream: Upstream, tmp_path: Path) -> None:
     async with pair(upstream) as replicas:
         with running_nginx(tmp_path, [replica.port for replica in replicas]) as port:

@@ -13,6 +13,8 @@ from tests.support.bare_sockets import ask, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 READERS = 60
 MOST_HELD = 256 * 1024
 

@@ -11,6 +11,8 @@ from tests.support.client import ask as ask_at, client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, closed_port, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a-private-question"}]}
 ID = "of-the-access-log"
 

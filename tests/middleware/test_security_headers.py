@@ -10,6 +10,8 @@ from tests.support.client import client_of
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.raw_http import Answer, talk
 
+pytestmark = pytest.mark.live
+
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 OWN = ("x-content-type-options", "x-frame-options", "referrer-policy", "permissions-policy")
 

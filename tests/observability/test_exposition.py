@@ -22,6 +22,8 @@ from tests.support.client import CHAT, LISTED_S, ask, client_of, eventually, get
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, free_port, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 OPENMETRICS = "application/openmetrics-text"
 
 

@@ -13,6 +13,8 @@ from tests.probe.sloppy import HABITS, careless_upstream, url
 from tests.support.gateway import TEST_KEY, LiveGateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def upstream(gateway: LiveGateway) -> Iterator[Upstream]:

@@ -17,6 +17,8 @@ from tests.support.client import BODIES, CHAT, EMBED, LEGACY, client_of, frames_
 from tests.support.gateway import HOST, IMPATIENT, ONE_ATTEMPT, TEST_KEY, LiveGateway, SharedGateways
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
     for name in ("zebra", "apfel")

@@ -8,10 +8,11 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from scripts.fill_ledger import fill, measure
 
+pytestmark = pytest.mark.slow
+
 COUNT, END = 20_000, 1_790_000_000
 
 
-@pytest.mark.slow
 async def test_a_small_ledger_is_filled_and_asked(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "gateway.db")
     await store.open()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "quickstart.sh"
 STEPS = ["cloned", "installed", "started", "first streamed reply"]
@@ -42,7 +44,6 @@ def repository(tmp_path: Path) -> Path:
     return source
 
 
-@pytest.mark.slow
 def test_the_steps_are_timed_and_end_in_a_whole_stream(repository: Path) -> None:
     done = run(repository)
     assert done.returncode == 0, done.stderr
@@ -52,7 +53,6 @@ def test_the_steps_are_timed_and_end_in_a_whole_stream(repository: Path) -> None
     assert times == sorted(times)
 
 
-@pytest.mark.slow
 def test_a_gateway_that_does_not_start_is_a_failure_that_says_why(repository: Path) -> None:
     (repository / "src" / "ai_gateway" / "__main__.py").write_text("raise SystemExit('it does not start')\n")
     git(repository, "commit", "--quiet", "--all", "--message", "broken")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).with_name("garbage_program.py")
 
 
-@pytest.mark.slow
 def test_two_hundred_requests_of_any_kind_leave_no_unreachable_object() -> None:
     done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr

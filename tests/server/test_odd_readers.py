@@ -16,6 +16,8 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway, SharedGateways, r
 from tests.support.raw_http import BODY, exchange, head
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 ASK = {"messages": [{"role": "user", "content": "Hello"}]}
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.raw_http import BODY, exchange, head
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])

@@ -13,6 +13,8 @@ from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import eventually
 from tests.support.gateway import LiveGateway, running_gateway
 
+pytestmark = pytest.mark.live
+
 KEY, OTHER = "sk-gw-test-of-alice-0001", "sk-gw-test-of-bob-0002"
 
 

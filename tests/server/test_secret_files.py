@@ -4,9 +4,13 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.client import CHAT, body_of, eventually, get, post
 from tests.support.gateway import ONE_ATTEMPT, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.live
 
 NAMES = ("ALLOWED_API_KEYS", "ADMIN_API_KEY", "OPENAI_API_KEY", "PROVIDER_LAB_API_KEY")
 

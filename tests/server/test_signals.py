@@ -18,6 +18,8 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway, 
 from tests.support.processes import is_alive
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 TERM, INT, HUP, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 LATER = b"HTTP/1.1 503 Later\r\nretry-after: 10\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 STOPPING = b'"code":"overloaded"'

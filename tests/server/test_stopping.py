@@ -7,10 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.support.background import WORDS, Tap
 from tests.support.client import CHAT, body_of, client_of, eventually, get, post
 from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
+
+pytestmark = pytest.mark.live
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from tests.support.client import KEY, TIMEOUT_S, eventually
 from tests.support.gateway import HOST, LiveGateway, in_front_of, run_cli, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).parents[2]
 CHAT = "/openai/v1/chat/completions"
 

@@ -22,6 +22,8 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.processes import children, is_alive
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 
 @contextmanager
 def two_workers(upstream: Upstream) -> Iterator[LiveGateway]:

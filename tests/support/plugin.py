@@ -2,15 +2,18 @@
 
 A test has exactly one of four marks: `unit` (starts no gateway), `live` (asks a gateway that runs as a process of its
 own), `slow` (a second or more by itself) and `soak` (minutes). The last two are written at the test; the first two
-follow from what a test and its fixtures name.
+follow from what a test and its fixtures name. A file without a unit test says so by a mark of its own, and is not even
+imported where only unit tests are wanted.
 """
 
 import gc
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -133,14 +136,43 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+_HAS_NO_UNIT_TEST = re.compile(rb"^pytestmark = .*\bmark\.(live|slow|soak)\b", re.MULTILINE)
+files_without_unit_tests = pytest.StashKey[list[str]]()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, of a run of unit tests, the files that say they have none: imports were half of its collection."""
+    if config.option.markexpr != "unit" or collection_path.suffix != ".py":
+        return None
+    return True if _HAS_NO_UNIT_TEST.search(collection_path.read_bytes()) else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    kinds_of: dict[Path, set[str]] = {}
     for item in items:
-        kinds = {mark.name for mark in item.iter_markers() if mark.name in KINDS}
-        if len(kinds) > 1:
-            raise pytest.UsageError(f"{item.nodeid} is marked {' and '.join(sorted(kinds))}: a test has one kind")
-        if not kinds:
-            item.add_marker("live" if _needs_a_gateway(item) else "unit")
+        kinds_of.setdefault(item.path, set()).add(_kind(item))
+    for parent in {parent for item in items for parent in item.listchain()[:-1]}:
+        parent.own_markers = [
+            mark for mark in parent.own_markers if mark.name not in KINDS
+        ]  # each test has its own now
+    config.stash[files_without_unit_tests] = sorted(
+        path.relative_to(config.rootpath).as_posix()
+        for path, kinds in kinds_of.items()
+        if "unit" not in kinds and not _HAS_NO_UNIT_TEST.search(path.read_bytes())
+    )
+
+
+def _kind(item: pytest.Item) -> str:
+    """The one at the test itself, or else its file's, or else what it names; given to it as a mark in any case."""
+    own = {mark.name for mark in item.own_markers if mark.name in KINDS}
+    if len(own) > 1:
+        raise pytest.UsageError(f"{item.nodeid} is marked {' and '.join(sorted(own))}: a test has one kind")
+    of_file = (mark.name for mark in item.iter_markers() if mark.name in KINDS)
+    kind = next(iter(own), None) or next(of_file, None) or ("live" if _needs_a_gateway(item) else "unit")
+    if kind not in own:
+        item.add_marker(kind)
+    return kind
 
 
 def _needs_a_gateway(item: pytest.Item) -> bool:

@@ -12,6 +12,8 @@ from tests.support.upstream import Upstream
 from tests.tools.asking import SEARCH
 from tests.tools.scripted import SCRIPTS, Says, search
 
+pytestmark = pytest.mark.live
+
 # Five tokens of output each round, of a cent each; a search is two cents.
 PRICES = """
 [prices."lab/*"]

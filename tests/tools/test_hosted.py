@@ -20,6 +20,8 @@ from tests.support.processes import children, is_alive
 from tests.tools.asking import added_up, message_of
 from tests.tools.test_mcp import running_server
 
+pytestmark = pytest.mark.live
+
 PATH = "/custom/v1/chat/completions"
 OTHER_KEY = "sk-gw-test-other-0123456789abcdef"
 CODE, MEMORY, MCP = ({"type": f"gateway:{name}"} for name in ("code_execution", "memory", "mcp"))

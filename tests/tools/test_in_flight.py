@@ -20,6 +20,8 @@ from tests.tools.fake_searches import asked_by
 from tests.tools.scripted import SCRIPTS, Says, search
 from tests.tools.test_accounts import PRICES, records_of
 
+pytestmark = pytest.mark.live
+
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 SILENCE_S = 6  # after which nothing comes but signs of life, every 10 s
 PATH = "/lab/v1/chat/completions"

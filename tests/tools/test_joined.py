@@ -11,6 +11,8 @@ from tests.support.upstream import Upstream
 from tests.tools.asking import SEARCH, asked, message_of
 from tests.tools.scripted import SCRIPTS, Says, search
 
+pytestmark = pytest.mark.live
+
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 FIRST, SECOND, LAST = "Größer 🍵 [a]. ", "Then [b]. ", "So [c] and [1]."
 

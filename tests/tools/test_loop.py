@@ -11,6 +11,8 @@ from tests.support.upstream import Upstream
 from tests.tools.asking import SEARCH, WEATHER, asked, message_of, requests_for
 from tests.tools.scripted import SCRIPTS, USAGE, Call, Says, search
 
+pytestmark = pytest.mark.live
+
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 WEATHER_CALL = Call("get_weather", '{"city":"Oslo"}')
 

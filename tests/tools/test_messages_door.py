@@ -12,6 +12,8 @@ from tests.support.responses import valid
 from tests.support.upstream import Upstream
 from tests.tools.scripted import SCRIPTS, Call, Says, search
 
+pytestmark = pytest.mark.live
+
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 CODE = {"type": "code_execution_20250522", "name": "code_execution"}

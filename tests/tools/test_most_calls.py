@@ -11,6 +11,8 @@ from tests.support.upstream import Upstream
 from tests.tools.asking import requests_for
 from tests.tools.scripted import SCRIPTS, Call, Says, search
 
+pytestmark = pytest.mark.live
+
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 WEATHER = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
 

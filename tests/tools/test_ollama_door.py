@@ -9,6 +9,8 @@ from tests.support.client import post
 from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 TOOLS = [{"type": "gateway:web_search", "max_results": 2}]
 ASK = [{"role": "user", "content": 'Use gateway_web_search {"query": "tea"}.'}]
 

@@ -16,6 +16,8 @@ from tests.support.upstream import Upstream
 from tests.tools.scripted import SCRIPTS, Call, Says, search
 from tests.tools.test_hosted import OTHER_KEY, call_of, environment
 
+pytestmark = pytest.mark.live
+
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 MCP = {"type": "mcp", "server_label": "lab", "require_approval": "never"}
 ADD = call_of("mcp_lab_add", a=1, b=2)

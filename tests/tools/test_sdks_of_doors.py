@@ -10,6 +10,8 @@ from anthropic import Anthropic
 from tests.support.gateway import TEST_KEY, LiveGateway
 from tests.tools.test_hosted import call_of
 
+pytestmark = pytest.mark.live
+
 SEARCH = cast("Any", {"type": "web_search_20250305", "name": "web_search", "max_uses": 3})
 CODE = cast("Any", {"type": "code_execution_20250522", "name": "code_execution"})
 TEA, SUM = call_of("web_search", query="tea"), call_of("code_execution", code="sum(range(4))")

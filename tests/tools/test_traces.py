@@ -12,6 +12,8 @@ from tests.support.upstream import Upstream
 from tests.tools.asking import SEARCH
 from tests.tools.scripted import SCRIPTS, Says, search
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:

@@ -30,6 +30,8 @@ from tests.translate.both_wires import (
     written,
 )
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
 
 
@@ -95,7 +97,6 @@ def normal(reply: Json) -> Json:
     return found
 
 
-@pytest.mark.slow
 @LAW
 @given(openai_chats())
 def test_an_answer_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
@@ -115,7 +116,6 @@ def test_an_answer_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
     assert exact(parsed(there_and_back(said))) == exact(normal(said))
 
 
-@pytest.mark.slow
 @LAW
 @given(openai_chats())
 def test_a_second_journey_changes_nothing_at_all(said: Json) -> None:
@@ -155,7 +155,6 @@ def of_ollama(line: Json) -> Json:
     return {name: value for name, value in line.items() if name not in TIMES}
 
 
-@pytest.mark.slow
 @LAW
 @given(ollama_chats())
 def test_an_answer_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
@@ -207,7 +206,6 @@ def in_columns(found: list[Json]) -> list[Json]:
     return kept
 
 
-@pytest.mark.slow
 @LAW
 @given(ollama_texts())
 def test_a_text_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
@@ -218,7 +216,6 @@ def test_a_text_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
     assert exact(found) == exact(expected)
 
 
-@pytest.mark.slow
 @LAW
 @given(ollama_texts())
 def test_a_text_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
@@ -231,7 +228,6 @@ def test_a_text_of_openais_wire_comes_back_from_ollamas(said: Json) -> None:
 # -- vectors --
 
 
-@pytest.mark.slow
 @LAW
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4), max_size=3), counts, names)
 def test_vectors_come_back(vectors: list[list[float]], count: int, model: str) -> None:

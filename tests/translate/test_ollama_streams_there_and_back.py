@@ -32,6 +32,8 @@ from tests.translate.both_wires import (
     written,
 )
 
+pytestmark = pytest.mark.slow
+
 THOUGHTFUL = ["content", "reasoning_content", "reasoning", "both", "images"]
 PLAIN = ["content", "refusal", "silence", "images"]
 TIMES = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
@@ -142,7 +144,6 @@ def form(chunks: list[Json]) -> list[str]:
     return found
 
 
-@pytest.mark.slow
 @LAW
 @given(openai_streams())
 def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> None:
@@ -225,7 +226,6 @@ def untimed(line: Json) -> Json:
     return {name: value for name, value in line.items() if name not in {*TIMES, "created_at"}}
 
 
-@pytest.mark.slow
 @LAW
 @given(ollama_streams())
 def test_a_stream_of_ollamas_wire_comes_back_from_openais(said: list[Json]) -> None:
@@ -262,7 +262,6 @@ def ollama_text_streams(draw: st.DrawFn) -> list[Json]:
     return [*lines, {**head, "response": "", "done": True, **done}]
 
 
-@pytest.mark.slow
 @LAW
 @given(ollama_text_streams())
 def test_a_streamed_text_comes_back_from_either_wire(said: list[Json]) -> None:

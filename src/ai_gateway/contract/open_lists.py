@@ -1,9 +1,8 @@
-"""Kinds that the contract does not list and that upstreams of its wire may have: of tools, of parts, of values.
+"""Unknown kinds: types of tools and parts, and values, that upstreams have beyond the contract's closed lists.
 
-OpenAI's document closes lists that others have gone on with: OpenRouter's tools (`openrouter:web_search`), parts such
-as `video_url`, Mistral's `tool_choice: any`, answers in images, `input_type` of embeddings. A body that is only wrong
-in such places is read with a stand-in for each, and what was sent in them goes on to providers that forward what they
-do not know.
+OpenAI's document closes lists that other vendors extend: OpenRouter's tools (`openrouter:web_search`), parts such as
+`video_url`, Mistral's `tool_choice: any`, the modality `image`, `input_type` of embeddings. A body that is only wrong
+in such places is validated with a stand-in for each; the original values go to providers that forward unknown fields.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,17 +33,17 @@ _INSIDE: Mapping[str, Mapping[str, frozenset[str]]] = {
     "web_search_options": {"search_context_size": frozenset({"low", "medium", "high"})},
 }
 _STAND_INS: Mapping[str, str] = {"detail": "auto", "format": "wav", "search_context_size": "medium"}
-# Top-level values of fixed lists that upstreams have more of.
+# Top-level fields with closed lists of values that upstreams extend.
 _VALUES = ("service_tier", "reasoning_effort", "verbosity", "prompt_cache_retention")
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownKinds:
-    """What of a body the contract does not list.
+    """The parts of a body that the contract does not list.
 
-    `fields` are names that the model of the body lacks, `tools` the places of tools that it lacks. Beside these,
-    `others` says that something has a stand-in that nobody may take for what was sent. Without any of them, the body
-    only lacked what changes nothing. `error` is what it is to providers that take only what the contract lists.
+    `fields` are top-level names that the body's model lacks, `tools` the indexes of unknown tools. `others` says that
+    there are stand-ins elsewhere, which must not be sent upstream. Without any of these, the body was only completed
+    with implied values. `error` is raised for providers that accept only what the contract lists.
     """
 
     error: InvalidRequest
@@ -56,7 +55,7 @@ class UnknownKinds:
 def read_open[Model: BaseModel](
     model: type[Model], value: object, error: InvalidRequest
 ) -> tuple[Model, UnknownKinds] | None:
-    """The body with stand-ins, and what they stand for; None if it is wrong in other places as well."""
+    """The body with stand-ins, and what is unknown in it; None if it is wrong in other places as well."""
     if not isinstance(value, dict):
         return None
     body, found = dict(value), _Found()
@@ -134,7 +133,7 @@ def _open_inside(holder: Object, name: str, found: _Found) -> None:
 
 
 def _as_function(tool: object, found: _Found) -> object:
-    """A tool, or a call of one, that does not say that it is a function."""
+    """A tool, or a tool call, whose `type` is missing: it is a function."""
     if isinstance(tool, dict) and not tool.get("type") and isinstance(tool.get("function"), dict):
         found.equal = True
         return {**tool, "type": "function"}

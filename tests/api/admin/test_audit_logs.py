@@ -10,6 +10,8 @@ from tests.support.administration import ADMINISTERED, Administrator
 from tests.support.gateway import SharedGateways
 from tests.support.servers import Server, new_database
 
+pytestmark = pytest.mark.live
+
 MONTH: dict[str, Any] = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
 MAIL: dict[str, Any] = {"type": "email", "recipients": ["a@b.example"]}
 

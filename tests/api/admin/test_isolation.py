@@ -16,6 +16,8 @@ from hypothesis.stateful import (
 
 from tests.support.administration import Administrator
 
+pytestmark = pytest.mark.slow
+
 MONTH: dict[str, Any] = {"threshold_amount": 5, "currency": "USD", "interval": "month"}
 ALERT: dict[str, Any] = {**MONTH, "notification_channel": {"type": "email", "recipients": ["a@b.example"]}}
 LISTS = ("service_accounts", "api_keys", "spend_alerts")
@@ -163,7 +165,6 @@ class ThreeProjects(RuleBasedStateMachine):
         return [each for name in LISTS for each in objects[name]]
 
 
-@pytest.mark.slow
 def test_no_project_reaches_what_is_anothers(admin: Administrator) -> None:
     ThreeProjects.admin = admin
     run_state_machine_as_test(

@@ -9,6 +9,8 @@ from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import eventually
 from tests.support.gateway import TEST_KEY
 
+pytestmark = pytest.mark.live
+
 LIMITS: dict[str, Any] = {
     "spend_limit": {"threshold_amount": 1000, "currency": "USD", "interval": "day", "time_zone": "Europe/Berlin"},
     "rate_limits": {"max_requests_per_1_minute": 60, "max_parallel_requests": 2},

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.administration import NO_LIMIT, Administrator
 
+pytestmark = pytest.mark.live
+
 MONTH: dict[str, Any] = {"threshold_amount": 50000, "currency": "USD", "interval": "month"}
 MAIL: dict[str, Any] = {"type": "email", "recipients": ["team@example.com"], "subject_prefix": "[gateway]"}
 

@@ -16,6 +16,8 @@ from tests.support.client import NO_CERTIFICATES, TIMEOUT_S
 from tests.support.command import run_command
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 
+pytestmark = pytest.mark.live
+
 OWNERS = (
     *(Owner("key_a", "default"), Owner("key_a", "default", "u1"), Owner("key_a", "other", "u1")),
     *(Owner("key_b", "default", "u1"), Owner("", "default")),

@@ -9,6 +9,8 @@ from tests.support.administration import ADMINISTERED, Administrator
 from tests.support.client import get
 from tests.support.gateway import LiveGateway, SharedGateways, running_gateway
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize(
     ("method", "path", "what"),

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.administration import Administrator
 
+pytestmark = pytest.mark.live
+
 
 def test_a_project_is_made_shown_and_renamed(admin: Administrator) -> None:
     made = admin.post("projects", {"name": "Research", "external_key_id": "k", "geography": "moon"})

@@ -9,6 +9,8 @@ from tests.support.client import eventually, post
 from tests.support.gateway import HOST, SharedGateways
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 def test_a_call_to_an_ollama_server_is_recorded(

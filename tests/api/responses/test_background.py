@@ -13,6 +13,8 @@ from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {**ADMINISTERED, "ALLOWED_API_KEYS": TEST_KEY}
 
 
@@ -39,7 +41,6 @@ def records(live: LiveGateway) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
 def test_a_response_in_the_background_is_completed_and_billed_once() -> None:
     with running_gateway(**SETTINGS) as live:
         response = ended(live, start(live, "/custom/v1", "custom-chat"))
@@ -48,7 +49,6 @@ def test_a_response_in_the_background_is_completed_and_billed_once() -> None:
         assert len(records(live)) == 1
 
 
-@pytest.mark.slow
 def test_one_that_is_cancelled_ends_its_call_upstream(upstream: Upstream) -> None:
     with running_gateway(**SETTINGS, PROVIDER_LAB_BASE_URL=upstream.url) as live:
         response_id = start(live, "/lab/v1", "hang-before-headers#cancelled")
@@ -61,7 +61,6 @@ def test_one_that_is_cancelled_ends_its_call_upstream(upstream: Upstream) -> Non
         assert len(records(live)) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_its_body_counts_for_the_memory_of_all_requests_until_it_is_over(upstream: Upstream, stream: bool) -> None:
     def used(live: LiveGateway) -> float:
@@ -80,14 +79,12 @@ def test_its_body_counts_for_the_memory_of_all_requests_until_it_is_over(upstrea
         eventually(lambda: used(live) == 0)
 
 
-@pytest.mark.slow
 def test_one_that_fails_says_why(upstream: Upstream) -> None:
     with running_gateway(**SETTINGS, PROVIDER_LAB_BASE_URL=upstream.url) as live:
         response = ended(live, start(live, "/lab/v1", "status-429"))
         assert (response["status"], response["error"]["code"]) == ("failed", "rate_limit_exceeded")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_one_whose_gateway_is_gone_has_failed(upstream: Upstream, tmp_path: Path, ending: signal.Signals) -> None:
     settings = {**SETTINGS, "STORE_URL": f"sqlite:///{tmp_path}/s.db", "PROVIDER_LAB_BASE_URL": upstream.url}

@@ -25,6 +25,8 @@ from tests.support.native_responses import (
 from tests.support.responses import valid
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 OTHER = "sk-test-another-0123456789"
 
 

@@ -20,6 +20,8 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import valid
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 OTHER = "sk-test-another-0123456789"
 KEYS = {"ALLOWED_API_KEYS": f"{TEST_KEY},{OTHER}"}
 

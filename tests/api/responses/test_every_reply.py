@@ -8,6 +8,8 @@ from tests.support.gateway import LiveGateway
 from tests.support.responses import USAGE, Chatting, called
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 type Fields = dict[str, Any]
 
 TOOLS = [{"type": "function", "name": "look", "parameters": {"type": "object"}}, {"type": "custom", "name": "patch"}]

@@ -8,6 +8,8 @@ from tests.support.client import post
 from tests.support.gateway import LiveGateway
 from tests.support.responses import events_of, valid
 
+pytestmark = pytest.mark.live
+
 SEARCH = {"model": "custom-chat", "input": "Use gateway_web_search for tides.", "tools": [{"type": "web_search"}]}
 
 

@@ -44,6 +44,8 @@ from tests.support.gateway import TEST_KEY, in_front_of, running_gateway
 from tests.support.responses import USAGE, Chatting, called, events_of, valid
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 type Fields = dict[str, Any]
 
 OTHER = "sk-test-another-0123456789"

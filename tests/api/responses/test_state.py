@@ -10,6 +10,8 @@ from tests.support.client import client_of, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import events_of, valid
 
+pytestmark = pytest.mark.live
+
 OTHER = "sk-test-another-0123456789"
 
 

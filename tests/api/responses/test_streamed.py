@@ -9,6 +9,8 @@ from tests.support.gateway import LiveGateway
 from tests.support.responses import USAGE, Chatting, events_of, valid
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 FUNCTION = {"type": "function", "name": "read", "parameters": {"type": "object"}}
 CUSTOM = {"type": "custom", "name": "patch"}
 SPACE = {"type": "namespace", "name": "n", "description": "", "tools": [{"type": "function", "name": "f"}]}

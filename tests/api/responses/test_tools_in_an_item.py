@@ -13,6 +13,8 @@ from tests.support.gateway import LiveGateway
 from tests.support.responses import Chatting, called
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 type Fields = dict[str, Any]
 
 GRAMMAR = "start: pragma_source | plain_source\nSOURCE: /[\\s\\S]+/\n"

@@ -11,6 +11,8 @@ from tests.support.gateway import LiveGateway, SharedGateways
 from tests.support.responses import USAGE, Chatting, called, events_of, valid
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 FUNCTION = {"type": "function", "name": "read", "description": "Reads.", "parameters": {"type": "object"}}
 
 

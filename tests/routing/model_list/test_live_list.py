@@ -16,6 +16,8 @@ from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.list_host import ListHost, hang, huge, item
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 UPSTREAM_KEY = "sk-upstream-canary"
 SLASHED = "accounts/fireworks/models/llama-v3p1:8b"
 

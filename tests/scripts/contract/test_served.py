@@ -17,6 +17,8 @@ import pytest
 from scripts.contract.documents import Json, schema_ref
 from tests.scripts.contract.lantern import GATEWAY, OVERLAY, SOURCE, write
 
+pytestmark = pytest.mark.live
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 DATA = Path(__file__).parent / "data"
 DOCUMENT, PROGRAM = DATA / "beacon.yaml", DATA / "beacon_program.txt"

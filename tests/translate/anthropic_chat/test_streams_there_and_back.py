@@ -18,6 +18,8 @@ from tests.support.chat_streams import translated
 from tests.translate.anthropic_chat.asking import call, text, thought
 from tests.translate.anthropic_chat.test_there_and_back import ENDS, JSON, USAGE
 
+pytestmark = pytest.mark.slow
+
 type Block = dict[str, Any]
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -133,7 +135,6 @@ def there_and_back(events: list[Block], cuts: list[bool], *, fast: bool) -> Bloc
     return message
 
 
-@pytest.mark.slow
 @given(stream=streams(), cuts=st.lists(st.booleans(), min_size=1, max_size=6), fast=st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_a_stream_comes_back_as_it_was(stream: tuple[Block, list[Block]], cuts: list[bool], *, fast: bool) -> None:

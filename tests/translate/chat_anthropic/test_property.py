@@ -15,6 +15,8 @@ from ai_gateway.translate.chat_anthropic.request import to_messages
 from gateway_contract.openai import models
 from tests.support.fake_anthropic import fault_in
 
+pytestmark = pytest.mark.slow
+
 SAID = st.sampled_from(["", " ", "\n", "Hello", "Grüße 🙂", "x ", " y", "{}"])
 IDS = st.sampled_from(["call_1", "call_2", "a.b", "", "ä"])
 NAMES = st.sampled_from(["zebra"] * 5 + ["apfel"] * 4 + ["a.b", ""])
@@ -133,7 +135,6 @@ MODELS = st.sampled_from(["claude-sonnet-4-5", "claude-opus-4-8", "claude-3-7-so
 RELAXED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@pytest.mark.slow
 @RELAXED
 @given(model=MODELS, messages=conversations(), fields=FIELDS)
 def test_a_request_is_a_clear_400_or_one_that_the_api_takes(
@@ -156,7 +157,6 @@ def test_a_request_is_a_clear_400_or_one_that_the_api_takes(
         assert fault_in(sent) is None, json.dumps(sent)
 
 
-@pytest.mark.slow
 @RELAXED
 @given(messages=conversations())
 def test_every_word_and_every_call_arrives_in_order(messages: list[dict[str, Any]]) -> None:

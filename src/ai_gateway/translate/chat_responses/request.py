@@ -1,6 +1,6 @@
 """OpenAI's chat request as one of the Responses API: platform.openai.com "Migrate to the Responses API".
 
-Reasoning goes back and forth sealed: `reasoning_items` of an assistant's message are those that its reply came with.
+Encrypted reasoning is sent back: `reasoning_items` of an assistant's message are those of its reply.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -14,7 +14,7 @@ type Fields = Mapping[str, Any]
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
-# Under the same name and with the same meaning there.
+# Fields with the same name and meaning.
 _SAME = (
     *("model", "temperature", "top_p", "parallel_tool_calls", "metadata", "service_tier", "user", "safety_identifier"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "top_logprobs", "moderation", "stream"),
@@ -25,21 +25,21 @@ _READ = {
     *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities"),
     *("stream_options", "web_search_options"),
 }
-# What there is no field for, and which does not change what the answer means.
+# Fields without a counterpart that do not change the answer's meaning.
 _DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias", "audio"})
 _IMAGE_DETAIL = "auto"
 
 
 def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
-    """The body to send, and the fields of the chat that it has no place for. Raises UnsupportedValue.
+    """The body to send, and the dropped fields of the chat. Raises UnsupportedValue.
 
-    Fields that the contract does not name, which are here only where they are to be forwarded, go on as they came.
+    Fields beyond the contract, which are only here if they have to be forwarded, stay unchanged.
     """
     _refuse(chat)
     sent: dict[str, Any] = {name: chat[name] for name in _SAME if chat.get(name) is not None}
     custom = custom_calls(chat["messages"])
     sent["input"] = [item for message in chat["messages"] for item in _items(message, custom)]
-    sent["store"] = chat.get("store") is True  # it is the default there, and not here
+    sent["store"] = chat.get("store") is True  # the default is true there, and false in chat completions
     include = [ENCRYPTED]
     limits = [chat[name] for name in ("max_completion_tokens", "max_tokens") if chat.get(name) is not None]
     if limits:
@@ -77,7 +77,7 @@ def _refuse(chat: Fields) -> None:
 
 
 def _search(options: Fields) -> dict[str, Any]:
-    """How to search. Where from stands in an object of its own in a chat."""
+    """The search tool; the user's location is nested differently in a chat."""
     where = options.get("user_location")
     if not isinstance(where, dict) or not isinstance(place := where.get(str(where.get("type"))), dict):
         return dict(options)
@@ -97,7 +97,7 @@ def _text(chat: Fields) -> dict[str, Any]:
 
 
 def _items(message: Fields, custom: Collection[str]) -> Iterator[dict[str, Any]]:
-    """The items that a message is. `custom` are ids of calls of custom tools, whose results are of another kind."""
+    """The items for a message. `custom` are ids of calls of custom tools, whose results have a type of their own."""
     role, content = message["role"], message.get("content")
     if role == "tool":
         kind = "custom_tool_call_output" if message["tool_call_id"] in custom else "function_call_output"
@@ -127,7 +127,7 @@ def _assistant(message: Fields) -> Iterator[dict[str, Any]]:
         else:
             yield _call(call["id"], call["function"])
     if (function := message.get("function_call")) is not None:
-        yield _call(function["name"], function)  # the only name that its result has as well
+        yield _call(function["name"], function)  # the deprecated field, whose result refers to it by name
 
 
 def _call(call_id: str, function: Fields) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _parts(content: object) -> list[Fields]:
 
 
 def _said(part: Fields) -> dict[str, Any]:
-    """A part of what the model has said."""
+    """A part of an assistant's message."""
     if part["type"] == "refusal":
         return {"type": "refusal", "refusal": part["refusal"]}
     if part["type"] == "text":
@@ -152,7 +152,7 @@ def _said(part: Fields) -> dict[str, Any]:
 
 
 def _part(part: Fields) -> dict[str, Any]:
-    """A part of what the model is told. Raises UnsupportedValue for sound."""
+    """A part of another message. Raises UnsupportedValue for audio."""
     mark = {CACHE_MARK: part[CACHE_MARK]} if part.get(CACHE_MARK) is not None else {}
     match part:
         case {"type": "text", "text": str(text)}:
@@ -164,9 +164,9 @@ def _part(part: Fields) -> dict[str, Any]:
         case {"type": "input_audio"}:
             raise UnsupportedValue("This model takes no sound: leave such parts out.", param="messages")
         case _:
-            return dict(part)  # of a kind that is to be forwarded, or where its role has none: nobody has checked it
+            return dict(part)  # an unknown kind to be forwarded, or a part that is not validated for its role
 
 
 def _output(content: object) -> str | list[dict[str, Any]]:
-    """The result of a tool."""
+    """The output of a tool."""
     return content if isinstance(content, str) else [_part(part) for part in _parts(content)]

@@ -20,7 +20,7 @@ note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
 
 
 def refuse_unknown(call: Call, provider: Provider, body: BaseModel) -> None:
-    """Raise InvalidRequest for unknown fields and kinds if the provider's `unknown_params` is `reject`.
+    """Raise InvalidRequest for anything outside the contract if the provider's `unknown_params` is `reject`.
 
     The built-in provider never takes unknown kinds.
     """
@@ -35,7 +35,7 @@ def refuse_unknown(call: Call, provider: Provider, body: BaseModel) -> None:
 
 
 def dropped_kinds(call: Call) -> set[str]:
-    """The names of what the contract does not list, where it is dropped. Raises InvalidRequest for what cannot be."""
+    """The fields outside the contract that are dropped. Raises InvalidRequest if other unknown content remains."""
     if call.unknown is None:
         return set()
     if call.unknown.others:

@@ -225,6 +225,9 @@ def test_odd_values_where_the_gateway_keeps_reasoning_are_named(gate: LiveGatewa
     assert response.headers["x-gateway-dropped-params"] == "messages.reasoning_items"
     strange = {"type": "grammar", "json_schema": odd}
     assert chat(gate, "pro-1#odd", response_format=strange).status_code == 200
+    for kind in ("image_url", "file"):  # which this role has no parts of
+        system = {"role": "system", "content": [{"type": kind, kind: odd}]}
+        assert chat(gate, "pro-1#odd", messages=[system, USER]).status_code == 200
 
 
 def test_kinds_that_nobody_here_knows_go_on_as_they_are(gate: LiveGateway, answering: Upstream) -> None:

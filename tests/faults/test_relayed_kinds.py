@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_relay import gate, respond, speaking
+from tests.faults.test_relay import gate, respond, speaking, write
 from tests.support.client import client_of
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream
@@ -87,3 +87,14 @@ def test_an_item_that_nobody_here_knows_is_kept_for_the_next_response(gate: Live
     with client_of(gate) as client:
         listed = client.get(f"/v1/responses/{first['id']}/input_items?order=asc").json()["data"]
     assert listed[1] == item
+
+
+@pytest.mark.parametrize("odd", [5, True, [5], [{}], {"a": 1}, None], ids=str)
+@pytest.mark.parametrize("provider", ["lab", "custom"])
+def test_odd_values_where_a_kind_or_a_name_is_due_are_refused(gate: LiveGateway, provider: str, odd: object) -> None:
+    for fields in ({"input": [{"type": odd, "what": 1}]}, {"tools": [NEW_TOOL], "tool_choice": [odd]}):
+        assert respond(gate, "good#odd", provider=provider, **fields).status_code == 400
+    if odd is not None:
+        assert write(gate, "good#odd", provider=provider, tools=[{"type": "new_2099", "name": odd}]).status_code == 400
+    tool = {"type": "new_2099", "name": "n", "allowed_callers": odd, "description": odd, "defer_loading": odd}
+    assert write(gate, "lacks#odd", provider="older", tools=[tool]).status_code == 200

@@ -321,6 +321,21 @@ def test_a_compaction_stands_for_what_was_said(gateway: LiveGateway) -> None:
     assert went_on.json()["usage"]["input_tokens"] > 30
 
 
+@pytest.mark.parametrize("path", ["input_tokens", "compact"])
+@pytest.mark.parametrize("odd", [5, "x", True, [5], {"a": 1}, [{}], [{"type": "x"}]], ids=str)
+def test_fields_of_a_response_that_other_operations_lack_are_none_of_theirs(
+    gateway: LiveGateway, path: str, odd: object
+) -> None:
+    lacking = {
+        "input_tokens": ("prompt_cache_options", "temperature", "service_tier", "metadata", "include"),
+        "compact": ("tools", "text", "temperature", "metadata", "reasoning", "include", "parallel_tool_calls"),
+    }
+    for name in lacking[path]:
+        reply = post(gateway, f"/v1/responses/{path}", {"model": "custom-chat", "input": "a", name: odd})
+        assert reply.status_code == 200, (name, reply.text)
+        assert name in reply.headers["x-gateway-dropped-params"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_trigger_at_the_end_asks_for_a_compaction(gateway: LiveGateway, stream: bool) -> None:
     items = [{"role": "user", "content": "a"}, {"type": "compaction_trigger"}]

@@ -22,7 +22,7 @@ note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
 def refuse_unknown(call: Call, provider: Provider, body: BaseModel) -> None:
     """Raise InvalidRequest for anything outside the contract if the provider's `unknown_params` is `reject`.
 
-    The built-in provider knows what the contract knows, and has no upstream that may know more.
+    The built-in provider never takes unknown kinds.
     """
     refuses = provider.parameters.unknown("createChatCompletion") == "reject"
     if call.unknown is not None and (refuses or not provider.is_remote):

@@ -70,10 +70,10 @@ def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted |
         hosted = typed(tool, at)
         runs.require(hosted.type.partition(":")[2], at)
         return hosted
-    callers = getattr(tool, "allowed_callers", None)
-    if (callers and "direct" not in callers) or not runs.has(getattr(tool, "name", "")):
-        return None
     if not isinstance(tool, (*_CODES, *_SEARCHES, *_FETCHES)):
+        return None
+    callers = getattr(tool, "allowed_callers", None)
+    if (callers and "direct" not in callers) or not runs.has(tool.name):
         return None
     name_unread(tool, _OF_HOSTED, dropped)
     if isinstance(tool, _CODES):

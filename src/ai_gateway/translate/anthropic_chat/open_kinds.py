@@ -167,6 +167,8 @@ class _Found:
         if (known := _TOOLS.get(kind)) is not None:
             opened, needed = self._without(tool, known, "tools.")
             return tool if needed else opened
+        if not isinstance(tool.get("name", ""), str):  # which is looked up by everything that follows
+            return tool
         self.tools[at] = UnknownTool.model_construct(set(tool), **tool)
         return {"name": "unknown", "input_schema": {"type": "object"}}
 

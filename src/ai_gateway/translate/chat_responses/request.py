@@ -154,19 +154,17 @@ def _said(part: Fields) -> dict[str, Any]:
 def _part(part: Fields) -> dict[str, Any]:
     """A part of another message. Raises UnsupportedValue for audio."""
     mark = {CACHE_MARK: part[CACHE_MARK]} if part.get(CACHE_MARK) is not None else {}
-    match part["type"]:
-        case "text":
-            return {"type": "input_text", "text": part["text"], **mark}
-        case "image_url":
-            image = part["image_url"]
-            shown = {"image_url": image["url"], "detail": image.get("detail") or _IMAGE_DETAIL}
-            return {"type": "input_image", **shown, **mark}
-        case "file":
-            return {"type": "input_file", **part["file"], **mark}
-        case "input_audio":
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return {"type": "input_text", "text": text, **mark}
+        case {"type": "image_url", "image_url": {"url": url, **more}}:
+            return {"type": "input_image", "image_url": url, "detail": more.get("detail") or _IMAGE_DETAIL, **mark}
+        case {"type": "file", "file": dict(file)}:
+            return {"type": "input_file", **file, **mark}
+        case {"type": "input_audio"}:
             raise UnsupportedValue("This model takes no sound: leave such parts out.", param="messages")
         case _:
-            return dict(part)  # an unknown kind to be forwarded
+            return dict(part)  # an unknown kind to be forwarded, or a part that is not validated for its role
 
 
 def _output(content: object) -> str | list[dict[str, Any]]:

@@ -130,7 +130,7 @@ class _Found:
             body["tools"] = [tool for at, tool in enumerate(tools) if at not in new]
             self.fields |= {f"tools.{kind}" for kind in new.values()}
             # Where nothing else is left, it cannot be left out.
-            self.others |= bool(new) and not body["tools"] and choice not in {None, "auto", "none"}
+            self.others |= bool(new) and not body["tools"] and choice is not None and choice not in ("auto", "none")
         if _is_unknown(choice, _CHOICES):
             del body["tool_choice"]
             self.others = True
@@ -148,7 +148,7 @@ def _is_new(item: object) -> bool:
     kind = item.get("type")
     if isinstance(kind, str) and kind not in _ITEMS:
         return kind != ""
-    is_message = kind in {None, "message"} and isinstance(item.get("role"), str)
+    is_message = (kind is None or kind == "message") and isinstance(item.get("role"), str)
     content = item.get("content") if is_message else item.get("output") if kind == "function_call_output" else None
     return isinstance(content, list) and any(map(_is_new_part, content))
 

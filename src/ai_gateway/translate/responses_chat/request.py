@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -101,7 +102,7 @@ def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claim
 def conversed(body: Body, target: ChatTarget, history: Sequence[Item] = ()) -> TranslatedRequest:
     """Instructions, items and tools of any request that has them."""
     offered = Offered()
-    offered.add_all(getattr(body, "tools", None) or [])
+    offered.add_all(_declared(body, "tools") or [])
     fields, dropped = _conversed(body, target, history, offered)
     return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped)
 
@@ -123,10 +124,15 @@ def _conversed(body: Body, target: ChatTarget, history: Sequence[Item], offered:
             "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"
         )
     fields: Fields = {"model": target.model, "messages": conversation.messages}
-    fields |= {name: value for name in _SAME if (value := getattr(body, name, None)) is not None}
-    if (options := getattr(body, "prompt_cache_options", None)) is not None:
+    fields |= {name: value for name in _SAME if (value := _declared(body, name)) is not None}
+    if (options := _declared(body, "prompt_cache_options")) is not None:
         fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))
     return fields, dropped | conversation.dropped
+
+
+def _declared(body: Body, name: str) -> Any:  # noqa: ANN401 - each field has its own type
+    """What a field says, if the operation has it: of any other of that name nobody has checked what it holds."""
+    return getattr(body, name) if name in type(body).model_fields else None
 
 
 def items_of(given: str | Sequence[Item] | None) -> list[Item]:

@@ -43,10 +43,11 @@ table of [gateway.toml](configuration.md#gatewaytoml) sets it for that provider.
 | `reject` | 400 `unknown_parameter`, whose `param` names the first one. |
 
 The same holds for fields of embedding requests, which the official document closes, and for kinds and values that are
-not in its lists: tools of another type, `tool_choice`, parts of content, `response_format`, `service_tier`. `forward`
-lets all of them through to OpenAI-compatible providers, as they were sent. `drop` removes tools and fields and names
-them (`tools.0`); a part of a message or another `tool_choice` cannot be left out without changing the question, so it
-is a 400 there, as it is at other providers.
+not in its lists: tools of another type, `tool_choice`, parts of content and values in them (`detail` of an image,
+`format` of a sound), `modalities`, `response_format`, `service_tier`. `forward` lets all of them through to
+OpenAI-compatible providers, as they were sent. `drop` removes tools and fields and names them (`tools.0`); a part of a
+message or another `tool_choice` cannot be left out without changing the question, so it is a 400 there, as it is at
+other providers.
 
 In the header, a name of more than 64 characters or with others than `A-Z a-z 0-9 _ . -` is counted and not shown, and
 so is every name after the fiftieth: `a,b,+3` stands for five fields.

@@ -33,7 +33,8 @@ LEVELS = (
     {"contract"},
     {"observability"},
     {"config"},
-    {"errors", "redaction", "programs"},
+    {"errors"},
+    {"redaction", "programs"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 VAGUE = {

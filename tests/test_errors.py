@@ -221,7 +221,10 @@ SENTENCES: list[tuple[GatewayError, str]] = [
         "The provider sent a line that is too large to pass on: more than the 9 bytes of EVENT_MAX_SIZE.",
     ),
     (UpstreamInvalidResponse.garbled("up"), "Provider 'up' broke off or garbled its reply."),
-    (UpstreamInvalidResponse.not_json("up"), "Provider 'up' sent a reply that is not JSON."),
+    (
+        UpstreamInvalidResponse.not_json("up", ValueError("no JSON"), b"-"),
+        "Provider 'up' sent a reply that is not JSON.",
+    ),
     (UpstreamInvalidResponse.not_a_stream("up"), "Provider 'up' did not answer with a stream."),
     (
         UpstreamInvalidResponse.off_contract(detail="d"),

@@ -1,4 +1,4 @@
-"""`python -m ai_gateway` is the command line, and so is the console script."""
+"""Entry point of `python -m ai_gateway` and of the console script."""
 
 import sys
 
@@ -7,7 +7,7 @@ from ai_gateway.server.startup_signals import expect_signals
 
 
 def main() -> None:
-    """Expect signals before anything else is imported, which takes most of the start."""
+    """Run the command line; signals are handled before the imports, which take most of the startup time."""
     open_standard_streams()
     if sys.argv[1:2] == ["serve"]:
         expect_signals()

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, with the facts a client is told and those that retries, failover and breakers go by.
+"""The tree of errors, with the facts that clients are given and those that retries, failover and breakers go by.
 
 GatewayError                     500  internal_error                           failover
 +-- InvalidRequest               400  (param names the field)
@@ -40,32 +40,33 @@ GatewayError                     500  internal_error                           f
 +-- Unavailable                  503  overloaded                               failover
     +-- Overloaded               (more in flight than the gateway takes)       failover
 
-retry     worth asking the same upstream again; of refusals and timeouts the operator decides by their status
-failover  another target may do better: the status is 429, or 500 and above (so for a refusal too)
-outage    counts against the upstream's breaker
-healthy   closes the breaker: whoever refuses is well; with neither of the two, the error says nothing of the upstream
+retry     another attempt at the same upstream may succeed; for refusals and timeouts the operator decides by status
+failover  another target may succeed: the status is 429, or 500 and above (also for a refusal) outage    counts against
+the upstream's breaker healthy   closes the breaker, since an upstream that refuses is up; with neither, the error says
+nothing about it
 
 The status that an upstream gave narrows them: one below 500 is neither worth a retry nor an outage, 501 and 505 are not
-worth a retry. How the facts look on the wire is `contract/wire.py` alone. What several modules say of an upstream is
-a classmethod, so that it is worded once.
+worth a retry. Only `contract/wire.py` knows how the facts look on the wire. A message that several modules raise is a
+classmethod, so that its text exists once.
 """
 
 from collections.abc import Mapping
 from typing import Self, override
 
+from ai_gateway.redaction import plain_words
+
 RETRY_HINT = "x-should-retry"
 _HINTS = {"true": True, "false": False}
-_FINAL_STATUSES = frozenset({501, 505})  # what an upstream will not do now, it will not do in a second
+_FINAL_STATUSES = frozenset({501, 505})  # the upstream does not support the request, and will not a second later
 
 
 class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
-    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are fields that an
-    upstream has beside the usual ones, which go out with them where the wire has room. `told` is the body in which an
-    upstream of the caller's own wire said it, with the name of that wire, whose callers get it as it came. `refusal` is
-    the status that is looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say of a retry, if
-    anything.
+    `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are further fields
+    of an upstream's error, which are passed on where the wire's envelope allows more fields. `told` is the upstream's
+    error body and the name of its wire: callers of that wire get the body unchanged. `refusal` is the status that is
+    looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say about a retry, if anything.
     """
 
     status: int = 500
@@ -95,15 +96,15 @@ class GatewayError(Exception):
 
     @property
     def failover(self) -> bool:
-        """Whether another target may do better: this one is at its limit, too slow, out of reach, or broken."""
+        """Whether another target may succeed: this one is at its limit, too slow, unreachable, or broken."""
         return self.status == 429 or self.status >= 500
 
     def with_note(self, note: str, headers: Mapping[str, str]) -> Self:
-        """A copy whose message goes on with the note, and which sends these headers where it has none of its own."""
+        """A copy with the note appended to its message, and with these headers where it has none of the same name."""
         return self.changed(message=f"{self.message} {note}", headers={**headers, **self.headers})
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
-        """A copy that sends these headers of the upstream; a hint of a retry among them counts."""
+        """A copy with these headers of the upstream; a retry hint among them is applied."""
         hint = _HINTS.get(headers.get(RETRY_HINT, ""), self.retry_hint)
         return self.changed(headers={**self.headers, **headers}, retry_hint=hint)
 
@@ -172,7 +173,7 @@ class InvalidApiKey(Unauthorized):
 
 
 class Forbidden(GatewayError):
-    """Who calls is known, and may not do this."""
+    """The caller is authenticated but not permitted to do this."""
 
     status = 403
     type = "invalid_request_error"
@@ -184,7 +185,7 @@ class ModelNotAllowed(Forbidden):
 
 
 class ModelNotPriced(Forbidden):
-    """Nobody can hold to a limit of money what nobody knows the price of."""
+    """A budget cannot be enforced for a model without a price."""
 
     code = "model_not_priced"
 
@@ -240,14 +241,14 @@ class RateLimited(GatewayError):
 
 
 class InsufficientQuota(RateLimited):
-    """Money that may be spent is spent, or held by calls in flight: to ask again at once does not help."""
+    """The budget is spent, or reserved by calls in flight: an immediate retry does not help."""
 
     type = "insufficient_quota"
     code = "insufficient_quota"
 
 
 class UpgradeRequired(GatewayError):
-    """A request to go on over a WebSocket, of which the gateway has none: clients then ask over HTTP at once."""
+    """A request to upgrade to WebSocket, which the gateway does not serve: clients then fall back to HTTP at once."""
 
     status = 426
     type = "invalid_request_error"
@@ -261,7 +262,7 @@ class HeadersTooLarge(GatewayError):
 
 
 class NotImplementedHere(GatewayError):
-    """A whole operation that a gateway cannot offer, whoever is behind it."""
+    """An operation that a gateway cannot offer with any upstream."""
 
     status = 501
     type = "invalid_request_error"
@@ -271,7 +272,7 @@ class NotImplementedHere(GatewayError):
 class UpstreamError(GatewayError):
     """`upstream_status` is what the upstream answered with, if it answered; the caller gets the class's own.
 
-    `worked` says that it has done what it wants money for, or may have.
+    `worked` says that the upstream did work that it bills, or may have done so.
     """
 
     status = 502
@@ -283,7 +284,7 @@ class UpstreamError(GatewayError):
     worked: bool = False
 
     def answered(self, status: int) -> Self:
-        """The error itself, with the status that the upstream gave and what follows from it."""
+        """The same error with the upstream's status, and with `retry`, `outage` and `healthy` set by it."""
         self.upstream_status = status
         self.retry = self.retry and status >= 500 and status not in _FINAL_STATUSES
         self.outage = self.outage and status >= 500
@@ -291,12 +292,12 @@ class UpstreamError(GatewayError):
 
     @classmethod
     def gave_up(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
-        """For an answer whose reason to end is a failure."""
+        """For a response whose finish reason is a failure."""
         return cls(f"{_subject(provider)} gave the answer up before its end.", detail=detail)
 
 
 class UpstreamRefused(UpstreamError):
-    """A refusal that is the caller's to mend, so the upstream's own status, type, code and param are kept."""
+    """A refusal that the caller has to act on, so the upstream's own status, type, code and param are kept."""
 
     retry = False
     outage = False
@@ -319,13 +320,13 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamForbidden(UpstreamRefused):
-    """What this upstream does not do for the gateway's account or from its region, while another one may."""
+    """A refusal by account or region of the gateway, so that another upstream may accept the request."""
 
     failover = True
 
 
 class UpstreamWrongAddress(UpstreamError):
-    """There is a server at the upstream's address, but nothing at its path."""
+    """The upstream's host answers, but serves nothing at the path of the configured base URL."""
 
     status = 404
     code = "upstream_wrong_address"
@@ -349,7 +350,7 @@ class UpstreamAuthError(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """Nobody answers at the upstream's address, or the connection is lost before there is an answer."""
+    """The connection to the upstream fails, or is lost before a response."""
 
     code = "upstream_unreachable"
 
@@ -359,7 +360,7 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamInvalidResponse(UpstreamError):
-    """An answer that cannot be used. It says that somebody is there, and has been made, and paid for."""
+    """A response that cannot be used. The upstream is up, has generated the response, and bills it."""
 
     worked = True
     code = "upstream_invalid_response"
@@ -372,7 +373,7 @@ class UpstreamInvalidResponse(UpstreamError):
 
     @classmethod
     def without_reply(cls, provider: str, status: int) -> Self:
-        """For a status of success that comes without what was asked for, such as 204."""
+        """For a status of success without a body to use, such as 204."""
         return cls(f"{_subject(provider)} answered without a reply (status {status}).")
 
     @classmethod
@@ -389,12 +390,16 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
 
     @classmethod
-    def web_page(cls, provider: str, setting: str) -> Self:
-        """For a page, which is what is found at a wrong address of a host that has other things."""
-        return cls(f"{_subject(provider)} answered with a web page: its operator has to check {setting}.")
+    def web_page(cls, provider: str, setting: str, said: bytes) -> Self:
+        """For an HTML page, which hosts serve at addresses that are not the API's."""
+        words = f"{_subject(provider)} answered with a web page: its operator has to check {setting}."
+        return cls(words, detail=plain_words(said))
 
     @classmethod
-    def not_json(cls, provider: str, *, detail: str | None = None) -> Self:
+    def not_json(cls, provider: str | None, error: ValueError, said: bytes) -> Self:
+        """`said` is what came in its place. As far as it is no JSON that breaks off, it is what the upstream says."""
+        words = plain_words(said)
+        detail = f"{error}: {words}" if words else str(error)
         return cls(f"{_subject(provider)} sent a reply that is not JSON.", detail=detail)
 
     @classmethod
@@ -407,36 +412,36 @@ class UpstreamInvalidResponse(UpstreamError):
 
     @classmethod
     def unknown_end(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
-        """For an answer that gives a reason to end which nobody knows."""
+        """For a response with an unknown finish reason."""
         return cls(f"{_subject(provider)} ended its answer for an unknown reason.", detail=detail)
 
 
 class UpstreamStreamTruncated(UpstreamError):
-    """The stream ended without saying that it was done; what came before stands, but is not the whole answer."""
+    """The stream ended without its terminator, so what arrived is not the whole response."""
 
     worked = True
     code = "upstream_stream_truncated"
 
     @classmethod
     def ended(cls, provider: str | None = None) -> Self:
-        """For a stream that ends in good order, but too soon."""
+        """For a response body that ends properly at the HTTP level, but before the stream's terminator."""
         return cls(f"{_subject(provider)} ended the stream before it was complete.")
 
     @classmethod
     def broken_off(cls, provider: str, *, detail: str | None = None) -> Self:
-        """For a connection that ends in the middle of a stream."""
+        """For a connection that is lost in the middle of a stream."""
         return cls(f"{_subject(provider)} broke the stream off before it was complete.", detail=detail)
 
 
 class UpstreamOverloaded(UpstreamError):
-    """The upstream is well, but has too much to do."""
+    """The upstream is up, but over capacity."""
 
     status = 503
     code = "upstream_overloaded"
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The upstream is not asked for a while, because it failed too often; `headers` say when to come back."""
+    """The circuit breaker is open; `headers` say when to retry."""
 
     status = 503
     code = "upstream_unavailable"
@@ -445,7 +450,7 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """The time is spent, so there is none for a retry; but an upstream's own 408 comes early."""
+    """The deadline has passed, so there is no time for a retry; only an upstream's own 408 comes early."""
 
     worked = True
     status = 504
@@ -463,7 +468,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 def _subject(provider: str | None) -> str:
-    """Who did it, as a sentence begins; some modules are not told which provider's answer they read."""
+    """The provider as the subject of a sentence; some modules do not know whose response they read."""
     return f"Provider '{provider}'" if provider else "The provider"
 
 
@@ -474,7 +479,7 @@ class Unavailable(GatewayError):
 
 
 class Overloaded(Unavailable):
-    """More is in flight than may be, here or at one provider; nobody has been asked for this one."""
+    """Too many requests are in flight, here or at one provider; no upstream was called."""
 
     def __init__(self, of_what: str = "requests", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(

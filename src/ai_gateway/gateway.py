@@ -1,4 +1,4 @@
-"""The spine: resolve who answers, try one provider after the other, and hold the reply to the contract."""
+"""The spine: resolve the model to targets, attempt one after the other, and conform the reply to the contract."""
 
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, suppress
@@ -57,10 +57,10 @@ type Completion = Item[models.CreateCompletionResponse] | Stream[models.CreateCo
 
 
 class Gateway:
-    """Every operation on models, for whichever provider the call leads to.
+    """Every operation on models, for every provider.
 
-    `routing` can be replaced at any time: a call reads it once, and keeps what it has read. Without `accounting`,
-    nothing is limited and nothing kept.
+    `routing` can be replaced at any time: a call reads it once and keeps that snapshot. Without `accounting`, there are
+    no limits and no usage records.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Gateway:
         most_calls: int | None = None,
         so_far: SoFar = lambda _: None,
     ) -> Coroutine[None, None, Item[models.CreateChatCompletionResponse]]:
-        """The whole reply of a chat that may ask for tools that run here: for a front of any wire.
+        """The whole reply of a chat that may call gateway-run tools; for the handlers of every wire.
 
-        What was run is in `gateway_tool_calls` of the message, and no more than `most_calls` in all.
+        The tools that ran are listed in `gateway_tool_calls` of the message, at most `most_calls` in all.
         """
         if asks_for_tools(body):
             return self._run_with_tools(call, body, resolution, operation, most_calls, so_far)
@@ -123,7 +123,7 @@ class Gateway:
         *,
         most_calls: int | None = None,
     ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
-        """The same as a stream, whose deltas tell of tools as they start and end."""
+        """The same as a stream, with deltas that report when tools start and end."""
         if not asks_for_tools(body):
             return self.stream(call, operation, body, resolution)
 
@@ -136,7 +136,7 @@ class Gateway:
         return chunks()
 
     def tools_for(self, call: Call, resolution: Resolution) -> CallerTools:
-        """What runs here for the caller, where these providers answer: for a front that has other names for it."""
+        """The gateway-run tools that this caller may use with these targets; for wires that name them differently."""
         built_in = not any(target.provider.is_remote for target in resolution.targets)
         return CallerTools(self.tools, call.caller, built_in)
 
@@ -148,13 +148,13 @@ class Gateway:
         operations: tuple[ChatOperation, ChatStreaming],
         most_calls: int | None = None,
     ) -> ToolLoop:
-        """For a chat that has to do with tools that run here: each round of the model is an ordinary call."""
+        """The loop for a chat with gateway-run tools, in which each round is an ordinary call; None for other chats."""
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
         first = resolution.targets[0].provider
         built_in = not any(target.provider.is_remote for target in resolution.targets)
         if first.parameters.policies(CHAT.name)["web_search_options"] in {"dropped", "refused"}:
-            with suppress(ToolNotAvailable, ToolNotAllowed):  # then it is what it is without tools
+            with suppress(ToolNotAvailable, ToolNotAllowed):  # then the chat runs without them
                 self.tools.find(call.caller, WEB_SEARCH, 0, built_in=built_in)
                 body = claimed_search(body)
         offer = await self.tools.offer(call.caller, body, built_in=built_in)
@@ -177,7 +177,7 @@ class Gateway:
     async def run[Req: Request, Rep: BaseModel](
         self, call: Call, operation: Operation[Req, Rep], body: Req, resolution: Resolution | None = None
     ) -> Item[Rep]:
-        """The whole reply. `resolution` is what the caller of this has resolved already."""
+        """The whole reply. `resolution` is given where the model is resolved already."""
         if resolution is None and call.provider is not None:
             resolution = self.routing.at(call.provider, body.model)
         elif resolution is None:
@@ -194,7 +194,7 @@ class Gateway:
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
-        """The stream, which is opened when its first chunk is asked for: that raises what comes instead of it.
+        """The stream. It is opened when its first chunk is read, which raises the error if there is none.
 
         `resolution` is what the caller of this has resolved already.
         """
@@ -214,7 +214,7 @@ class Gateway:
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
-        """The id behind the name that a caller gave, and who is to be called, one after the other.
+        """The model's id for the name in the request, and the targets to try in order.
 
         Raises ProviderNotFound or ModelNotFound.
         """
@@ -223,7 +223,7 @@ class Gateway:
         return model, await routing.resolve(call.provider, model)
 
     async def list_models(self, call: Call) -> Item[models.ListModelsResponse] | models.ListModelsResponse:
-        """One provider's models or, through `/v1`, everybody's, under ids that lead back to them."""
+        """One provider's models or, through `/v1`, every provider's, under ids that resolve to them."""
         routing = self.routing
         if call.provider is not None:
             provider = routing.registry.get(call.provider)
@@ -237,7 +237,7 @@ class Gateway:
     async def retrieve_model(
         self, call: Call, name: str, resolved: tuple[str, Resolution] | None = None
     ) -> Item[models.Model] | models.Model:
-        """What is known of a model here, or else at its provider, which always answers callers of its own wire."""
+        """A model from the gateway's lists or its provider, which always answers callers of its own wire."""
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
@@ -258,7 +258,7 @@ class Gateway:
         return Attempt(call, notes)
 
     async def aclose(self) -> None:
-        """Close every tool and provider, whatever the one before it did."""
+        """Close every tool and provider, even if closing another one fails."""
         await self.tools.close()
         await self.routing.catalogue.aclose()
         for provider in self.registry:
@@ -275,17 +275,17 @@ async def _reserve_traced(accounting: Accounting, call: Call, wanted: Wanted) ->
 
 
 async def close_quietly(provider: Provider) -> None:
-    """Close it; one that fails to close must not keep the others open."""
+    """Close the provider; a failure is logged, so that the others are closed as well."""
     try:
         await provider.aclose()
-    except Exception as error:  # whatever it is, only the log is left to report it to
+    except Exception as error:  # nothing handles it at shutdown, so it is logged
         _log.warning("provider did not close", provider=provider.name, exc_info=error)
 
 
 async def _reply[Req: Request, Rep: BaseModel](
     operation: Operation[Req, Rep], body: Req, attempt: Attempt, target: Target
 ) -> Item[Rep]:
-    """What one attempt at a whole reply comes to."""
+    """One attempt at a whole reply."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
     received = await operation.call(target.provider, attempt, request)
@@ -303,7 +303,7 @@ async def _reply[Req: Request, Rep: BaseModel](
 def _conformed[Req: Request, Rep: BaseModel](
     operation: Operation[Req, Rep], request: Req, received: Received[Rep], conformer: Conformer
 ) -> Item[Rep]:
-    """What was received, held to the contract."""
+    """The received reply, conformed to the contract."""
     try:
         item = conformer.item(operation.reply, received)
     except UpstreamInvalidResponse:
@@ -315,12 +315,12 @@ def _conformed[Req: Request, Rep: BaseModel](
 
 
 def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
-    """Whether a reply that is exact goes to its caller as it came."""
+    """Whether a reply that conforms already is relayed as bytes."""
     return _relays(attempt.call) and not conformer.observes
 
 
 def _relays(call: Call) -> bool:
-    """Whether what comes may go out as bytes: to a caller of the same wire, unless it is one of several rounds."""
+    """Whether upstream bytes may be relayed: to a caller of the same wire, and not in a round of a tool loop."""
     return call.wire.name == "openai" and call.round is None
 
 
@@ -330,7 +330,7 @@ def _chunks[
 ](
     operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target
 ) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
-    """What one attempt at a stream comes to."""
+    """One attempt at a stream."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -349,10 +349,10 @@ def _chunks[
 
 
 def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object, ...]) -> Continuations | None:
-    """What knows the chunks that only continue a text, where its caller can be told of them without more ado."""
+    """The recogniser of chunks that only continue a text, where the caller's wire allows to relay them."""
     call, bridge = attempt.call, attempt.call.bridge
     if call.round is not None or (bridge is None and call.wire.name != "openai"):
-        return None  # what one of several rounds says is written anew
+        return None  # the chunks of a round in a tool loop are rewritten
     sink = None if conformer.observes else call.sink
     if bridge is None:
         continuations = Continuations(conformer.said, attempt.notes, origin)
@@ -364,12 +364,12 @@ def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object,
 
 
 def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
-    """The body as the provider gets it: a copy, unless it is to have the same model and the same fields."""
+    """The body for the provider: a copy, unless model and fields stay the same."""
     attempt.notes.upstream_model = _renamed(attempt.call, target.model, body.model)
     if attempt.call.unknown is not None:
-        if not target.provider.is_remote:  # there is no upstream that may know more than the contract
+        if not target.provider.is_remote:  # there is no upstream that could accept fields beyond the contract
             raise attempt.call.unknown.error
-        if not attempt.call.wire.carries:  # what of another wire is not known was dropped or refused on the way here
+        if not attempt.call.wire.carries:  # unknown fields of other wires were dropped or refused in translation
             target.provider.parameters.apply_unknown(attempt, attempt.call.unknown, target.provider.forwards_bodies)
     if attempt.call.wire.carries:
         body = _fitted(attempt, target, body)
@@ -382,7 +382,7 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
 
 
 def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
-    """The body with what its wire has beyond the contract, as far as the provider takes that."""
+    """The body with those carriers of its wire that the provider takes."""
     if not isinstance(body, models.CreateChatCompletionRequest):
         return body
     fitted, lost = fit(body, target.provider.carriers, target.provider.name)
@@ -391,7 +391,7 @@ def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body
 
 
 def _renamed(call: Call, there: str, resolved: str) -> str | None:
-    """What the model is called where it runs, if its caller calls it otherwise, or did not name it."""
+    """The upstream's name for the model, if the request had another name or none."""
     parsed = call.parsed
     called = parsed.get("model") if parsed is not None and call.wire.name != "ollama" else resolved
     return there if there != called else None

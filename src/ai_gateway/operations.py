@@ -1,4 +1,4 @@
-"""What the gateway can be asked to do with a model: everything that differs between operations, as one value each."""
+"""The operations on models: everything that differs between them, as one value each."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletion
 class Operation[Req: Request, Rep: BaseModel]:
     """One operation that answers with a whole reply of the model `reply`.
 
-    `call` calls a provider; `conform` holds a reply of the right shape to what the request owes it, and raises
-    UpstreamInvalidResponse; `bound` says what a request can take at the most, by its model and the size of its body;
-    `choices` says how many choices it is owed.
+    `call` calls a provider; `conform` checks a parsed reply against its request and raises UpstreamInvalidResponse;
+    `bound` is the most that a request can use, by its model and the size of its body; `choices` is the number of
+    choices that the reply must have.
     """
 
     name: str

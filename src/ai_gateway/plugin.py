@@ -2,8 +2,8 @@
 
 A row of data (`ProviderRow`, with `Quirks`) is enough for an upstream of OpenAI's wire. Another wire is a `Provider`,
 named by the row as its `adapter` and made with the `Upstream` it is for; failures are raised from the tree below.
-Requests and replies are the generated models of `gateway_contract.openai`. What stands in `__all__` changes with a
-release's notes only.
+Requests and replies are the generated models of `gateway_contract.openai`. Changes of `__all__` are listed in the
+changelog.
 """
 
 from ai_gateway.contract.call import Attempt, Call

@@ -1,4 +1,4 @@
-"""Programs that the gateway starts, and how they are ended: with whatever they have started themselves."""
+"""Child processes: started in a session of their own, and killed with all that they started."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ _READ_BYTES = 2**16
 
 
 async def start_apart(program: Path, *options: str) -> asyncio.subprocess.Process:
-    """Start a Python program that has nothing of the gateway's: no environment, no place, and a session of its own."""
+    """Start a Python program without the gateway's environment and working directory, in a session of its own."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-B", *options, str(program)),
@@ -26,7 +26,7 @@ async def start_apart(program: Path, *options: str) -> asyncio.subprocess.Proces
 
 
 async def tell_program(process: asyncio.subprocess.Process, said: bytes) -> asyncio.StreamReader:
-    """Give a program that was started apart all of its input. Returns what its output is read from."""
+    """Write all of a program's input and close it. Returns the reader of its output."""
     assert process.stdin is not None  # noqa: S101 - asked for
     assert process.stdout is not None  # noqa: S101 - asked for
     with suppress(OSError):  # it has ended, or reads no more

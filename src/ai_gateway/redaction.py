@@ -1,8 +1,8 @@
-"""Keys are struck out of whatever leaves the gateway: log records, error texts and relayed headers.
+"""Redaction: API keys are struck out of all that leaves the gateway, such as log records, errors and headers.
 
-Who takes a key into use names it once, to `remember`; each exit hands its texts to `strike`. A key is known in any case
-of letters (header names lose theirs), as base64 and hex at any alignment, percent-encoded and escaped as JSON does it;
-and by a part of it, because upstreams quote beginnings and parsers cut lines.
+Code that starts to use a key passes it to `remember` once; each exit passes its texts to `strike`. A key is known in
+any case of letters (header names lose theirs), as base64 and hex at any alignment, percent-encoded and escaped as JSON
+does it; and by a part of it, because upstreams quote beginnings and parsers cut lines.
 """
 
 import re
@@ -12,14 +12,16 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 MARK = "[key]"
-SHORTEST = 8  # what is shorter would be struck out of ordinary words
-_WINDOW = 12  # so much of a key gives it away; as much as upstreams like to quote
+SHORTEST = 8  # shorter ones would match in ordinary words
+_WINDOW = 12  # characters of a key that give it away; upstreams quote about as many
 _STEP = 6
-_CACHED = 512  # texts up to so many characters repeat: paths, names of headers, usual messages
-_LONGEST = 16 * 1024  # of one text; nobody reads further
+_CACHED = 512  # characters; shorter texts repeat: paths, names of headers, usual messages
+_LONGEST = 16 * 1024  # characters of one text; the rest is cut off
+_LONGEST_WORDS = 2_000  # characters of an upstream's words
 _DEEPEST = 20
-_ROUNDS = 3  # how often one text may be encoded over the other
+_ROUNDS = 3  # layers of encoding around a key
 _RUN = re.compile(rb"[^\s\"',;:(){}\[\]<>=&?]+")
+_BEGINS_AS_JSON = re.compile(r'[{"]|\[\s*[{\["\d-]')
 _ESCAPE = re.compile(rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})")
 
 type _Place = tuple[bytes, int]
@@ -34,7 +36,7 @@ class Redactor:
         self._cached = lru_cache(2048)(self._struck)
 
     def remember(self, *secrets: str, beginnings: bool = False) -> None:
-        """Strike these from now on. Of very many, their `beginnings` are enough and take less memory."""
+        """Strike these from now on; by their first characters alone with `beginnings`, which saves memory."""
         for secret in secrets:
             for word in secret.split():  # "Bearer x" is a scheme and a key
                 if len(word) >= SHORTEST:
@@ -50,7 +52,7 @@ class Redactor:
     def _add(self, key: bytes, *, beginnings: bool) -> None:
         for form in _forms(key):
             size = min(_WINDOW, len(form))
-            if size not in self._windows:  # a thread may be going through those that there were
+            if size not in self._windows:  # replaced and not changed: another thread may iterate over it
                 self._windows = {**self._windows, size: {}}
             windows = self._windows[size]
             for at in range(0, 1 if beginnings else len(form) - size + 1, _STEP):
@@ -63,7 +65,7 @@ class Redactor:
         return text if clean == raw else clean.decode("utf-8", "replace")
 
     def _decoded(self, piece: bytes) -> bytes:
-        """The piece, or the mark if it is a key once its escapes are read."""
+        """The piece, or the mark if it is a key when its escapes are decoded."""
         plain = piece
         if b"%" not in piece and b"\\" not in piece:
             return piece
@@ -77,7 +79,7 @@ class Redactor:
         return piece
 
     def _plain(self, raw: bytes) -> bytes:
-        """The bytes without the keys that stand in them as they are; the same object if there are none."""
+        """The bytes without unencoded keys; the same object if there are none."""
         folded = raw.lower()
         pieces: list[bytes] = []
         done = at = 0
@@ -88,7 +90,7 @@ class Redactor:
         return b"".join([*pieces, raw[done:]]) if pieces else raw
 
     def _find(self, folded: bytes, start: int) -> tuple[int, int] | None:
-        """From where to where the first key, or part of one, is."""
+        """Start and end of the first key, or part of one."""
         best: tuple[int, int] | None = None
         for size, windows in self._windows.items():
             for at in range(start, (best[0] if best else len(folded)) - size + 1):
@@ -100,7 +102,7 @@ class Redactor:
 
 
 def _extent(folded: bytes, at: int, size: int, form: bytes, offset: int) -> tuple[int, int]:
-    """How far the key goes on to both sides of a window that fits."""
+    """How far the key extends on both sides of a matching window."""
     begin, end = at, at + size
     before, after = offset, offset + size
     while begin > 0 and before > 0 and folded[begin - 1] == form[before - 1]:
@@ -111,7 +113,7 @@ def _extent(folded: bytes, at: int, size: int, form: bytes, offset: int) -> tupl
 
 
 def _forms(key: bytes) -> Iterator[bytes]:
-    """The key in lower case, as it is and encoded; of base64 what does not depend on what stands beside the key."""
+    """The key in lower case, plain and encoded; of base64 the part that does not depend on neighbouring bytes."""
     yield key.lower()
     yield key.hex().encode()
     for shift in range(3):
@@ -123,7 +125,7 @@ def _forms(key: bytes) -> Iterator[bytes]:
 
 
 def strike_all(value: object, depth: int = 0) -> object:
-    """A JSON value with every text bounded, and without keys; what is nested deeper than anybody reads is cut off."""
+    """A JSON value with every text bounded and without keys; deeper levels are cut off."""
     if isinstance(value, str):
         return strike(value) if len(value) <= _LONGEST else f"{strike(value[:_LONGEST])} ..."
     if depth > _DEEPEST:
@@ -139,3 +141,12 @@ def strike_all(value: object, depth: int = 0) -> object:
 _redactor = Redactor()
 remember = _redactor.remember
 strike = _redactor.strike
+
+
+def plain_words(said: bytes) -> str:
+    """The beginning of a text for the log, in one line.
+
+    What begins as JSON gives none: it is an answer that breaks off, and holds what is none of the log's affair.
+    """
+    text = said[: 2 * _LONGEST_WORDS].decode(errors="replace").removeprefix("\ufeff").lstrip()
+    return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_LONGEST_WORDS]

@@ -1,7 +1,7 @@
-"""Calls that are relayed: caller and upstream speak the same wire, and get each other's words.
+"""Relay: caller and upstream speak the same wire, and get each other's bytes.
 
-Only the model is mapped on the way there. On the way back a reply is metered, and a stream that breaks off is told as
-broken: see `conform.relayed`.
+Only the model name is mapped in the request. The response is metered, and a truncated stream ends in an error event:
+see `conform.relayed`.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -29,21 +29,21 @@ from ai_gateway.routing.resolver import Resolution, Target
 
 
 def as_it_came[Model: BaseModel](model: type[Model], raw: bytes) -> Item[Model]:
-    """A reply that goes out as it came: nobody reads its model."""
+    """A reply that is relayed as bytes; its model is never read."""
     return Item(model.model_construct(), raw)
 
 
 def is_shared(operation: NativeOperation, resolution: Resolution) -> bool:
-    """Whether everybody who may answer the call speaks the operation's wire, as far as is known."""
+    """Whether every target of the call speaks the operation's wire, as far as is known."""
     return all(target.provider.speaks(operation) for target in resolution.targets)
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """What is relayed: the fields of a request as its caller has sent them, to whoever the model named `model` is at.
+    """A request to relay: its fields as the caller sent them, and the name of its model.
 
-    `keep` is told a whole response, or the last event's, before its client is. `dropped` names what of the request the
-    upstream does not get.
+    `keep` is called with the whole response, or that of the last event, before the client gets it. `dropped` names
+    request fields that the upstream does not get.
     """
 
     operation: NativeOperation
@@ -55,16 +55,16 @@ class Relay:
 
     @property
     def is_shared(self) -> bool:
-        """Whether everybody who may answer speaks the wire, as far as is known."""
+        """Whether every target speaks the wire, as far as is known."""
         return is_shared(self.operation, self.resolution)
 
 
 async def relay[Reply](
     gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Reply]]
 ) -> bytes | Reply:
-    """The JSON of the reply, as it came.
+    """The JSON of the reply, unchanged.
 
-    Where it turns out that the upstream has no such operation, what `instead` gives, which is to translate.
+    If the upstream turns out not to have the operation, `instead` is called, which translates.
     """
     await _reserve(gateway, call, asked, stream=False)
     try:
@@ -78,13 +78,13 @@ async def relay[Reply](
 def relay_stream(
     gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
 ) -> Stream[Any]:
-    """The same as a stream, which is opened when its first event is asked for."""
+    """The same as a stream, which is opened when its first event is read."""
     relaying = _Relaying(gateway, call, asked, instead)
     return Stream(PendingStream(relaying.opened), broken=relaying.broken)
 
 
 class _Relaying:
-    """One stream that is relayed, or translated where that cannot be."""
+    """One relayed stream, or a translated one if the upstream lacks the operation."""
 
     def __init__(
         self, gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
@@ -110,14 +110,14 @@ class _Relaying:
         return await anext(items, None), items
 
     def broken(self, error: bytes) -> bytes:
-        """What ends a stream that fails, given the JSON of the wire's error."""
+        """The last event of a stream that fails, given the JSON of the wire's error."""
         if self._translated is not None and self._translated.broken is not None:
             return self._translated.broken(error)
         return EVENTS.framed(error, "error") if self._reader is None else self._reader.broken(error)
 
     async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
         provider, asked = target.provider, self._asked
-        reader = self._reader = relayed(asked.operation, attempt.notes)
+        reader = self._reader = relayed(asked.operation, attempt.notes, provider.error_in)
         has_begun = False
         attempt.divert = None if attempt.call.sink is None else reader.diverting_to(attempt.call.sink)
         async with aclosing(
@@ -131,7 +131,7 @@ class _Relaying:
                     written: list[bytes] = []
                     try:
                         written.extend(reader.framed(packet.events))
-                    finally:  # what came before something unreadable still counts
+                    finally:  # chunks before an unreadable one are still metered
                         await _keep(asked, reader)
                         if written:
                             yield Framed(b"".join(written))
@@ -140,12 +140,12 @@ class _Relaying:
                 raise
         if not reader.is_over:
             raise UpstreamStreamTruncated.ended(provider.name)
-        if reader.failure is not None:  # which its client has seen: for the log, the metrics and the record
+        if reader.failure is not None:  # the client has the event; noted for log, metrics and usage record
             raise _error_in(provider, reader.failure)
 
 
 def _begins(provider: Provider, event: bytes) -> bool:
-    """Whether a reply begins with the event. Raises the error that it is: another attempt may give a reply."""
+    """Whether the event begins a reply. Raises an error event as an error, so that another attempt can be made."""
     if event_type(event) == "error":
         raise _error_in(provider, from_json(event))
     return True
@@ -157,7 +157,7 @@ async def _keep(asked: Relay, reader: Relayed) -> None:
 
 
 async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:
-    # What makes no answer costs nothing.
+    # Operations that generate nothing cost nothing.
     if asked.operation.last and gateway.accounting is not None and call.reservation is None:
         bound = relayed_bound(asked.fields, call.size + call.recalled)
         wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
@@ -176,8 +176,8 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
     try:
         value = from_json(raw)
     except ValueError as error:
-        raise UpstreamInvalidResponse.not_json(provider.name, detail=str(error)) from None
-    reader = relayed(asked.operation, attempt.notes)
+        raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
+    reader = relayed(asked.operation, attempt.notes, provider.error_in)
     if not reader.whole(value):
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
     if attempt.notes.tokens is None:
@@ -188,7 +188,7 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
 
 
 def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, object]:
-    """What the caller said, with the model as it is called there."""
+    """The caller's fields with the upstream's name of the model."""
     said = asked.fields
     attempt.notes.dropped |= asked.dropped
     attempt.notes.upstream_model = target.model if target.model != said.get("model") else None
@@ -196,5 +196,5 @@ def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, obje
 
 
 def _error_in(provider: Provider, value: object) -> GatewayError:
-    """What an upstream says where it has failed."""
+    """The error that the JSON of an upstream reports."""
     return provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an error without words")

@@ -1,4 +1,4 @@
-"""Rounds of a model between which tools run: each is an ordinary call, settled and recorded before the next one."""
+"""Rounds of a tool loop: each is an ordinary call of a model, settled and recorded before the next one."""
 
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -21,7 +21,7 @@ type ChatStreaming = Streaming[Body, models.CreateChatCompletionStreamResponse]
 
 
 class Calls(Protocol):
-    """What sends a call: the gateway."""
+    """The part of the gateway that rounds use."""
 
     accounting: Accounting | None
 
@@ -71,7 +71,7 @@ class GatewayRounds(Rounds):
 
 
 def cost_of(call: Call) -> Callable[[], int | None] | None:
-    """What tells the cost of a stream, where its caller wants to know it beside the usage."""
+    """The function that gives a stream's cost, if the caller asked for it in the last chunk."""
     if call.reservation is None or call.headers.get(_INCLUDE_COST, "").lower() != "true":
         return None
     return call.reservation.cost

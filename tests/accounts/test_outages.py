@@ -308,9 +308,12 @@ async def test_whatever_is_killed_no_call_is_lost_or_doubled_and_no_budget_is_ex
             assert free.served >= rounds, site.name
             await all_recorded_once(free, site.store, shared_upstream)
             costs = await all_recorded_once(capped, site.store, shared_upstream)
-            assert sum(costs.values()) <= cents * CENT, site.name
-            # Counters of a server that was killed are counted anew from the ledger. In a file they have what a call has
-            # cost, where its process was killed before its journal had that, and the ledger what it could have cost.
-            killed = 0 if site is sites[0] else 2 * rounds
-            difference = sum(costs.values()) - await told_spent(site)
-            assert 0 <= difference <= killed * CENT, site.name
+            # A call whose process was killed after its cost was counted, and before its journal had that, is in the
+            # ledger with what it could have cost (docs/reliability.md, "Money"): two were at work with this key.
+            cut = 2 * rounds
+            assert sum(costs.values()) <= (cents + cut) * CENT, site.name
+            spent = await told_spent(site)
+            # Counters of a server that was killed are counted anew from the ledger; those in a file are not.
+            assert spent <= (cents if site is alone else cents + cut) * CENT, site.name
+            difference, most = sum(costs.values()) - spent, cut if site is alone else 0
+            assert 0 <= difference <= most * CENT, site.name

@@ -167,6 +167,35 @@ def message(content: object) -> dict[str, object]:
             "missing_required_parameter",
         ),
         ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice.function", "missing_required_parameter"),
+        ({"tool_choice": {"type": "function", "function": {"name": 5}}}, "tool_choice.function.name", "invalid_type"),
+        *[
+            (
+                {"messages": [message("x"), {"role": "assistant", "tool_calls": [call]}]},
+                f"messages[1].tool_calls[0].{at}",
+                code,
+            )
+            for call, at, code in (
+                (
+                    {"type": "function", "function": {"name": "f", "arguments": "{}"}},
+                    "id",
+                    "missing_required_parameter",
+                ),
+                ({"id": 5, "type": "function", "function": {"name": "f", "arguments": "{}"}}, "id", "invalid_type"),
+                (
+                    {"id": "a", "type": "function", "function": {"arguments": "{}"}},
+                    "function.name",
+                    "missing_required_parameter",
+                ),
+                (
+                    {"id": "a", "type": "function", "function": {"name": "f", "arguments": {}}},
+                    "function.arguments",
+                    "invalid_type",
+                ),
+                ({"id": "a", "type": "function"}, "function", "missing_required_parameter"),
+                ({"type": "custom", "custom": {"name": "f", "input": "x"}}, "id", "missing_required_parameter"),
+                ({"id": "a", "type": "custom", "custom": {"name": "f"}}, "custom.input", "missing_required_parameter"),
+            )
+        ],
         ({"tools": [{"function": {"name": "f"}}]}, "tools[0].type", "missing_required_parameter"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
         ({"logit_bias": {"50256": 1.5}}, "logit_bias.50256", "invalid_type"),

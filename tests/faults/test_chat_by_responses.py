@@ -137,6 +137,7 @@ def test_the_upstream_gets_a_response_that_means_the_same(gate: LiveGateway, ans
                 {"id": "call_2", "type": "custom", "custom": {"name": "patch", "input": "raw"}},
             ]},
             {"role": "tool", "tool_call_id": "call_1", "content": "a cat"},
+            {"role": "tool", "tool_call_id": "call_2", "content": "patched"},
         ],
         tools=[{"type": "function", "function": function},
                {"type": "custom", "custom": {"name": "patch", "format": grammar}}],
@@ -164,6 +165,7 @@ def test_the_upstream_gets_a_response_that_means_the_same(gate: LiveGateway, ans
         {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
         {"type": "custom_tool_call", "call_id": "call_2", "name": "patch", "input": "raw"},
         {"type": "function_call_output", "call_id": "call_1", "output": "a cat"},
+        {"type": "custom_tool_call_output", "call_id": "call_2", "output": "patched"},
     ]  # fmt: skip
     assert sent["tools"] == [
         {"type": "function", **function, "strict": False},
@@ -181,6 +183,55 @@ def test_the_upstream_gets_a_response_that_means_the_same(gate: LiveGateway, ans
     assert (sent["max_output_tokens"], sent["reasoning"], sent["store"]) == (500, {"effort": "high"}, False)
     assert sent["include"] == ["reasoning.encrypted_content"]
     assert sent.keys().isdisjoint({"messages", "seed", "max_completion_tokens", "response_format", "verbosity"})
+
+
+CACHED = {"cache_control": {"type": "ephemeral"}}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+USER = {"role": "user", "content": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"messages": [{"role": "system", "content": [{"type": "text", "text": "Be.", **CACHED}]}, USER]},
+         "messages.content.cache_control"),
+        ({"messages": [USER, {"role": "assistant", "content": "a", "reasoning": "hm", "reasoning_details": [{"a": 1}],
+                              "thinking_blocks": [{"type": "thinking"}], "annotations": [], "audio": None}, USER]},
+         "messages.reasoning,messages.reasoning_details,messages.thinking_blocks"),
+        ({"messages": [USER, {"role": "assistant", "content": "a", "prefix": True, "images": [{"type": "image_url"}]}]},
+         "messages.images,messages.prefix"),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": [
+            {**CALL, "index": 0, "extra_content": {"google": {"thought_signature": "s"}}},
+        ]}, {"role": "tool", "tool_call_id": "call_1", "content": "r", "name": "look"}]},
+         "messages.name,messages.tool_calls.extra_content"),
+        ({"tools": [{"type": "function", "function": {"name": "look"}, **CACHED}]}, "tools.cache_control"),
+        ({"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+         "stream_options.continuous_usage_stats"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"messages": [USER, {"role": "assistant", "content": "a", "reasoning_content": "hm",
+                              "reasoning_items": [REASONING]}, USER]}, None),
+    ],
+)  # fmt: skip
+def test_what_a_response_has_no_place_for_is_named(gate: LiveGateway, fields: dict[str, Any], dropped: str) -> None:
+    response = chat(gate, "pro-1#named", **fields)
+    assert response.status_code == 200, response.text
+    assert response.headers.get("x-gateway-dropped-params") == dropped
+
+
+def test_kinds_that_nobody_here_knows_go_on_as_they_are(gate: LiveGateway, answering: Upstream) -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    response = chat(
+        gate,
+        "pro-1#kinds",
+        messages=[USER, {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]}, USER],
+        response_format={"type": "grammar", "value": "start: x"},
+        tools=[{"function": {"name": "look"}}],
+    )
+    assert response.status_code == 200, response.text
+    sent = answering.last("pro-1#kinds").json
+    assert sent["input"][1]["content"] == [thought, {"type": "output_text", "text": "a"}]
+    assert sent["text"] == {"format": {"type": "grammar", "value": "start: x"}}
+    assert sent["tools"] == [{"type": "function", "name": "look", "parameters": None, "strict": False}]
 
 
 def test_a_whole_answer_is_a_completion(gate: LiveGateway) -> None:

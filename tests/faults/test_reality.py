@@ -475,6 +475,18 @@ ASKED: dict[str, dict[str, Any]] = {
     "a part with a video": {
         "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:x"}}]}]
     },
+    "an answer in images": {"modalities": ["image", "text"]},
+    "another detail of an image": {
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "original"}}]}
+        ]
+    },
+    "sound in another format": {
+        "messages": [
+            {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "flac"}}]}
+        ]
+    },
+    "another size of a search": {"web_search_options": {"search_context_size": "maximum"}},
     "thinking in the history": {"messages": [USER, {"role": "assistant", "content": THINKING}, USER]},
     "an empty list beside calls, and an image from a tool": {
         "messages": [

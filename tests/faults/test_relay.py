@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -62,8 +62,9 @@ FAILED = {
     "type": "response.failed", "sequence_number": 4,
     "response": {**RESPONSE, "status": "failed", "error": {"code": "rate_limit_exceeded", "message": "slow down"}},
 }  # fmt: skip
+FOREIGN = {"error": {"message": "words of a router", "code": 429}}  # an event of chats
 RESPONSE_EVENTS = [CREATED, DELTA, UNKNOWN, DONE, COMPLETED]
-STREAMS = {
+STREAMS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("responses", "good"): RESPONSE_EVENTS,
     ("responses", "cut"): RESPONSE_EVENTS[:-1],
     ("responses", "fails"): [*RESPONSE_EVENTS[:-1], FAILED],
@@ -71,11 +72,26 @@ STREAMS = {
     ("messages", "cut"): MESSAGE_EVENTS[:4],
     ("messages", "fails"): [*MESSAGE_EVENTS[:4], OVERLOADED],
     ("messages", "overloaded"): [OVERLOADED],
+    ("responses", "foreign"): [*RESPONSE_EVENTS[:-1], FOREIGN],
+    ("messages", "foreign"): [*MESSAGE_EVENTS[:4], FOREIGN],
+    ("responses", "foreign-first"): [FOREIGN],
+    ("messages", "foreign-first"): [FOREIGN],
 }
 
 
 def framed(event: dict[str, Any]) -> bytes:
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+    name = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{name}data: {json.dumps(event)}\n\n".encode()
+
+
+# What stands in front of an upstream does not know its wire.
+FOREIGN_REFUSALS: dict[str, dict[str, Any]] = {
+    "foreign#text": {"error": "words of a router"},
+    "foreign#detail": {"detail": "words of a router"},
+    "foreign#flat": {"message": "words of a router", "code": "E1"},
+    "foreign#untyped": {"error": {"message": "words of a router"}},
+    "foreign#nothing": {"error": {"reason": "words of a router"}},
+}
 
 
 async def speak(exchange: Exchange) -> None:
@@ -86,6 +102,8 @@ async def speak(exchange: Exchange) -> None:
         await chat(exchange)
     elif kind == "lacks":
         await exchange.json({"detail": "Not Found"}, status=404)
+    elif kind == "foreign" and not exchange.seen.json.get("stream"):
+        await exchange.json(FOREIGN_REFUSALS[exchange.seen.model], status=400)
     elif kind == "refuses":
         error = {"message": "bad", "type": "invalid_request_error", "param": "input[0]", "code": "x", "own": 1}
         await exchange.json(REFUSED if wire == "messages" else {"error": error}, status=400)
@@ -270,6 +288,32 @@ def test_a_refusal_on_anthropics_wire_is_not_changed(gate: LiveGateway) -> None:
     for stream in (False, True):
         response = write(gate, "refuses#message", stream=stream)
         assert (response.status_code, response.json()) == (400, REFUSED)
+
+
+@pytest.mark.parametrize("call", [respond, write])
+def test_an_error_that_is_no_event_of_the_wire_keeps_its_words(
+    gate: LiveGateway, call: Callable[..., httpx2.Response]
+) -> None:
+    wire = "response" if call is respond else "message"
+    last = [data for _, data in events_of(call(gate, f"foreign#{wire}-late", stream=True)) if data != "[DONE]"][-1]
+    error = last["response"]["error"] if call is respond else last["error"]
+    assert error["message"] == "words of a router"
+    assert (error["code"] if call is respond else error["type"]).startswith("rate_limit")
+    early = call(gate, f"foreign-first#{wire}", stream=True)
+    assert early.status_code == 429
+    assert early.json()["error"]["message"] == "words of a router"
+
+
+@pytest.mark.parametrize("model", FOREIGN_REFUSALS)
+def test_a_refusal_in_another_form_is_told_in_the_wires_own(gate: LiveGateway, model: str) -> None:
+    for call in (respond, write):
+        response = call(gate, model)
+        assert response.status_code == 400
+        value = response.json()
+        assert value["error"]["type"] == "invalid_request_error"
+        if model != "foreign#nothing":
+            assert value["error"]["message"] == "words of a router"
+        assert set(value) == ({"error"} if call is respond else {"type", "error", "request_id"})
 
 
 def test_tokens_are_counted_where_they_are_known(gate: LiveGateway, speaking: Upstream) -> None:

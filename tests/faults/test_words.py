@@ -36,6 +36,12 @@ def error(value: object) -> bytes:
     return json.dumps({"error": value}).encode()
 
 
+def choice_that_failed(words: str, holder: str) -> bytes:
+    """How OpenRouter tells of a provider that has failed behind it."""
+    failed = {"index": 0, holder: {"content": ""}, "finish_reason": "error", "error": {"code": 502, "message": words}}
+    return json.dumps({"id": "c", "created": 1, "model": "m", "choices": [failed]}).encode()
+
+
 def told(live: LiveGateway, upstream: Upstream, name: str, raw: bytes, *, streamed: bool) -> dict[str, Any]:
     """The error as the caller gets it, whole or as an event."""
     upstream.program(name, raw)
@@ -74,6 +80,30 @@ FAULTS: dict[str, tuple[bytes, bool, str]] = {
     ),
     "a line called error": (
         stream(PIECE, b'error: {"code":500,"message":"words of a line {key}"}\n\n'), True, "words of a line",
+    ),
+    "an error without a field": (
+        stream(PIECE, error({"message": "words of a bare object {key}"}) + b"\n\n"), True, "words of a bare object",
+    ),
+    "an error without a field and an end": (
+        stream(PIECE, error({"message": "words of a last object {key}"})), True, "words of a last object",
+    ),
+    "an event without an end": (
+        stream(PIECE, b"data: " + error({"message": "words of a last event {key}"})), True, "words of a last event",
+    ),
+    "a page in a stream": (
+        stream(PIECE, b"<html>words of a page\r\ninside {key}</html>"), True, "words of a page inside",
+    ),
+    "a text in a stream": (
+        stream(PIECE, b"data: words of an event of text {key}\n\n"), True, "words of an event of text",
+    ),
+    "a text with status 200": (reply(200, b"words of a good text {key}", "text/plain"), False, "words of a good text"),
+    "a page with status 200": (reply(200, b"<html>words of a good page {key}", "text/html"), False, "of a good page"),
+    "in a choice": (
+        reply(200, choice_that_failed("words of a choice {key}", "message")), False, "words of a choice",
+    ),
+    "in a choice of a chunk": (
+        stream(PIECE, b"data: " + choice_that_failed("words of a last choice {key}", "delta") + b"\n\n"), True,
+        "words of a last choice",
     ),
 }  # fmt: skip
 
@@ -180,3 +210,38 @@ def test_a_404_about_the_model_names_it(relay: LiveGateway, upstream: Upstream) 
     assert (found["code"], "'gone-9'" in found["message"]) == ("model_not_found", True)
     found = told(relay, upstream, "gone-8", reply(404, error({"message": "model gone-8 is away"})), streamed=False)
     assert found["message"] == "model gone-8 is away"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_choice_that_failed_is_the_error_that_it_tells_of(
+    relay: LiveGateway, upstream: Upstream, streamed: bool
+) -> None:
+    words = choice_that_failed("slow down", "delta" if streamed else "message").replace(b"502", b"429")
+    raw = stream(PIECE, b"data: " + words + b"\n\n") if streamed else reply(200, words)
+    found = told(relay, upstream, f"choice#{streamed}", raw, streamed=streamed)
+    assert (found["message"], found["code"]) == ("slow down", "rate_limit_exceeded")
+    assert found["status"] == (200 if streamed else 429)
+
+
+@pytest.mark.parametrize("rest", [b'{"id":"c","choices":[{"index":0,"delta":{"content":"secret', b'"of nobody else'])
+def test_what_is_left_of_an_answer_is_not_taken_for_words(relay: LiveGateway, upstream: Upstream, rest: bytes) -> None:
+    name = f"rest#{len(rest)}"
+    found = told(relay, upstream, name, stream(PIECE, rest), streamed=True)
+    assert found["code"] == "upstream_stream_truncated"
+    eventually(lambda: bool(relay.records("request failed")))
+    assert not any("secret" in str(each) or "nobody" in str(each) for each in relay.records("request failed"))
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\n", b""], ids=["whole", "without a blank line", "without an end"])
+def test_a_last_chunk_counts_whatever_ends_it(relay: LiveGateway, upstream: Upstream, end: bytes) -> None:
+    last = PIECE.rstrip().replace(b'"finish_reason":null', b'"finish_reason":"stop"')
+    upstream.program(f"last#{len(end)}", stream(PIECE, last + end))
+    events = events_of(ask(relay, f"last#{len(end)}", provider="openai", stream=True))
+    assert events.error is None
+    assert events.text == "HiHi"
+
+
+def test_what_comes_after_the_end_counts_no_more_in_a_whole_reply(relay: LiveGateway, upstream: Upstream) -> None:
+    last = PIECE.replace(b'"finish_reason":null', b'"finish_reason":"stop"')
+    upstream.program("late#whole", stream(PIECE, last, b"data: [DONE]\n\n", PIECE))
+    assert ask(relay, "late#whole", provider="openai").json()["choices"][0]["message"]["content"] == "HiHi"

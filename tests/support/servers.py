@@ -7,7 +7,6 @@ import os
 import pwd
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -22,8 +21,9 @@ import psutil
 import pytest
 
 from tests.support.gateway import HOST, free_port
+from tests.support.processes import is_alive
 
-_START_S = 60.0
+_START_S = _END_S = 60.0
 # As root, servers are started as somebody else: PostgreSQL insists on it.
 _UNPRIVILEGED = ("postgres", "nobody")
 
@@ -54,28 +54,40 @@ class Server:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """As a crash would, with all of its processes."""
-        if self.process is not None:
-            self._signal(signal.SIGKILL)
-            self.process.wait(60)
-            self.process = None
+        """As a crash would, with all of its processes. Returns when they are gone, and what they shared with them."""
+        if self.process is not None and self.process.poll() is None:
+            family = self._stop()
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.process.wait(_END_S)
+            deadline = time.monotonic() + _END_S
+            while any(map(is_alive, family)):
+                assert time.monotonic() < deadline, f"{self.name} did not end"
+                time.sleep(0.01)
+        self.process = None
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """None of its processes does anything, but its connections stay."""
-        self._signal(signal.SIGSTOP)
+        family = self._stop()
         try:
             yield
         finally:
-            self._signal(signal.SIGCONT)
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the first one before the others, or it would see them die. PostgreSQL gives each a group of its own."""
+    def _stop(self) -> list[psutil.Process]:
+        """Stop all of its processes, the first one before the others: then it starts no more, nor sees them end."""
         assert self.process is not None
         first = psutil.Process(self.process.pid)
-        for process in (first, *first.children(recursive=True)):
+        first.suspend()
+        family = [first, *first.children(recursive=True)]  # PostgreSQL gives each a group of its own
+        for process in family[1:]:
             with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+                process.suspend()
+        return family
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""Spend alerts: who learns, once, that an entity has spent so much in a window.
+"""Spend alerts: notify recipients once when an entity's spending in a window reaches a threshold.
 
-Every worker of every replica looks. What was reached is noted in the store, where a second note of the same has no
-place; and any worker delivers what is noted. It claims one attempt at a time, so that whatever becomes of it, another
-one makes the next attempt. A worker that dies between the receipt and its note leaves a second delivery, which has the
-same id as the first.
+Every worker of every replica checks. A reached threshold is recorded in the store, which refuses a duplicate, and any
+worker delivers it. A worker claims one attempt at a time, so that another one makes the next if it dies. A worker that
+dies between the delivery and its record causes a second delivery with the same id.
 """
 
 import asyncio
@@ -34,17 +33,17 @@ _AT_ONCE = 8
 NOTE = """INSERT INTO notices (id, alert_id, at, attempts, due, outcome, body) VALUES ($1, $2, $3, 0, $3, NULL, $4)
     ON CONFLICT (id) DO NOTHING"""
 DUE = "SELECT id, alert_id, attempts, body FROM notices WHERE due <= $1 ORDER BY due, id LIMIT $2"
-# `attempts` is what two workers that claim the same attempt cannot both find.
+# `attempts` makes the claim of an attempt exclusive.
 CLAIM = "UPDATE notices SET attempts = attempts + 1, due = $3 WHERE id = $1 AND attempts = $2 AND due IS NOT NULL"
 POSTPONE = "UPDATE notices SET due = $3 WHERE id = $1 AND attempts = $2 AND due IS NOT NULL"
 CONCLUDE = "UPDATE notices SET due = NULL, outcome = $3 WHERE id = $1 AND attempts = $2"
-_rng = random.SystemRandom()  # jitter: workers that start together must not look together for ever
+_rng = random.SystemRandom()  # jitter: workers that start together must not check together for ever
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Mailing:
-    """Where mails go out, and whom they are from: SMTP_URL and SMTP_FROM."""
+    """The mail server and sender: SMTP_URL and SMTP_FROM."""
 
     url: str
     sender: str
@@ -52,21 +51,22 @@ class Mailing:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often to look, how long an attempt may take, and how long to wait after each that failed.
+    """The interval of checks, the time limit of an attempt, and the pauses after failed ones.
 
-    There is one attempt more than there are pauses. The claim outlasts the attempt, by what clocks of replicas differ.
+    There is one attempt more than there are pauses. A claim outlasts its attempt, by the difference of replicas'
+    clocks.
     """
 
     look_s: float = 3.0
     attempt_s: float = PATIENCE_S
     claim_s: float = 3 * PATIENCE_S
-    # As https://www.standardwebhooks.com recommends: soon at first, and for some hours.
+    # As https://www.standardwebhooks.com recommends: short pauses at first, for some hours in all.
     pauses_s: Sequence[float] = (5, 30, 300, 1_800, 7_200, 18_000, 36_000)
 
 
 @dataclass(frozen=True, slots=True)
 class _Notice:
-    """What has to be told: `attempts` with the one that is being made."""
+    """A notice to deliver; `attempts` includes the current one."""
 
     id: str
     alert_id: str
@@ -75,7 +75,7 @@ class _Notice:
 
 
 class Alerts:
-    """The alerts of one worker. `mailing` is None where no mail server is known, `reach` says how webhooks are called.
+    """The alerts of one worker. `mailing` is None without a mail server, `reach` has the network settings of webhooks.
 
     Both may be changed at any time.
     """
@@ -93,11 +93,11 @@ class Alerts:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Look from now on, every few seconds."""
+        """Start to check every few seconds."""
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop. What is under way is tried again by others, or by the next start."""
+        """Stop. Deliveries in progress are repeated by other workers, or after the next start."""
         tasks = [*self._delivering, *([self._task] if self._task is not None else [])]
         self._task = None
         for task in tasks:
@@ -105,7 +105,7 @@ class Alerts:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look(self) -> None:
-        """Note what has been reached, and begin to deliver what is due. Raises StoreError."""
+        """Record reached thresholds, and start due deliveries. Raises StoreError."""
         alerts = list(self._directory.all(SpendAlert))
         if not alerts:
             return
@@ -125,12 +125,12 @@ class Alerts:
         while True:
             await asyncio.sleep(self._pace.look_s * _rng.uniform(0.8, 1.2))
             try:
-                with suppress(StoreError):  # who keeps the directory says so
+                with suppress(StoreError):  # reported by the directory
                     await self.look()
-            except Exception as error:  # a fault here must not end the alerts for good
+            except Exception as error:  # the task must keep running
                 _log.error("spend alerts not looked at", exc_info=error)
 
-    # -- what has been reached --
+    # -- thresholds --
 
     async def _note_reached(self, alerts: Sequence[SpendAlert]) -> None:
         now = self._clock()
@@ -163,12 +163,12 @@ class Alerts:
     # -- delivery --
 
     async def _deliver(self, notice: _Notice) -> None:
-        """One attempt, and what comes of it."""
+        """One attempt, and its outcome."""
         try:
             alert = await self._alert(notice.alert_id)
         except StoreError:  # then once the claim has ended
             return
-        if alert is None:  # it was deleted, and nobody waits for it
+        if alert is None:  # the alert was deleted
             await self._conclude(notice, "withdrawn")
             return
         facts = {"alert": alert.id, "id": notice.id, "channel": _channel(alert), "attempt": notice.attempts}
@@ -177,7 +177,7 @@ class Alerts:
                 await self._send(alert, notice)
         except (NotDelivered, TimeoutError) as error:
             await self._failed(alert, notice, error, facts)
-        except Exception as error:  # of our own; the next attempt may be of a version that knows better
+        except Exception as error:  # a bug; a later version may make the next attempt
             _log.error("spend alert could not be sent", **facts, exc_info=error)
             await self._failed(alert, notice, error, facts)
         else:
@@ -206,7 +206,7 @@ class Alerts:
             _log.error("spend alert will be sent again", id=notice.id, outcome=outcome, error=str(error))
 
     async def _alert(self, identifier: str) -> SpendAlert | None:
-        """The alert, which another worker may have learned of a moment before this one. Raises StoreError."""
+        """The alert, which another worker may have created just now. Raises StoreError."""
         alert = self._directory.get(SpendAlert, identifier)
         if alert is None:
             await self._directory.refresh()
@@ -224,7 +224,7 @@ class Alerts:
             return
         if self.mailing is None:
             raise NotDelivered("there is no mail server: set SMTP_URL and SMTP_FROM", is_final=True)
-        # Few gateways ever send a mail, and all would pay for the library.
+        # Imported on first use, since few gateways send mails.
         from ai_gateway.accounts.mail import MailServer  # noqa: PLC0415
 
         event = orjson.loads(notice.body)
@@ -242,13 +242,13 @@ def _channel(alert: SpendAlert) -> str:
 
 
 def _identifier(alert: SpendAlert, window: Window) -> str:
-    """The id of what is told: a new window, and another threshold, are something new."""
+    """The id of a notice: unique for alert, window and threshold."""
     facts = [alert.id, alert.interval, alert.time_zone, window.start, alert.threshold_amount]
     return f"evt_{hashlib.sha256(orjson.dumps(facts)).hexdigest()[:32]}"
 
 
 def _event(identifier: str, alert: SpendAlert, window: Window, spent: int, name: str | None) -> dict[str, object]:
-    """The event as OpenAI's webhooks have theirs, with a `text` for chat rooms: Slack, Mattermost and Teams show it."""
+    """The event in the form of OpenAI's webhooks, with a `text` that Slack, Mattermost and Teams show."""
     what = _what(alert)
     called = "The organization" if what == "organization" else f"Project {name or alert.entity}"
     threshold = usd(alert.threshold_amount * PICO_PER_CENT)

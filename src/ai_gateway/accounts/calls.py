@@ -1,4 +1,4 @@
-"""Single calls, as the ledger has them: the newest first, page by page."""
+"""Recorded calls from the ledger: newest first, page by page."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,12 +14,12 @@ _HOUR_MS = HOUR * 1000
 LAST = (2**62, "")
 """The place behind every call."""
 type Place = tuple[int, str]
-"""Where a call stands in time: when it began, in milliseconds, and its id."""
+"""The place of a call in order: its start in milliseconds, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """Which calls; None is any. Times are milliseconds: from `start` on, before `end`."""
+    """A filter of calls; None is any. Times are milliseconds: from `start` on, before `end`."""
 
     start: int = 0
     end: int = LAST[0]
@@ -33,7 +33,7 @@ class CallFilter:
 
     @property
     def needs_scan(self) -> bool:
-        """Whether calls may have to be looked at one by one."""
+        """Whether there is no index for the filter, so that rows have to be scanned."""
         if self.request_id is not None:
             return False
         of_some = self.ending is not None or self.status is not None
@@ -42,14 +42,14 @@ class CallFilter:
 
 @dataclass(frozen=True, slots=True)
 class StoredCall:
-    """A call by the names of its columns. `details` has what is told of its attempts, repairs and dropped fields."""
+    """A call by the names of its columns. `details` has its attempts, repairs and dropped fields."""
 
     columns: Mapping[str, Value]
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
+        """Its place in order."""
         return int(self.columns["at"] or 0), str(self.columns["id"])
 
 
@@ -75,9 +75,9 @@ async def page_of_calls(store: Store, wanted: CallFilter, before: Place, limit: 
 
 
 async def _parts(store: Store, wanted: CallFilter, before: Place) -> AsyncIterator[tuple[int, Place]]:
-    """The times to look in, newest first: all at once where an index leads to what is wanted.
+    """The time ranges to search, newest first: a single one if there is an index for the filter.
 
-    Else it may be rare, and to look at each call takes seconds: the sums tell the hours that have some of it.
+    Otherwise matches may be rare, and a scan takes seconds: the sums tell the hours that have matches.
     """
     if not wanted.needs_scan:
         yield wanted.start, before
@@ -95,7 +95,7 @@ async def _parts(store: Store, wanted: CallFilter, before: Place) -> AsyncIterat
 
 
 async def _having(store: Store, wanted: CallFilter, width: int, start: int, end: int) -> AsyncIterator[int]:
-    """When hours or days begin that have such calls, as far as their sums know."""
+    """The starts of hours or days that have matching calls, by their sums."""
     kinds = int(wanted.ending in {"failed", "broken"}), int(wanted.ending == "lost")
     of = wanted.model, wanted.provider, wanted.project_id, wanted.key_id
     for (found,) in await store.fetch(statements.HAVING_CALLS, width, start, end, *of, *kinds):
@@ -103,7 +103,7 @@ async def _having(store: Store, wanted: CallFilter, width: int, start: int, end:
 
 
 async def _places(store: Store, wanted: CallFilter, start: int, before: Place, limit: int) -> Sequence[Row]:
-    """Where the newest such calls are of a time."""
+    """The places of the newest matching calls in a time range."""
     values: list[Value] = [start, *before, limit]
     values += [wanted.model, wanted.provider, wanted.status, wanted.ending, wanted.project_id]
     if wanted.request_id is not None:

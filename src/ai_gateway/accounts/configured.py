@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def configured_keys(settings: Settings, environment: Mapping[str, str]) -> tuple[ConfiguredKey, ...]:
-    """All of them. Raises SettingsError with all problems."""
+    """All configured keys. Raises SettingsError with all problems."""
     problems: list[str] = []
     keys = [*_plain(settings), *_tables(settings, environment, problems)]
     owners: dict[str, ConfiguredKey] = {}

@@ -1,13 +1,13 @@
-"""What all ways to deliver an alert have in common."""
+"""Common parts of the deliveries of alerts."""
 
 PATIENCE_S = 10.0
-"""How long one attempt may take, whatever the other side does."""
+"""The time limit of one attempt, in seconds."""
 
 
 class NotDelivered(Exception):
-    """It has not arrived, as far as anybody knows. The text is for the operator.
+    """The delivery failed, or its success is unknown. The message is for the operator.
 
-    `is_final` is for what another attempt cannot change.
+    `is_final` says that another attempt cannot succeed.
     """
 
     def __init__(self, reason: str, *, is_final: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""Everything that administrators have made, in memory: what a request needs to know of its caller costs no question.
+"""The directory: all entities of administration, cached in memory, so that requests need no query.
 
-The store has the truth. Each change there has a revision; what is newer than the copy is fetched twice a second, when a
-key is not known, and before anything is changed.
+The store is authoritative. Each change has a revision; newer entities are fetched twice a second, for unknown keys, and
+before each change.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from ai_gateway.accounts.entities import DEFAULT_PROJECT, KINDS, ApiKey, Entity,
 from ai_gateway.accounts.store.base import Session, Store, StoreError
 
 _REFRESH_S = 0.5  # a change is known everywhere within a second
-# A key that nobody knows may have been made a moment ago; whoever tries many must not make the store busy.
+# An unknown key may be new, so the store is asked; many wrong keys must not overload it.
 _LOOK_S = 0.02
 _LONGEST_LOOK_S = 1.0
 _NAMES: Mapping[type[Entity], str] = {kind: name for name, kind in KINDS.items()}
@@ -37,9 +37,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who administers: a key of an administrator, or the command line on the gateway's own machine.
+    """An administrator: by key, or by the command line on the gateway's machine.
 
-    `address` is where the request came from, None for the command line.
+    `address` is the client's, None for the command line.
     """
 
     key_id: str | None
@@ -50,9 +50,9 @@ class Actor:
 
 @dataclass(slots=True)
 class Change:
-    """One change of several entities, all or nothing. What it has put can be read from the directory afterwards.
+    """An atomic change of several entities. The directory has the new ones afterwards.
 
-    `session` is its transaction, for what is no entity.
+    `session` is its transaction, for data other than entities.
     """
 
     actor: Actor
@@ -62,29 +62,29 @@ class Change:
     _audited: list[tuple[str, str | None, dict[str, object]]] = field(default_factory=list)
 
     def put(self, entity: Entity) -> None:
-        """Make it, or replace the one with its id."""
+        """Create the entity, or replace the one with its id."""
         self._written[type(entity), entity.id] = entity
 
     def delete(self, kind: type[Entity], identifier: str) -> None:
-        """Remove it. What records may name is not removed but put, with the time of its deletion."""
+        """Remove an entity. Those that records refer to are not removed, but put with a deletion time."""
         self._written[kind, identifier] = None
 
     def audit(self, event: str, project_id: str | None = None, **payload: object) -> None:
-        """Add to the audit log: an event of OpenAI's list, and what it says of itself under that name."""
+        """Add to the audit log: an event of OpenAI's list, with the details under its name."""
         self._audited.append((event, project_id, payload))
 
 
 class Directory:
-    """All entities by kind and id. `on_change` is called after each change, whoever made it."""
+    """All entities by kind and id. `on_change` is called after each change, of this or another process."""
 
     def __init__(self, store: Store, on_change: Callable[[], None] = lambda: None) -> None:
         self.store = store
         self.on_change = on_change
         self.refreshed_at = -math.inf
         self.default_tools: frozenset[str] = frozenset()
-        """Those that run here for a project until an administrator decides on its tools, by OpenAI's names."""
+        """The enabled tools of projects without permissions of their own, by OpenAI's names."""
         self.is_unknown = False
-        """Whether the store may have keys that could not be read yet."""
+        """Whether the store may have keys that are not read yet."""
         self._revision = 0
         self._entities: dict[type[Entity], dict[str, Entity]] = {kind: {} for kind in KINDS.values()}
         self._keys: dict[bytes, ApiKey] = {}
@@ -94,7 +94,7 @@ class Directory:
     # -- lifecycle --
 
     async def start(self) -> None:
-        """Read everything, and keep it fresh from now on. Raises StoreError."""
+        """Load everything, and refresh it from now on. Raises StoreError."""
         await self.store.open()
         await self.refresh()
         if self.get(Project, DEFAULT_PROJECT) is None:
@@ -137,15 +137,15 @@ class Directory:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there ever was a key: a gateway that had one never opens again because it was deleted."""
+        """Whether there has ever been a key: deleting the last one does not open the gateway."""
         return bool(self._keys)
 
     async def refresh(self) -> None:
-        """Take over what is newer in the store. Raises StoreError."""
+        """Load newer entities from the store. Raises StoreError."""
         await self._read(self.store)
 
     async def look(self) -> bool:
-        """Take over what is newer now. Returns whether there was anything; never is in a hurry. Raises StoreError."""
+        """Load newer entities, rate-limited. Returns whether there were any. Raises StoreError."""
         before, asked = self._revision, time.monotonic()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(max(0.0, _LOOK_S - self.age_s)))
@@ -155,16 +155,16 @@ class Directory:
         return self._revision != before
 
     async def _look(self, in_s: float) -> None:
-        """Refresh, once for all who ask meanwhile."""
+        """Refresh, shared by concurrent callers."""
         await asyncio.sleep(in_s)
         with suppress(StoreError):
             await self.refresh()
 
     @asynccontextmanager
     async def change(self, actor: Actor) -> AsyncIterator[Change]:
-        """Read and write as nobody else can at the same time. What the block raises undoes it. Raises StoreError."""
+        """An exclusive transaction. An exception in the block undoes it. Raises StoreError."""
         async with self.store.transaction() as session:
-            # The row of the revision is what writers wait for, each for the one before.
+            # Writers are serialised by the row of the revision.
             ((revision,),) = await session.fetch(_NEXT_REVISION)
             await self._read(session, up_to=int(revision or 0) - 1)
             change = Change(actor, int(time.time()), session)
@@ -177,12 +177,12 @@ class Directory:
             for number, (event, project_id, payload) in enumerate(change._audited):
                 facts = to_json({"payload": payload}).decode()
                 who = to_json(actor).decode()
-                # The ids are in the order of what happened, whatever a clock says.
+                # Ids are in the order of events, even if a clock goes back.
                 identifier = f"audit_log_{revision:016x}{number:08x}"
                 await session.execute(_AUDIT, identifier, change.now, event, project_id, who, facts)
         try:
             await self.refresh()
-        except StoreError:  # it is stored, so that nobody may be told that it has failed
+        except StoreError:  # the change is stored, so it must not be reported as failed
             if self._revision == int(revision or 0) - 1:
                 self._take_over(written, self._revision + 1)
 
@@ -192,22 +192,22 @@ class Directory:
             up_to = int(revision or 0)
         if up_to > self._revision:
             newer = await session.fetch(_NEWER, self._revision)
-            if up_to > self._revision:  # or another task has read as much in the meantime
+            if up_to > self._revision:  # unless another task has read them meanwhile
                 self._take_over([(str(kind), str(identifier), body) for kind, identifier, _, body in newer], up_to)
         self.refreshed_at = time.monotonic()
         self.is_unknown = False
 
     def _take_over(self, newer: Iterable[tuple[str, str, object]], revision: int) -> None:
-        """Know these entities, each with its kind, id and body, which are all that is newer up to this revision."""
+        """Apply these entities, given by kind, id and body: all newer ones up to this revision."""
         for kind, identifier, body in newer:
             self._adopt(kind, identifier, body)
         self._revision = revision
-        self.refreshed_at = time.monotonic()  # which who is told of the change may ask for
+        self.refreshed_at = time.monotonic()  # before `on_change`, which may read it
         self.on_change()
 
     def _adopt(self, name: str, identifier: str, body: object) -> None:
         kind = KINDS.get(name)
-        if kind is None:  # what a later version knows
+        if kind is None:  # a kind of a later version
             return
         entities = self._entities[kind]
         former = entities.pop(identifier, None)
@@ -240,5 +240,5 @@ def _reader(name: str) -> TypeAdapter[Entity]:
 
 
 def new_id(prefix: str) -> str:
-    """An id that nobody can guess, after all that were made before it."""
+    """An unguessable id that sorts after all earlier ones."""
     return f"{prefix}_{time.time_ns() // 1000:013x}{secrets.token_hex(8)}"

@@ -1,6 +1,6 @@
-"""What administrators make and change: projects, keys, and what these are held to. Amounts are cents of USD.
+"""Entities of administration: projects, keys, limits and permissions. Amounts are cents of USD.
 
-They are kept as JSON. A field that an older version does not know is ignored by it; a new field has a default.
+They are stored as JSON. Unknown fields of newer versions are ignored; new fields have a default.
 """
 
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from typing import Literal
 type Interval = Literal["day", "week", "month", "total"]
 
 ORGANIZATION = "organization"
-"""The one organization: this deployment. Limits name it as they name a project or a key."""
+"""The id of the one organization, this deployment, in limits."""
 DEFAULT_PROJECT = "default"
-"""The project that is always there. Keys of the configuration and callers without a key belong to it."""
+"""The default project, of keys of the configuration and callers without a key."""
 EVERY_MODEL = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """One thing that was made, by its id among those of its kind."""
+    """An entity, with an id that is unique for its kind."""
 
     id: str
 
@@ -35,7 +35,7 @@ class Project(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccount(Entity):
-    """A person or program of a project: the owner of keys. `role` is `member` or `owner`, `none` once it is deleted."""
+    """A person or program of a project: the owner of keys. `role` is `member` or `owner`, `none` if deleted."""
 
     project_id: str
     name: str
@@ -46,10 +46,10 @@ class ServiceAccount(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey(Entity):
-    """A key, of which only the digest is kept: SHA-256 in hex. Administrators' keys have no project.
+    """A key, stored as its digest: SHA-256 in hex. Administrators' keys have no project.
 
-    It is there after it was deleted too: records of its use name it. `scopes` are empty for all that its kind may do.
-    `budget_of` is the key that it has replaced, or the first one of several: they spend one budget.
+    Deleted keys stay, since records refer to them. Empty `scopes` mean no restriction. `budget_of` is the first of the
+    keys that it has replaced, with which it shares a budget.
     """
 
     digest: str
@@ -66,7 +66,7 @@ class ApiKey(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit(Entity):
-    """How much of a model, or of each (`*`), an entity may use: a project or a key. None is as much as it likes."""
+    """The rate limits of a project or a key for a model, or for all models together (`*`). None is no limit."""
 
     entity: str
     model: str
@@ -81,7 +81,7 @@ class RateLimit(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendLimit(Entity):
-    """What an entity may spend in each interval of the calendar of `time_zone`: ORGANIZATION, a project or a key.
+    """The spend limit of ORGANIZATION, a project or a key for each interval of the calendar of `time_zone`.
 
     `id` is the entity's.
     """
@@ -94,7 +94,7 @@ class SpendLimit(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendAlert(Entity):
-    """Who learns when an entity has spent this much in an interval."""
+    """A notification when an entity's spending in an interval reaches a threshold."""
 
     entity: str
     threshold_amount: int
@@ -118,9 +118,9 @@ class ModelPermissions(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedToolPermissions(Entity):
-    """Which of the tools that run here a project has. `id` is the project's. What is not named is off.
+    """The gateway-run tools that a project may use. `id` is the project's. Others are disabled.
 
-    A project without them has what the gateway's configuration switches on.
+    A project without permissions has the tools that the configuration enables.
     """
 
     enabled: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class HostedToolPermissions(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRetention(Entity):
-    """What may be kept of requests and replies. `id` is the entity's: ORGANIZATION or a project."""
+    """The permitted storage of requests and replies. `id` is the entity's: ORGANIZATION or a project."""
 
     type: str
 
@@ -144,4 +144,4 @@ KINDS: dict[str, type[Entity]] = {
     "hosted_tool_permissions": HostedToolPermissions,
     "data_retention": DataRetention,
 }
-"""Under which names they are stored."""
+"""The stored names of the kinds."""

@@ -1,7 +1,7 @@
-"""The journal of a worker: each call that starts or ends is one line in a file, which outlives the process.
+"""The journal of a worker: each start and end of a call is one line in a file that outlives the process.
 
-What has ended waits here for the ledger. What a killed process leaves behind is read by another (`journal_replay`). A
-power cut may take what the kernel had not written yet; a killed process takes nothing.
+Records of ended calls wait here for the ledger. The journal of a killed process is replayed by another
+(`journal_replay`). A power failure may lose lines that the kernel has not written yet; a killed process loses none.
 """
 
 import secrets
@@ -19,15 +19,14 @@ from ai_gateway.accounts.journal_format import ENDED, ended_line, started_line
 from ai_gateway.accounts.records import Record, Start
 from ai_gateway.observability.metrics import Event, count
 
-# So many records are kept in memory beside the files, so that they need not be read again. Without files they are all
-# that there is.
+# Records that are cached in memory beside the files. Without files, these are all.
 _MOST_IN_MEMORY = 4096
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records on their way to the ledger. `done` is called when it has them. Nobody ended those that are `lost`."""
+    """Records on their way to the ledger. `done` is called when they are stored. `lost` are calls without an end."""
 
     records: Sequence[Record]
     done: Callable[[], None]
@@ -35,19 +34,19 @@ class Batch:
 
 
 class Source(Protocol):
-    """Where records wait."""
+    """A source of pending records."""
 
     def read(self, most: int) -> Batch | None:
-        """The next ones, oldest first: the same again until they are done. None if there are no more."""
+        """The next records, oldest first, and the same ones until they are done. None if there are no more."""
 
 
 class Journal(Source):
-    """The journal of this worker. What is called for a call never raises, and waits for nobody.
+    """The journal of this worker. Methods for calls never raise or wait.
 
-    `root` is where journals are, None for memory only, and `owner` names this process among them. `max_size` bounds the
-    files in bytes. Beyond it, and where they cannot be written, records wait in memory; what has no room there either
-    is `dropped` and counted. `problem` says why nothing is written now. `refuses` says that no call may begin, since
-    nothing could keep its record: that is what `when_full` is for.
+    `root` is the directory of journals, None for memory only, and `owner` identifies this process. `max_size` bounds
+    the files in bytes. Beyond it, or if they cannot be written, records are kept in memory; those that do not fit are
+    `dropped` and counted. `problem` says why nothing can be written. `refuses` says that calls are refused because
+    their records could not be kept, as `when_full` decides.
     """
 
     def __init__(
@@ -72,8 +71,8 @@ class Journal(Source):
         self._current: Segment | None = None
         self._turn_at = 0
         self._open: dict[str, bytes] = {}
-        # Records that wait, in the order of the files, with the place behind each; unless there were too many. Then we
-        # are behind, and read the files.
+        # Pending records in the order of the files, with the position after each; if there are too many, they are read
+        # from the files.
         self._fresh: deque[tuple[Record, Segment, int]] = deque()
         self._behind = False
         self._unwritten: list[Record] = []
@@ -81,15 +80,15 @@ class Journal(Source):
     # -- for each call --
 
     def started(self, start: Start) -> None:
-        """Note that a call begins, before anything is asked of an upstream."""
+        """Record the start of a call, before an upstream is called."""
         try:
             line = self._open[start.id] = started_line(start)
             self._write(line)
-        except Exception as error:  # whatever it is, the call goes on
+        except Exception as error:  # a failure must not stop the call
             _log.error("start not noted in the journal", id=start.id, exc_info=error)
 
     def ended(self, record: Record) -> None:
-        """Note how a call ended: once for each that started."""
+        """Record the end of a call: once for each start."""
         try:
             line = ended_line(self._open.pop(record.start.id, b"") or started_line(record.start), record)
             segment = self._write(line)
@@ -99,7 +98,7 @@ class Journal(Source):
                 self._fresh.append((record, segment, segment.size))
                 if len(self._fresh) > _MOST_IN_MEMORY:
                     self._fall_behind()
-        except Exception as error:  # whatever it is, the call is over
+        except Exception as error:  # a failure must not fail the ended call
             self._drop(1)
             _log.error("record not noted in the journal", id=record.start.id, exc_info=error)
 
@@ -135,11 +134,11 @@ class Journal(Source):
     # -- lifecycle --
 
     def open(self) -> None:
-        """Begin to write; if that is not possible now, `tend` will."""
+        """Start to write; if that fails, `tend` tries again."""
         self._begin_segment()
 
     def tend(self) -> None:
-        """To be called once a second or so: write again if that is possible by now, or somebody removed the files."""
+        """To be called about once a second: start to write again after a failure, or if the files were removed."""
         current = self._current
         if current is not None and not (self._directory and self._directory.is_there and current.path.exists()):
             self._stop_writing("somebody removed it")
@@ -147,7 +146,7 @@ class Journal(Source):
             self._begin_segment()
 
     def close(self) -> None:
-        """Leave nothing behind if the ledger has everything; what it lacks the next worker finds."""
+        """Remove the files if the ledger has everything; else the next worker replays them."""
         if self._unwritten:
             self._drop(len(self._unwritten))
             _log.error("records lost: they never could be written to the journal", records=len(self._unwritten))
@@ -161,7 +160,7 @@ class Journal(Source):
             self._directory = None
 
     def _begin_segment(self) -> None:
-        """Go on in a new file. Calls that are open are noted there again, so that it does not need those before it."""
+        """Continue in a new file. The starts of open calls are repeated there, so that earlier files are not needed."""
         if self.root is None:
             return
         if self.is_full:
@@ -182,7 +181,7 @@ class Journal(Source):
         self._segments_made += 1
         self._segments.append(segment)
         self._current = segment
-        self._turn_at = segment.size + self._segment_size  # however many calls are open
+        self._turn_at = segment.size + self._segment_size  # independent of the repeated starts
         if kept:
             self._unwritten.clear()
             self._fall_behind()
@@ -206,12 +205,12 @@ class Journal(Source):
 
     @property
     def waiting(self) -> int | None:
-        """Records that the ledger lacks, None where only the files know."""
+        """The number of records that the ledger lacks; None if only the files tell."""
         return None if self._behind else len(self._fresh) + len(self._unwritten)
 
     @property
     def is_full(self) -> bool:
-        """Whether the files have reached their bound."""
+        """Whether the files have reached their size limit."""
         return self.size >= self._max_size
 
     @override
@@ -227,14 +226,14 @@ class Journal(Source):
         return None
 
     def _shipped(self, waiting: Sequence[tuple[Record, Segment, int]]) -> None:
-        if not self._behind:  # or it has become so since they were read
+        if not self._behind:  # it may have fallen behind since they were read
             for _ in waiting:
                 self._fresh.popleft()
         _, segment, end = waiting[-1]
         self._advance(segment, end)
 
     def _forget(self, shipped: Sequence[Record]) -> None:
-        if self._unwritten[: len(shipped)] == shipped:  # or they were written since: then they are shipped again
+        if self._unwritten[: len(shipped)] == shipped:  # else written to a file since, and shipped again
             del self._unwritten[: len(shipped)]
 
     def _fall_behind(self) -> None:
@@ -255,7 +254,7 @@ class Journal(Source):
         return None
 
     def _advance(self, segment: Segment, end: int) -> None:
-        """The ledger has all that is in the files before this place: files that it needs no more can go."""
+        """Note that the ledger has all records before this position, and delete files that are not needed any more."""
         if not self._behind and not self._fresh:
             segment = self._segments[-1]
             end = segment.size

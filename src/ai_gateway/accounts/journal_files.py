@@ -1,4 +1,4 @@
-"""The files of journals: a directory for each worker, locked for as long as it lives, and segments in it."""
+"""The files of journals: segments in a directory for each worker, which is locked while the worker lives."""
 
 import fcntl
 import os
@@ -21,14 +21,14 @@ _CHUNK = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LockedDirectory:
-    """A directory that is ours until it is left, or this process ends."""
+    """A directory that is locked by this process."""
 
     path: Path
     _lock: int
 
     @classmethod
     def make(cls, root: Path, owner: str = "") -> Self:
-        """A new one of the process that is called so. Raises OSError."""
+        """A new directory for this owner. Raises OSError."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{owner}-{secrets.token_hex(8)}"
         path = root / f"{_BEING_MADE}{name}"
@@ -36,14 +36,14 @@ class LockedDirectory:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(path.rename(root / name), lock)  # only now others look at it: never without its lock
+            return cls(path.rename(root / name), lock)  # others never see it without its lock
         except OSError:
             os.close(lock)
             raise
 
     @classmethod
     def claim(cls, path: Path) -> Self | None:
-        """One whose owner is dead; None if it lives, or another has claimed it."""
+        """Claim the directory of a dead owner; None if the owner lives, or another process has claimed it."""
         try:
             lock = os.open(path / _LOCK, os.O_RDWR)
         except OSError:
@@ -57,7 +57,7 @@ class LockedDirectory:
 
     @property
     def is_there(self) -> bool:
-        """Whether it still is what others find, or somebody has removed it."""
+        """Whether it still exists and was not replaced."""
         try:
             return os.path.samestat(os.fstat(self._lock), os.stat(self.path / _LOCK))
         except OSError:
@@ -65,41 +65,41 @@ class LockedDirectory:
 
     @property
     def owner(self) -> str:
-        """The process that it is of."""
+        """The owning process."""
         return self.path.name.partition("-")[0]
 
     @property
     def is_last(self) -> bool:
-        """Whether its owner has no other one, here."""
+        """Whether its owner has no other directory here."""
         beside = (path for path in directories(self.path.parent) if path != self.path)
         return not any(path.name.startswith(f"{self.owner}-") for path in beside)
 
     def segments(self) -> list[Path]:
-        """The files in it, oldest first."""
+        """The segment files, oldest first."""
         return sorted(self.path.glob(f"*{_SUFFIX}"))
 
     def leave(self, *, remove: bool) -> None:
-        """Give it back, or remove it with all that is in it."""
+        """Unlock it, or remove it with its content."""
         if remove:
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
 def directories(root: Path) -> list[Path]:
-    """Those of all workers, dead or alive."""
+    """The directories of all workers, dead or alive."""
     with suppress(OSError):
         return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     return []
 
 
 def has_journals(root: Path, owner: str) -> bool:
-    """Whether there is one of the process that is called so, which may be dead."""
+    """Whether this owner, which may be dead, has a directory."""
     return any(path.name.startswith(f"{owner}-") for path in directories(root))
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file. `size` is how much was written, `shipped` up to where the ledger has it."""
+    """One file. `size` is the written length, `shipped` the position up to which the ledger has it."""
 
     path: Path
     fd: int
@@ -109,13 +109,13 @@ class Segment:
 
     @classmethod
     def make(cls, path: Path, number: int, lines: Iterable[bytes]) -> Self:
-        """A new one that begins with these lines, all of them. Raises OSError."""
+        """A new segment that begins with these lines. Raises OSError."""
         path /= f"{number:08}{_SUFFIX}"
         content = HEADER + b"".join(lines)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         segment = cls(path, fd, 0)
         try:
-            while segment.size < len(content):  # a disk that gets full takes a part, and then nothing
+            while segment.size < len(content):  # a full disk writes a part, and then fails
                 segment.size += os.write(fd, content[segment.size :])
         except OSError:
             segment.remove()
@@ -124,20 +124,20 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """One that is there. Raises OSError."""
+        """An existing segment. Raises OSError."""
         fd = os.open(path, os.O_RDONLY)
         return cls(path, fd, os.fstat(fd).st_size)
 
     @property
     def reader(self) -> LineReader:
-        """What reads its lines, by the head that it has. Raises ValueError for a head that is none."""
+        """The reader for its lines, by its header. Raises ValueError for an invalid header."""
         if self._reader is None:
             head = next(self.lines(0), (b"", 0))[0]
             self._reader = LineReader(head if head[:1] == HEAD else HEADER)
         return self._reader
 
     def lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
-        """Each whole line from there on, with the offset behind it. Half a line at the end is none. Raises OSError."""
+        """Each complete line from the offset on, with the offset after it. Raises OSError."""
         length = _CHUNK
         while offset < self.size:
             chunk = os.pread(self.fd, min(length, self.size - offset), offset)
@@ -151,7 +151,7 @@ class Segment:
                 yield line, offset
 
     def read(self, most: int, record_of: Callable[[bytes], Record | None]) -> tuple[list[Record], int]:
-        """The next records that are not shipped, and the place behind them. Raises OSError."""
+        """The next records that are not shipped, and the position after them. Raises OSError."""
         records: list[Record] = []
         end = self.shipped
         for line, behind in self.lines(self.shipped):
@@ -170,5 +170,5 @@ class Segment:
             self.path.unlink()
 
     def close(self) -> None:
-        """Leave the file where it is."""
+        """Close the file without deleting it."""
         os.close(self.fd)

@@ -1,4 +1,4 @@
-"""What dead workers have left: calls that ended are shipped as they did, those that only started as lost ones."""
+"""Replay of dead workers' journals: ended calls are shipped as recorded, those without an end as lost."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,10 +17,9 @@ _log = structlog.get_logger(__name__)
 
 
 class DeadJournal(Source):
-    """The journal of a worker that is no more. It can go once everything in it is shipped.
+    """The journal of a dead worker, removed once it is shipped.
 
-    Nobody knows what became of a call that started and never ended. It may have used all that it was allowed to, and
-    is charged for that.
+    The outcome of a call without an end is unknown. It may have used its whole bound, and is charged for that.
     """
 
     def __init__(self, directory: LockedDirectory) -> None:
@@ -43,18 +42,18 @@ class DeadJournal(Source):
 
     @property
     def last_of(self) -> str | None:
-        """The process that it is of, if that has no other one here."""
+        """The owning process, if it has no other journal here."""
         directory = self._directory
         return directory.owner if directory is not None and directory.is_last else None
 
     def remove(self) -> None:
-        """Remove it: nothing of it is needed any more."""
+        """Remove the shipped journal."""
         if self._directory is not None:
             self._directory.leave(remove=True)
             self._directory = None
 
     def close(self) -> None:
-        """Leave what is not shipped yet to others."""
+        """Release it for other processes."""
         if self._segment is not None:
             self._segment.close()
             self._segment = None
@@ -74,7 +73,7 @@ class DeadJournal(Source):
         return self._segment
 
     def _understand(self, segment: Segment, line: bytes) -> Record | None:
-        """Remember what has started, and return what has ended."""
+        """Remember a start, or return the record of an end."""
         try:
             if line[:1] == STARTED:
                 start = segment.reader.start(line)
@@ -83,7 +82,7 @@ class DeadJournal(Source):
                 record = segment.reader.record(line)
                 self._open.pop(record.start.id, None)
                 return record
-        except ValueError as error:  # what a full disk or a power cut has left of it
+        except ValueError as error:  # a line damaged by a full disk or a power failure
             _log.error("line in the journal of a dead worker is damaged", path=str(segment.path), error=str(error))
         return None
 
@@ -116,6 +115,6 @@ class DeadJournal(Source):
 
 
 def claim_dead(root: Path) -> list[DeadJournal]:
-    """The journals whose workers are dead; from now on nobody else gets them."""
+    """Claim the journals of dead workers."""
     claimed = (LockedDirectory.claim(path) for path in directories(root))
     return [DeadJournal(directory) for directory in claimed if directory is not None]

@@ -1,4 +1,4 @@
-"""What the gateway's own keys look like, so that people, scanners of secrets and the gateway itself know one.
+"""The format of the gateway's keys, recognisable for people and secret scanners.
 
 `sk-gw-` or, for administrators, `sk-gw-admin-`, then 256 random bits and a checksum, all in base 62: 43 and 6 digits.
 """
@@ -13,25 +13,25 @@ _PREFIXES = {"caller": "sk-gw-", "administrator": "sk-gw-admin-"}
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BITS = 256
 _SECRET, _CHECKSUM = 43, 6
-_LEAST_SHOWN = 20  # of which seven characters are shown
+_LEAST_SHOWN = 20  # characters of a key of which seven may be shown
 _SHAPE = re.compile(rf"(sk-gw-(?:admin-)?[0-9A-Za-z]{{{_SECRET}}})([0-9A-Za-z]{{{_CHECKSUM}}})")
 
 
 def new_key(kind: Literal["caller", "administrator"] = "caller") -> str:
-    """A new key. It is shown once; `digest` of it is what is kept."""
+    """A new key, to be shown once; its `digest` is stored."""
     body = _PREFIXES[kind] + _base62(secrets.randbits(_BITS), _SECRET)
     return body + _checksum(body)
 
 
 def digest(key: str) -> str:
-    """SHA-256 in hex. Slow hashes are for what people choose: of 256 random bits nobody can try a part."""
+    """SHA-256 in hex. Slow hashes are for passwords: 256 random bits cannot be guessed."""
     return sha256(key.encode()).hexdigest()
 
 
 def redacted(key: str) -> str:
-    """What of a key may be shown: enough to tell it from others, too little to help anybody guess it.
+    """The part of a key that may be shown: enough to recognise it, too little to guess the rest.
 
-    Of a short one that is nothing.
+    Nothing of a short key is shown.
     """
     if len(key) < _LEAST_SHOWN:
         return "..."
@@ -40,18 +40,18 @@ def redacted(key: str) -> str:
 
 
 def redacted_digest(digest: str) -> str:
-    """The same of a key of which nothing but the digest is known."""
+    """The same for a key of which only the digest is known."""
     return f"sha256:{digest[:8]}..."
 
 
 def is_well_formed(key: str) -> bool:
-    """Whether it is a key that this gateway, or another of its kind, has made: the checksum fits."""
+    """Whether it has the format and checksum of a key of this or another gateway."""
     match = _SHAPE.fullmatch(key)
     return match is not None and _checksum(match[1]) == match[2]
 
 
 def is_mistyped(key: str) -> bool:
-    """Whether it has the form of such a key, but not its checksum: somebody has not copied it as it was."""
+    """Whether it has the format of such a key and a wrong checksum, as after a copying mistake."""
     return _SHAPE.fullmatch(key) is not None and not is_well_formed(key)
 
 

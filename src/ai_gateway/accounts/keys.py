@@ -1,4 +1,4 @@
-"""Who calls: the keys that a caller can present, those of the configuration and those that administrators made."""
+"""Authentication: the keys of the configuration, and those made by administrators."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,11 +28,11 @@ from ai_gateway.redaction import remember
 _states = count(1)
 _BARE_HEADERS = frozenset({"x-api-key", "api-key"})
 _HOW = "Send the header Authorization: Bearer <key>."
-# Without the store nobody learns that a key was revoked: what is known of keys is used for so long.
+# Seconds for which cached keys are accepted while the store is unavailable and revocations are unknown.
 _LONGEST_AWAY_S = 60.0
-# Wrong keys are without number: a key that is known is remembered, one that is not is looked for each time.
+# Only valid keys are cached; the number of wrong ones is unbounded.
 _MOST_CALLERS = 100_000
-# To be struck out of what leaves, a key has to be known in clear, which takes some kilobytes.
+# Keys that are struck in full from output; each takes some kilobytes.
 _MOST_REMEMBERED = 5_000
 _STORE_AWAY = Unavailable(
     "The gateway cannot read its keys at the moment: send the request again in a few seconds.",
@@ -42,9 +42,9 @@ _STORE_AWAY = Unavailable(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredKey:
-    """A key of the configuration: in clear, or as the SHA-256 of one. `name` is what administrators read.
+    """A key of the configuration: in plain text, or as its SHA-256. `name` is for administrators.
 
-    `redacted` is what may be shown of it, `project` the id or name of one. `rates`, `spend` and `permissions` hold for
+    `redacted` is the part to show, `project` the id or name of a project. `rates`, `spend` and `permissions` apply to
     the key alone.
     """
 
@@ -65,49 +65,49 @@ class ConfiguredKey:
 
     @property
     def setting(self) -> str:
-        """Where it is configured."""
+        """The setting that contains it."""
         if self.name.startswith("keys."):
             return f"[{self.name}]"
         return "ADMIN_API_KEY" if self.administers else "ALLOWED_API_KEYS"
 
     @property
     def id(self) -> str:
-        """A name for the key in records, from which the key cannot be told."""
+        """The key's id in records, which does not reveal it."""
         return "key_" + sha256(b"id:" + self.sha256.encode()).hexdigest()[:12]
 
 
 class KeyRing:
-    """The gateway's keys: found by digest, and struck out of whatever leaves where they are known in clear."""
+    """The gateway's keys: looked up by digest, and struck from output if known in plain text."""
 
     def __init__(self, configured: Iterable[ConfiguredKey] = (), directory: Directory | None = None) -> None:
         keys = list(configured)
         remember(*(key.key for key in keys if key.key), beginnings=True)
         self._configured = {bytes.fromhex(key.sha256): _without_value(key) for key in keys}
         self.configured = {key.id: key for key in self._configured.values()}
-        """Those of the configuration by their ids, without their values."""
+        """The keys of the configuration by id, without their values."""
         self._directory = directory
         self._callers: dict[bytes, Caller] = {}
         self._remembered: set[bytes] = set()
         self.state = next(_states)
-        """Another number after each change of what keys may do."""
+        """The revision of permissions and limits of keys."""
 
     def __bool__(self) -> bool:
         directory = self._directory
         return bool(self._configured) or (directory is not None and (directory.has_keys or directory.is_unknown))
 
     def is_configured(self, digest: str) -> bool:
-        """Whether a key of the configuration has this SHA-256, in hex: it counts for more than a stored one."""
+        """Whether a key of the configuration has this SHA-256 in hex; it takes precedence over a stored one."""
         return bytes.fromhex(digest) in self._configured
 
     def forget(self) -> None:
-        """Look again at whatever keys may do: something of it has changed."""
+        """Drop cached callers, whose permissions or limits have changed."""
         self._callers.clear()
         self.state = next(_states)
 
     async def learn(self) -> bool:
-        """Ask the store for keys that were made a moment ago. Returns whether anything has changed.
+        """Look for new keys in the store. Returns whether there are changes.
 
-        Raises Unavailable: while the store is away, nobody knows that a key is wrong.
+        Raises Unavailable: without the store, a key cannot be called wrong.
         """
         if self._directory is None:
             return False
@@ -117,11 +117,11 @@ class KeyRing:
             raise _STORE_AWAY from None
 
     def find(self, key: str) -> Caller | None:
-        """Whose key it is. A digest gives nothing away by the time it is looked for. Raises Unavailable."""
+        """The caller of a key. The look-up by digest leaks nothing by its timing. Raises Unavailable."""
         digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
         caller = self._callers.get(digest) or self._made(digest, key)
         if caller is None and not key.isascii():
-            # A header is bytes, which come here as Latin-1: the client may have written UTF-8.
+            # Header bytes are decoded as Latin-1 here, while clients may have sent UTF-8.
             digest = sha256(key.encode("latin-1", "replace")).digest()
             caller = self._callers.get(digest) or self._made(digest, key)
         if caller is None or (caller.expires_at is not None and caller.expires_at <= time.time()):
@@ -131,18 +131,18 @@ class KeyRing:
         return caller
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
-        """Who calls. Raises MissingApiKey, InvalidApiKey, or InvalidRequest for two keys that differ."""
+        """The caller. Raises MissingApiKey, InvalidApiKey, or InvalidRequest for two different keys."""
         key = presented(headers)
         if key is None:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            # Clients such as LiteLLM's tell a wrong key from other refusals by OpenAI's own words.
+            # Clients such as LiteLLM's recognise a wrong key by OpenAI's message.
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
     def scopes_now(self, caller: Caller) -> tuple[Scope, ...]:
-        """What limits a caller by now, whose call may have begun before."""
+        """The present limits of a caller whose call may have begun before a change."""
         if self._directory is None:
             return ()
         own = self.configured.get(caller.key_id or "")
@@ -152,7 +152,7 @@ class KeyRing:
         return cast("tuple[Scope, ...]", found.scopes) if found is not None else ()
 
     def spend_limits(self) -> Iterator[tuple[What, SpendLimit, str]]:
-        """Every one that there is, what it is of, and whose counter it goes by."""
+        """Every spend limit, with its entity and the entity of its counter."""
         for configured in self.configured.values():
             if configured.spend is not None:
                 yield "key", configured.spend, configured.id
@@ -166,7 +166,7 @@ class KeyRing:
                 yield "project", limit, limit.id
 
     def anonymous(self, caller: Caller) -> Caller:
-        """A caller without a key, held to the limits of the project that it belongs to."""
+        """A caller without a key, with the limits of the default project."""
         if self._directory is None:
             return caller
         made = self._callers.get(caller.name.encode())
@@ -181,7 +181,7 @@ class KeyRing:
         return made
 
     def _made(self, digest: bytes, key: str) -> Caller | None:
-        """The caller of a key that is good, remembered; and the key struck from now on out of what leaves."""
+        """The caller of a valid key, cached; the key is struck from output from now on."""
         configured = self._configured.get(digest)
         stored = self._directory.key(digest) if self._directory is not None else None
         if configured is not None:
@@ -199,7 +199,7 @@ class KeyRing:
         return caller
 
     def _configured_caller(self, key: ConfiguredKey) -> Caller | None:
-        """Its caller; None if its project is archived, as it is with keys that administrators made."""
+        """The caller of a configured key; None if its project is archived, as for stored keys."""
         if key.administers:
             return Caller(key.id, key.name, trusted=True, administers=True)
         project_id = key.project
@@ -240,7 +240,7 @@ def _without_value(key: ConfiguredKey) -> ConfiguredKey:
 
 
 def presented(headers: Mapping[str, str]) -> str | None:
-    """The key in the request's headers, wherever a client may put it; empty for a malformed one."""
+    """The key from any of the headers for it; empty for a malformed one."""
     usual = headers.get("authorization", "")
     if usual.startswith("Bearer ") and "x-api-key" not in headers and "api-key" not in headers:
         return usual[7:].strip()
@@ -249,9 +249,9 @@ def presented(headers: Mapping[str, str]) -> str | None:
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
-            # An empty one is what clients send that have no key for it, such as those with the key in `api-key`.
+            # Clients with the key in another header, such as `api-key`, may send an empty one.
             keys += [token.strip()] if token.strip() or not keys else []
-        elif not keys:  # beside a key of ours, another scheme is for a proxy on the way
+        elif not keys:  # with a key in another header, another scheme is for a proxy
             keys.append("")
     if len(set(keys)) > 1:
         raise InvalidRequest("Two different API keys were sent: send one.")

@@ -1,4 +1,4 @@
-"""What a caller is held to: the limits of its key, of its project and of the organization."""
+"""The limits of a caller: those of its key, its project and the organization."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ type What = Literal["key", "project", "organization"]
 class Scope:
     """One entity that limits its calls. `rates` are by model; those of `*` count the calls of all models together.
 
-    `budget_keys` are the entities whose spending counts together, the first one of which names the counter: an entity
-    alone or, of keys, those that have replaced each other.
+    `budget_keys` are the entities that share a budget, whose counter has the first one's name: the entity alone or, for
+    keys, those that have replaced each other.
     """
 
     what: What
@@ -34,17 +34,17 @@ class Scope:
 
     @property
     def limits(self) -> bool:
-        """Whether it limits anything."""
+        """Whether it has any limit."""
         return bool(self.spend or self.rates or self.permissions)
 
     def rates_for(self, names: Collection[str]) -> Iterable[RateLimit]:
-        """Those that count a call of a model that is known by these names."""
+        """The rate limits for a model with these names."""
         for model, rate in self.rates.items():
             if model == EVERY_MODEL or model in names:
                 yield rate
 
     def allows(self, model: str, targets: Sequence[Collection[str]]) -> bool:
-        """Whether a model may be used: by the name it is called by, or by those of every target that may answer."""
+        """Whether a model may be used: by its requested name, or by the names of all targets."""
         permissions = self.permissions
         if permissions is None:
             return True
@@ -55,7 +55,7 @@ class Scope:
 
 
 def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tuple[Scope, ...]:
-    """The scopes that limit anything, narrowest first; none for a caller that nothing limits."""
+    """The scopes with limits, narrowest first; empty for a caller without limits."""
     entities: list[tuple[What, str]] = [("project", project_id), ("organization", ORGANIZATION)]
     if key_id is not None:
         entities.insert(0, ("key", key_id))
@@ -71,7 +71,7 @@ def _scope(directory: Directory, what: What, entity: str) -> Scope:
 
 
 def budget_key(directory: Directory, key_id: str) -> str:
-    """The key whose counter counts what this one spends: itself, or the first of those that it has replaced."""
+    """The key with this key's budget counter: itself, or the first one that it has replaced."""
     key = directory.get(ApiKey, key_id)
     return key.budget_of if key is not None and key.budget_of is not None else key_id
 

@@ -1,4 +1,4 @@
-"""E-mail by way of the operator's mail server. Imported when there is something to send: few gateways ever do."""
+"""E-mail through the operator's mail server. Imported on first use, since few gateways send mails."""
 
 import asyncio
 import smtplib
@@ -18,14 +18,14 @@ import structlog
 from ai_gateway.accounts.delivery import NotDelivered
 from ai_gateway.providers.http.tls import default_tls
 
-# For each packet; the attempt as a whole is bounded by its caller.
+# Seconds for each socket operation; the caller bounds the whole attempt.
 _STEP_S = 5.0
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """SMTP_URL and SMTP_FROM. `is_tls` is TLS from the first byte; otherwise STARTTLS is used where it is offered."""
+    """SMTP_URL and SMTP_FROM. `is_tls` means implicit TLS; otherwise STARTTLS is used if offered."""
 
     host: str
     port: int
@@ -37,7 +37,7 @@ class MailServer:
 
     @classmethod
     def at(cls, url: str, sender: str) -> Self:
-        """The server of a valid SMTP_URL. 587 is for submission (RFC 6409), 465 the same in TLS (RFC 8314)."""
+        """The server of a valid SMTP_URL. Default ports: 587, submission (RFC 6409), and 465 with TLS (RFC 8314)."""
         parts = urlsplit(url)
         is_tls = parts.scheme == "smtps"
         return cls(
@@ -50,7 +50,7 @@ class MailServer:
         )
 
     async def send(self, identifier: str, recipients: tuple[str, ...], subject: str, text: str) -> None:
-        """Send one mail to all of them. Raises NotDelivered."""
+        """Send one mail to all recipients. Raises NotDelivered."""
         sending = _Sending(self, _message(self.sender, identifier, recipients, subject, text))
         try:
             await asyncio.get_running_loop().run_in_executor(None, sending.run)
@@ -60,27 +60,27 @@ class MailServer:
 
 
 def _message(sender: str, identifier: str, recipients: tuple[str, ...], subject: str, text: str) -> EmailMessage:
-    """The same for each attempt but for its date, so that mail servers know it again."""
+    """The message, equal for each attempt except its date, so that mail servers recognise repetitions."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = [address for address in map(_address, recipients) if address is not None]
     message["Subject"] = one_line(subject)
     message["Date"] = format_datetime(localtime())
     message["Message-ID"] = f"<{identifier}@{_domain(sender)}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's vacation answers it
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
     message.set_content(text)
     return message
 
 
 def one_line(text: str) -> str:
-    """The text without what might end a line, and so a header."""
+    """The text without line ends, which would end a header."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def _address(text: str) -> Address | None:
     try:
         address = Address(addr_spec=text)
-    except Exception:  # its parser raises a class for each way to be wrong, IndexError among them
+    except Exception:  # the parser raises many classes, even IndexError
         address = None
     if address is None or not address.domain:
         _log.error("recipient of a spend alert is no address", recipient=text)
@@ -93,7 +93,7 @@ def _domain(sender: str) -> str:
 
 
 class _Sending:
-    """One mail on its way, in a thread. `abort` may be called from another one."""
+    """The sending of one mail, in a thread. `abort` may be called from another thread."""
 
     def __init__(self, server: MailServer, message: EmailMessage) -> None:
         self._server, self._message = server, message
@@ -115,7 +115,7 @@ class _Sending:
         sock = self._client.sock if self._client is not None else None
         if sock is not None:
             with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS too: it wakes whoever reads
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # for TLS as well: wakes the reading thread
 
     def _send(self) -> None:
         client = self._client = self._connected()
@@ -126,14 +126,14 @@ class _Sending:
                 if refused:
                     said = {who: str(why) for who, why in refused.items()}
                     _log.error("recipients of a spend alert refused", refused=said)
-                with suppress(smtplib.SMTPException, OSError):  # it is accepted: whatever comes now changes nothing
+                with suppress(smtplib.SMTPException, OSError):  # the mail is accepted already
                     client.quit()
         finally:
             client.close()
 
     def _connected(self) -> smtplib.SMTP:
         server = self._server
-        # Our name in EHLO: the one that the library would look for needs the DNS, which may be slow.
+        # A fixed name for EHLO: the library would look one up in the DNS, which may be slow.
         name = _domain(server.sender)
         if server.is_tls:
             return smtplib.SMTP_SSL(server.host, server.port, name, timeout=_STEP_S, context=server.tls)

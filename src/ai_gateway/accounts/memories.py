@@ -1,4 +1,4 @@
-"""What models have saved for a key: texts that they find again, in bounds, and never those of another key."""
+"""Memories: texts that models save for a key and search later, bounded, and separate for each key."""
 
 import time
 import unicodedata
@@ -20,7 +20,7 @@ _ONE = """SELECT id, project_id, key_id, user_id, created_at, updated_at, conten
 _NEWEST = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content FROM memories
     WHERE key_id = $1 AND project_id = $2 AND user_id = $3 ORDER BY updated_at DESC, id DESC LIMIT $4"""
 _DELETE = "DELETE FROM memories WHERE id = $1 AND key_id = $2 AND project_id = $3 AND user_id = $4"
-# Of all end users of a key together: else whoever makes up users has no bound.
+# For all end users of a key together, since callers can invent users.
 _TAKEN = "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM memories WHERE key_id = $1 AND project_id = $2"
 _PAGE = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content FROM memories
     WHERE ($1 = '' OR key_id = $1) AND ($2 = '' OR project_id = $2) AND ($3 = '' OR user_id = $3) AND id > $4
@@ -31,7 +31,7 @@ _DELETE_ALL = """DELETE FROM memories
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose memories they are. `key_id` is empty for callers without one, `user_id` for no end user in particular."""
+    """The owner of memories. `key_id` is empty for callers without a key, `user_id` for no end user."""
 
     key_id: str
     project_id: str
@@ -40,7 +40,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose memories an administrator means. What is empty is any."""
+    """The owners that an administrator selects. Empty is any."""
 
     key_id: str = ""
     project_id: str = ""
@@ -49,7 +49,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One text. Times are milliseconds since the epoch."""
+    """One memory. Times are milliseconds since the epoch."""
 
     id: str
     project_id: str
@@ -70,18 +70,18 @@ class Quota:
 
 
 class QuotaReached(ValueError):
-    """There is no room for it. The text tells a model what to do."""
+    """The quota is used up. The message tells a model what to do."""
 
 
 class Memories:
-    """Every method raises StoreError."""
+    """The memories in a store. Every method raises StoreError."""
 
     def __init__(self, store: Store, quota: Quota) -> None:
         self._store = store
         self._quota = quota
 
     async def save(self, owner: Owner, content: str, replaced: str | None = None) -> Memory | None:
-        """Save a text, as a new one or in the place of another. Returns None if there is no such other one.
+        """Save a text, as a new memory or replacing another. Returns None if there is none to replace.
 
         Raises QuotaReached.
         """
@@ -112,7 +112,7 @@ class Memories:
             raise QuotaReached(f"All memories together may have {self._quota.size} bytes: delete some first.")
 
     async def search(self, owner: Owner, query: str, limit: int) -> list[Memory]:
-        """Those that contain a word of the query, the most relevant first; the newest ones if it has no word."""
+        """The memories with a word of the query, most relevant first; the newest ones if it has no word."""
         words = _words(query)
         if not words:
             return await self.newest(owner, limit)
@@ -121,16 +121,16 @@ class Memories:
         return [memory for memory, _ in found[:limit]]
 
     async def newest(self, owner: Owner, limit: int) -> list[Memory]:
-        """Those that were saved last."""
+        """The newest memories."""
         return [_memory(row) for row in await self._store.fetch(_NEWEST, *_values(owner), limit)]
 
     async def delete(self, owner: Owner, identifier: str) -> bool:
-        """Delete one. Returns whether it was there."""
+        """Delete one memory. Returns whether it existed."""
         return await self._store.execute(_DELETE, _storable(identifier), *_values(owner)) > 0
 
 
 async def page_of_memories(store: Store, subject: Subject, after: str, limit: int) -> tuple[list[Memory], bool]:
-    """Memories of a subject in the order they were made, after an id, and whether there are more. Raises StoreError."""
+    """Memories of a subject in order of creation, after an id, and whether there are more. Raises StoreError."""
     rows = await store.fetch(_PAGE, subject.key_id, subject.project_id, subject.user_id, after, limit + 1)
     return [_memory(row) for row in rows[:limit]], len(rows) > limit
 
@@ -160,7 +160,7 @@ def _memory(row: Row) -> Memory:
 
 
 def _storable(text: str) -> str:
-    """The text as both engines can keep it: without NUL, and without halves of characters, which JSON may have."""
+    """The text without NUL and lone surrogates, which databases refuse and JSON may have."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 

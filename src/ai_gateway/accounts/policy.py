@@ -1,4 +1,4 @@
-"""What the operator has decided for calls whose cost is not known or cannot be counted."""
+"""The operator's policy for calls whose cost is unknown or cannot be counted."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,13 @@ type Outage = Literal["closed", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds where something is not known or out of reach.
+    """The policy for unknown prices, unavailable counters and unbounded requests.
 
-    `unpriced` is for models without a price under a limit of money. `outage` is for money while the counters cannot be
-    reached: other limits are then counted here, each replica its share. `output_tokens` is the most that a model is
-    taken to put out, where neither the request nor anybody else limits it, and `input_tokens` the most that it is taken
-    to read, where the bytes of the request do not tell. `divided` says that replicas share a store
-    but no counters: each counts its share of a limit, and nobody could count money.
+    `unpriced` is for models without a price under a spend limit. `outage` is for money while the counters are
+    unavailable: other limits are then counted locally, a share for each replica. `output_tokens` is the assumed maximum
+    output where nothing limits it, and `input_tokens` the assumed maximum input where the request's size does not.
+    `divided` says that replicas share a store but no counters: each counts its share of a limit, and money cannot be
+    counted.
     """
 
     unpriced: Unpriced = "refuse"

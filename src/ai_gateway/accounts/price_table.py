@@ -15,10 +15,10 @@ _MINUTE = 60
 
 
 class Row(TypedDict, total=False):
-    """What a model costs from a date on. Rates are whole numbers of 1e-12 USD for `per` tokens (1).
+    """The price of a model from a date on. Rates are whole numbers of 1e-12 USD for `per` tokens (default 1).
 
-    `above` has other rates for requests with more input than so many tokens, `tiers` those of other service tiers, and
-    `hours` what holds instead between two minutes of each day (UTC).
+    `above` has rates for requests with more input tokens than a threshold, `tiers` those of other service tiers, and
+    `hours` those between two minutes of each day (UTC).
     """
 
     since: str
@@ -30,7 +30,7 @@ class Row(TypedDict, total=False):
 
 
 class Dated(NamedTuple):
-    """A price, or None, and the time in which it holds, in seconds since the epoch."""
+    """A price, or None, and the time range in which it is valid, in seconds since the epoch."""
 
     since: float
     until: float
@@ -43,8 +43,8 @@ ALWAYS = float("-inf"), float("inf")
 class PriceTable:
     """Exact ids of models by provider, in lower case: a line of JSON each, `["openai/gpt-5", rows]`.
 
-    Where a text stands in place of the rows, it is the id whose rows they are. Lines are found in the bytes of the
-    file, and read one at a time: to read them all would take 2 MB and some milliseconds.
+    A string in place of the rows is the id of another entry. Lines are searched in the file's bytes and parsed one at a
+    time: parsing all would take 2 MB and some milliseconds.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -53,15 +53,15 @@ class PriceTable:
 
     @classmethod
     def shipped(cls) -> "PriceTable":
-        """The one in the package."""
+        """The table in the package."""
         return cls(PATH.read_bytes())
 
     def entries(self) -> dict[str, str | list[Row]]:
-        """What there is by id."""
+        """All entries by id."""
         return dict(orjson.loads(line) for line in self._raw.splitlines()[1:])
 
     def find(self, provider: str, model: str, at: float) -> Dated:
-        """The price of a model at a time; it holds for a day at most, since only then another may begin."""
+        """The price of a model at a time; valid for a day at most, after which another may begin."""
         rows = self._rows(f"{provider}/{model}")
         if isinstance(rows, str):
             rows = self._rows(rows)
@@ -89,7 +89,7 @@ class PriceTable:
 
 
 def price_of(provider: str, model: str, basis: str, row: Row) -> Price:
-    """The price that a row tells."""
+    """The price of a row."""
     return Price(
         provider,
         model,

@@ -1,4 +1,4 @@
-"""What a model costs, by provider, exact model id and time. What nobody knows is None: never 0, never a neighbour's."""
+"""Prices by provider, exact model id and time. An unknown price is None, never 0 or that of a similar model."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,10 +11,10 @@ from ai_gateway.accounts.price import INPUT, OUTPUT, SEARCHES, Price, Rates, rat
 from ai_gateway.accounts.price_table import ALWAYS, Dated, PriceTable
 from ai_gateway.config.tables import PriceRates, PriceSettings
 
-_MOST_KNOWN = 4_096  # names of models come from callers: what is remembered of them must not grow without end
+_MOST_KNOWN = 4_096  # bounds the cache: names of models come from callers
 _LONGEST_ID = 256
 _EVERY_MODEL = "*"
-# The provider in the gateway itself calls nobody who would want money for it.
+# The built-in provider costs nothing.
 _BUILT_IN = "custom"
 _NOTHING = dict.fromkeys((*INPUT, *OUTPUT, SEARCHES), 0)
 
@@ -33,9 +33,9 @@ class Listed(Protocol):
 
 
 class Prices:
-    """Whoever knows a price: first the operator's `[prices]`, then the list at MODEL_LIST_URL, then the table.
+    """Looks prices up: first in the operator's `[prices]`, then in the list at MODEL_LIST_URL, then in the table.
 
-    A price is for one provider and the id that a model has there, whichever of its letters are capitals.
+    A price is for one provider and its model id, regardless of case.
     """
 
     def __init__(self, stated: Mapping[str, PriceSettings] | None = None) -> None:
@@ -45,7 +45,7 @@ class Prices:
         self._known: dict[tuple[str, str], Dated] = {}
 
     def take_list(self, entries: Iterable[Listed]) -> None:
-        """Use the prices of this list from now on, and those of the one before no longer."""
+        """Replace the prices of the model list."""
         found = [price for entry in entries if (price := _listed(entry)) is not None]
         self._listed = {(price.provider, price.model.lower()): price for price in reversed(found)}
         self._known.clear()
@@ -67,7 +67,7 @@ class Prices:
         return dated.price
 
     def names(self, provider: str, model: str, at: float) -> bool:
-        """Whether this very model has a price, and not only whatever this provider is called for."""
+        """Whether this model itself has a price, and not only its provider as a whole."""
         key = provider, model
         if key in self._stated or key in self._listed:
             return True
@@ -89,7 +89,7 @@ class Prices:
 
 @cache
 def _table() -> PriceTable:
-    """Read when the first price is asked for that nobody else knows."""
+    """The table, loaded on first use."""
     return PriceTable.shipped()
 
 
@@ -98,7 +98,7 @@ def _constant(provider: str, model: str, basis: str, rates: Rates, per: int = 1)
 
 
 def _listed(entry: Listed) -> Price | None:
-    """The price of an entry that has one for either direction: what it leaves out is unknown, not free."""
+    """The price of an entry; a missing direction is unknown, not free."""
     if entry.prompt_price_1k is None or entry.completion_price_1k is None:
         return None
     prices = {"input": entry.prompt_price_1k * 1_000, "output": entry.completion_price_1k * 1_000}

@@ -1,4 +1,4 @@
-"""Projects by the names that operators write into their configuration."""
+"""Projects by the names in the operator's configuration."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ _GATEWAY = Actor(None, "gateway")
 
 
 def project_called(directory: Directory, name: str) -> Project | None:
-    """The project with this id, or else the oldest of this name; one that is archived only if no other has it."""
+    """The project with this id, or else the oldest of this name, preferring those that are not archived."""
     project = directory.get(Project, name)
     if project is not None:
         return project
@@ -18,13 +18,13 @@ def project_called(directory: Directory, name: str) -> Project | None:
 
 
 async def make_missing(directory: Directory, names: Iterable[str]) -> None:
-    """Make each project that there is none of, archived or not. Raises StoreError."""
+    """Create each project that does not exist, not even archived. Raises StoreError."""
     wanted = sorted(set(names))
     if all(project_called(directory, name) is not None for name in wanted):
         return
     async with directory.change(_GATEWAY) as change:
         for name in wanted:
-            if project_called(directory, name) is None:  # or another worker has made it meanwhile
+            if project_called(directory, name) is None:  # another worker may have created it meanwhile
                 project = Project(id=new_id("proj"), name=name, created_at=change.now)
                 change.put(project)
                 change.audit("project.created", project.id, id=project.id, data={"name": name, "title": name})

@@ -1,7 +1,7 @@
-"""What is kept of each call: one record, whoever left and whatever crashed.
+"""Usage records: exactly one for each call, also after disconnects and crashes.
 
-Amounts are integers of 1e-12 USD; None is unknown, which is not nothing. Times are milliseconds since the epoch. What
-is made for every call is a tuple, which is made, written and stored in a third of the time that other values take.
+Amounts are integers of 1e-12 USD; None is unknown, not zero. Times are milliseconds since the epoch. Records are named
+tuples, which take a third of the time of other classes to create, write and store.
 """
 
 from collections.abc import Sequence
@@ -11,22 +11,21 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ai_gateway.contract.call import Tokens
 
 type End = Literal["whole", "left", "broken", "failed", "lost"]
-"""How a call ended: with its whole reply; its client left; a stream broke off; with an error in place of a reply; or
-nobody knows, since the process that served it is gone."""
+"""How a call ended: whole reply, client disconnected, stream broken off, error response, or process gone."""
 type Basis = Literal["reported", "estimated", "incomplete"]
-"""Where the tokens are from: the upstream; our own count of what went through; or the bound, for a lost call."""
+"""The source of token counts: the upstream; the gateway's estimate; or the bound, for a lost call."""
 
 type ToolRecord = tuple[str, int, int, bool, int]
-"""A tool that was run here: its name, when it started and ended, whether it failed, and its cost."""
+"""A gateway-run tool: name, start and end, whether it failed, and its cost."""
 
 MOST_TOKENS = 10**12
 MOST_COST = 10**16
-"""What an upstream says is added to other numbers, in 64 bits: no single call may take them all."""
+"""The largest accepted count: upstreams' numbers are summed in 64 bits."""
 
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRecord:
-    """One upstream that was asked. `status` and `code` tell of its failure; both are None for what was answered."""
+    """One attempt at an upstream. `status` and `code` are those of a failure, None for a success."""
 
     provider: str
     model: str
@@ -39,12 +38,12 @@ class AttemptRecord:
 
 
 class Start(NamedTuple):
-    """What is known when a call begins, and all that is left of it if its process dies.
+    """The facts at a call's start, and all that remains if its process dies.
 
     `id` is unique, where callers may repeat a request id, and begins with the second of `at` (`second_of`). `bound` is
-    what it can cost at the most, for so many tokens. `holds` is when counters began to hold something for it, and what
-    (`accounts/counters`), to be given back. `later_holds` are those for limits that were set since, with their ids.
-    `round` is the number of the call of a model in a request whose tools run here, else 0.
+    its maximum cost, for so many tokens. `holds` are its holds in the counters and their time (`accounts/counters`), to
+    be released. `later_holds` are those for limits that were set later, with their ids. `round` is the round of a tool
+    loop, else 0.
     """
 
     at: int
@@ -67,11 +66,11 @@ class Start(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A call that is over.
+    """The record of an ended call.
 
-    `price` names the basis of its cost: table, version and hash. `search_cost` is what of it is for searches.
-    `tools` are those that were run after it, whose cost is a part of its own.
-    `attempts` are there if there was more than one, or if the only one failed: else it is what the record itself says.
+    `price` names the basis of its cost: table, version and hash. `search_cost` is the part for searches. `tools` are
+    those that were run after it, whose cost is a part of its own. `attempts` are only given if there was more than one,
+    or if the only one failed.
     """
 
     start: Start
@@ -95,7 +94,7 @@ class Record(NamedTuple):
 
 
 def second_of(identifier: str) -> int | None:
-    """When the call with this id began, in seconds since the epoch; None for what is no id of a call."""
+    """The start of the call with this id, in seconds since the epoch; None for an invalid id."""
     try:
         return int(identifier[:8], 16)
     except ValueError:
@@ -103,9 +102,9 @@ def second_of(identifier: str) -> int | None:
 
 
 class CallLog(Protocol):
-    """Where starts and records go: neither method raises or waits. `refuses` where it could not keep one more.
+    """The destination of starts and records: neither method raises or waits. `refuses` if it cannot keep one more.
 
-    `size` is that in bytes of what may not be in the store yet, and `waiting` how many records are known to wait.
+    `size` is that of records not stored yet, in bytes, and `waiting` their known number.
     """
 
     refuses: bool

@@ -1,4 +1,4 @@
-"""What processes hold that are gone: given back, or counted as spent, as far as anybody knows of their calls."""
+"""Holds of dead processes: released, or counted as spent, as far as their calls are known."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,14 +15,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Recovery(Holder):
-    """Settles in these counters what nobody else will settle."""
+    """Settles the holds of dead processes in these counters."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
     @override
     async def give_back(self, start: Start) -> None:
-        """A call whose process is gone costs what it could have cost at the most. Raises CountersError."""
+        """Settle a call of a dead process at its maximum cost. Raises CountersError."""
         for identifier, at, *holds in [*([(start.id, *start.holds)] if start.holds else []), *start.later_holds]:
             read = [Hold(*each) for each in holds]
             amounts = [0 if not hold.money and not hold.unit_s else hold.amount for hold in read]
@@ -30,7 +30,7 @@ class Recovery(Holder):
 
     @override
     async def settle_rest(self, owner: str, find: Callable[[str], Awaitable[StoredCall | None]]) -> None:
-        """It was killed before the line of a start, and has asked nobody; or while it could not settle what had ended.
+        """Settle holds of calls that are not in the journal, and called no upstream, or whose end was not settled.
 
         Raises CountersError, and what `find` does.
         """
@@ -48,6 +48,6 @@ class Recovery(Holder):
 
     @override
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """What fails is tried again later."""
+        """Release holds of dead processes; failures are retried later."""
         with suppress(CountersError):
             await self._counters.forget_dead(is_finished)

@@ -1,21 +1,21 @@
-"""The same for requests that are relayed on a wire of their own: OpenAI's responses, and Anthropic's messages."""
+"""Bounds of relayed requests (see `bounds`): OpenAI's Responses API and Anthropic's Messages API."""
 
 from collections.abc import Mapping
 
 from ai_gateway.accounts.bounds import FOR_TOOLS, PER_IMAGE, PER_MESSAGE, Bound
 from ai_gateway.accounts.price import MOST_SEARCHES
 
-# Where parts stand, which of them are no text, and where such a one has its bytes.
+# The fields with parts, the types of parts that are not text, and the fields with their bytes.
 _CONTENTS = ("content", "output", "source", "input_audio")
 _MEDIA = ("image", "file", "audio", "document", "base64", "url")
 _DATA = ("data", "image_url", "file_data")
-# What of a request has its bytes elsewhere, so that only the model limits how much it is.
+# Fields that refer to content outside of the request, which only the model limits.
 _ELSEWHERE = ("file_id", "file_url", "id", "container", "vector_store_ids")
 _PLAIN = frozenset({"message", "text", "input_text", "output_text", "function_call", "function_call_output"})
 
 
 def relayed_bound(fields: Mapping[str, object], size: int) -> Bound:
-    """For a request whose body has so many bytes."""
+    """The bound of a request with a body of this size."""
     tokens, is_open = size + FOR_TOOLS, any(fields.get(name) for name in ("prompt", "conversation", "container"))
     pending: list[object] = [fields.get("input"), fields.get("messages"), fields.get("system")]
     while pending:
@@ -40,14 +40,14 @@ def relayed_bound(fields: Mapping[str, object], size: int) -> Bound:
 
 
 def _output(fields: Mapping[str, object]) -> int | None:
-    """The largest limit, since who takes which is not known; None without one."""
+    """The largest output limit, since it is unknown which one the upstream reads; None without one."""
     stated = [fields.get(name) for name in ("max_output_tokens", "max_tokens", "max_completion_tokens")]
     limits = [limit for limit in stated if type(limit) is int]
     return max(limits) if limits and min(limits) > 0 else None
 
 
 def _beyond_text(part: Mapping[str, object]) -> tuple[int, bool]:
-    """What a part counts in place of the bytes that it has, and whether only the model limits that."""
+    """The tokens of a part that is not text, and whether only the model limits them."""
     kind = str(part.get("type"))
     if kind in _PLAIN or not any(media in kind for media in _MEDIA):
         return 0, False

@@ -1,9 +1,9 @@
-"""Responses that are kept for their callers, so that a conversation can go on from one and be read again.
+"""Stored responses, so that conversations can be continued and read again.
 
-Each belongs to the key that made it: nobody else finds it. It is kept for a number of days, and when all of them
-together are too large, the oldest go first of the key that has the most. One that runs in the background has a lease,
-which whoever runs it renews: if it runs out, the process is gone. One that is to be cancelled is ended by whoever runs
-it, who alone knows what there is of it by then. Where its events were asked for, they are kept with it.
+Each belongs to the key that made it, and is only visible to it. It is stored for a number of days; if all together are
+too large, the oldest ones of the key with the most are deleted first. A background response has a lease, which its
+maker renews: if it expires, the process is gone. A cancelled one is ended by its maker, which has its content so far.
+Events of streamed ones are stored with it.
 """
 
 import time
@@ -17,7 +17,7 @@ from ai_gateway.accounts.store.base import Store, Value
 
 LEASE_S: Final = 15
 CANCELLING: Final = "cancelling"
-"""The status of one that somebody has cancelled, until whoever makes it has ended it. No client sees it."""
+"""The status between the request to cancel and the end by the maker. Never visible to clients."""
 _DAY_S = 86_400
 _TIDY_S = 60.0
 _LONGEST_CHAIN = 2_000
@@ -39,7 +39,7 @@ _CHAIN_SIZE = """WITH RECURSIVE chain (id, previous, size, depth) AS (
             ON earlier.id = chain.previous WHERE earlier.owner = $2 AND chain.depth < $4
     ) SELECT COALESCE(SUM(size), 0) FROM chain"""
 _DELETE = "DELETE FROM responses WHERE id = $1 AND owner = $2"
-# What is over stays as it ended, whoever comes later.
+# An ended response is never changed.
 _END = """UPDATE responses SET status = $2, lease = NULL, body = $4, size = LENGTH(input) + $3
         + COALESCE((SELECT SUM(LENGTH(events)) FROM response_events WHERE response = $1), 0)
     WHERE id = $1 AND status IN ('queued', 'in_progress', 'cancelling')"""
@@ -52,7 +52,7 @@ _STATE = """SELECT status, lease, first FROM responses LEFT JOIN response_events
 _ADD_EVENTS = """INSERT INTO response_events (response, first, next, final, events)
     SELECT $1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), $5 FROM responses
     WHERE id = $1 AND (status IN ('queued', 'in_progress') OR (status = 'cancelling' AND CAST($4 AS BIGINT) = 1))"""
-# The last ones as well where there is nothing behind them, so that a reader knows that it has had them.
+# Includes the final piece after its last event, so that a reader recognises the end.
 _EVENTS = """SELECT first, next, final, events FROM response_events
     WHERE response = $1 AND (next > $2 OR final = 1) ORDER BY first LIMIT 1"""
 _EXPIRE = "DELETE FROM responses WHERE until <= $1"
@@ -63,14 +63,14 @@ _DROP_OLDEST = """DELETE FROM responses WHERE id IN
 
 
 def is_running(status: str) -> bool:
-    """Whether one that is stored with this status is still being made, as far as is known."""
+    """Whether a response of this status is still being made, as far as known."""
     return status in {"queued", "in_progress", CANCELLING}
 
 
 class Told(NamedTuple):
-    """Events of a response as they go out, from the one numbered `first` to the one before `next`.
+    """Framed events of a response, from number `first` to the one before `next`.
 
-    Where they are `final`, the last of them ends the response.
+    If `final`, the last of them ends the response.
     """
 
     first: int
@@ -80,7 +80,7 @@ class Told(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """What is known of a response beside what it says. `told`: its events are kept."""
+    """The state of a response without its content. `told`: its events are stored."""
 
     status: str
     lease: int | None
@@ -94,7 +94,7 @@ class RunState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response as it is stored. `input` has its own items and `body` all of it, both as JSON."""
+    """A stored response. `input` has its own input items and `body` the response, both as JSON."""
 
     id: str
     status: str
@@ -110,7 +110,7 @@ class StoredResponse:
 
 
 class StoredResponses:
-    """The responses of a store, which is asked for each time. Every method raises StoreError."""
+    """The responses of a store, not cached. Every method raises StoreError."""
 
     def __init__(self, store: Callable[[], Store], keep_days: int, max_size: int) -> None:
         self._store = store
@@ -122,10 +122,10 @@ class StoredResponses:
     async def put(  # noqa: PLR0913 - what is kept of a response
         self, response_id: str, owner: str, *, previous: str | None, status: str, items: str, body: str
     ) -> None:
-        """Keep a new one. One that runs has a lease from now on."""
+        """Store a new response. A running one gets a lease."""
         now, size = int(time.time()), len(items) + len(body)
         lease = now + LEASE_S if is_running(status) else None
-        at, until = time.time_ns() // 1_000_000, now + self._keep_s  # in milliseconds: of two, the first one is older
+        at, until = time.time_ns() // 1_000_000, now + self._keep_s  # in milliseconds, to order them
         values: tuple[Value, ...] = (response_id, owner, at, until, previous, status, lease, size, items)
         await self._store().execute(_PUT, *values, body)
         self._added += size
@@ -138,22 +138,22 @@ class StoredResponses:
         return _read(rows[0]) if rows else None
 
     async def chain_size(self, response_id: str, owner: str) -> int:
-        """About how large this response is with all those that led to it, in bytes."""
+        """The approximate bytes of this response and its predecessors."""
         rows = await self._store().fetch(_CHAIN_SIZE, response_id, owner, int(time.time()), _LONGEST_CHAIN)
         return int(rows[0][0] or 0)
 
     async def chain(self, response_id: str, owner: str) -> list[StoredResponse]:
-        """This response behind those that led to it. Where one is not there, what came before it is not either."""
+        """This response after its predecessors, up to the first missing one."""
         now = int(time.time())
         rows = await self._store().fetch(_CHAIN, response_id, owner, now, _LONGEST_CHAIN)
         return [_read(row) for row in rows]
 
     async def delete(self, response_id: str, owner: str) -> bool:
-        """Whether there was one."""
+        """Delete a response. Returns whether it existed."""
         return await self._store().execute(_DELETE, response_id, owner) > 0
 
     async def end(self, response_id: str, status: str, body: str, last: Told | None = None) -> bool:
-        """What became of one that ran, and the last it has told. Whether that was open until now."""
+        """Store the end of a running response, and its last events. Returns whether it had not ended before."""
         if last is None:
             return await self._store().execute(_END, response_id, status, len(body), body) > 0
         async with self._store().transaction() as session:
@@ -162,15 +162,15 @@ class StoredResponses:
             return await session.execute(_END, response_id, status, len(body), body) > 0
 
     async def cancel(self, response_id: str, owner: str) -> bool:
-        """Have one that runs ended by whoever makes it. Whether it ran until now."""
+        """Request the cancellation of a running response. Returns whether it was running."""
         return await self._store().execute(_CANCEL, response_id, owner) > 0
 
     async def add_events(self, response_id: str, told: Told) -> bool:
-        """Keep what one that runs has told since. Whether it may go on."""
+        """Store further events of a running response. Returns whether it may continue."""
         return await self._store().execute(_ADD_EVENTS, *_row(response_id, told)) > 0
 
     async def events(self, response_id: str, since: int) -> Told | None:
-        """A piece of what a response has told, with the event of this number or the next ones; or its last piece."""
+        """A stored piece of a response's events, from this number on; or its last piece."""
         rows = await self._store().fetch(_EVENTS, response_id, since)
         if not rows:
             return None
@@ -178,7 +178,7 @@ class StoredResponses:
         return Told(int(first or 0), int(following or 0), zlib.decompress(b64decode(str(events))), final == 1)
 
     async def state(self, response_id: str, owner: str) -> RunState | None:
-        """How far the owner's response with this id is."""
+        """The state of the owner's response with this id."""
         rows = await self._store().fetch(_STATE, response_id, owner, int(time.time()))
         if not rows:
             return None
@@ -186,11 +186,11 @@ class StoredResponses:
         return RunState(str(status), int(lease) if lease is not None else None, first is not None)
 
     async def renew(self, response_id: str) -> bool:
-        """Go on with one that runs. Whether it may."""
+        """Renew the lease of a running response. Returns whether it may continue."""
         return await self._store().execute(_RENEW, response_id, int(time.time()) + LEASE_S) > 0
 
     async def _tidy(self, now: int) -> None:
-        """Delete what has been kept long enough and, of too much, the oldest of whoever has the most."""
+        """Delete expired responses and, above the size limit, the oldest ones of the owner with the most."""
         self._tidied, self._added = time.monotonic(), 0
         store = self._store()
         await store.execute(_EXPIRE, now)
@@ -200,13 +200,13 @@ class StoredResponses:
             largest = await store.fetch(_LARGEST) if over > 0 else ()
             if not largest:
                 return
-            ((owner, held, count),) = largest  # nobody can push out what is somebody else's
+            ((owner, held, count),) = largest  # owners cannot displace each other's responses
             if not await store.execute(_DROP_OLDEST, owner, max(1, int(count or 0) * over // int(held or 1))):
                 return
 
 
 def _row(response_id: str, told: Told) -> tuple[Value, ...]:
-    packed = b64encode(zlib.compress(told.data, 1)).decode()  # nearly all of an event is that of the one before
+    packed = b64encode(zlib.compress(told.data, 1)).decode()  # consecutive events are nearly equal
     return response_id, told.first, told.next, int(told.final), packed
 
 

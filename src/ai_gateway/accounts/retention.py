@@ -1,4 +1,4 @@
-"""Whether what requests and replies say may be kept: the data retention of a project, or of the organization."""
+"""Whether content of requests and replies may be stored, by the data retention of project or organization."""
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import ORGANIZATION, DataRetention
@@ -8,10 +8,10 @@ _NO_CONTROL = "none"
 
 
 def may_keep_content(directory: Directory | None, project_id: str) -> bool:
-    """Whether nothing forbids it: neither the project's data retention, nor the organization's where that counts.
+    """Whether the data retention of the project, or of the organization by default, allows it.
 
-    All kinds of retention but `none` do. As long as none was ever set, the gateway's own settings decide alone. While
-    the store cannot be asked, nobody knows: then it may not.
+    All kinds of retention except `none` do. If none was ever set, only the gateway's settings decide. Without access to
+    the store, it is not allowed.
     """
     if directory is None:
         return True

@@ -1,4 +1,4 @@
-"""Takes what journals hold to the ledger, twice a second. The store may be away as long as it likes."""
+"""Ships records from journals to the ledger, twice a second. The store may be unavailable for any time."""
 
 import asyncio
 import time
@@ -28,20 +28,20 @@ _LAST_S = 5.0
 _log = structlog.get_logger(__name__)
 
 type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
-"""What makes a span of a step that is no request's."""
+"""Makes a span for work without a request."""
 
 
 class Holder(Protocol):
-    """Holds something for calls."""
+    """The counters' part that releases holds of dead processes."""
 
     async def give_back(self, start: Start) -> None:
-        """Give back what is held for a call that was lost; perhaps again, if this process dies meanwhile."""
+        """Release the holds of a lost call; may be repeated if this process dies meanwhile."""
 
     async def settle_rest(self, owner: str, find: Callable[[str], Awaitable[StoredCall | None]]) -> None:
-        """Settle what a dead process still holds, once its journals are in the ledger, where `find` finds a call."""
+        """Settle the other holds of a dead process after shipping its journals; `find` looks calls up in the ledger."""
 
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """Give back what dead processes hold, whose journals are finished: it is told how to know of each."""
+        """Release the holds of dead processes whose journals are finished, as `is_finished` tells."""
 
 
 class _Nothing(Holder):
@@ -59,15 +59,15 @@ class _Nothing(Holder):
 
 
 def untraced(_: Step, _attributes: Attributes) -> AbstractContextManager[None]:
-    """Where no spans are made."""
+    """For deployments without tracing."""
     return nullcontext()
 
 
 class Shipper:
     """Ships the journal of this worker, and those of dead ones.
 
-    `holder` gets each call that was lost, once it is in the ledger. `keep_days` says how long records stay, None for
-    ever; `most` how many there may be.
+    `holder` gets each lost call once it is in the ledger. `keep_days` is the retention of records, None for ever;
+    `most` is their maximum number.
     """
 
     def __init__(
@@ -90,22 +90,22 @@ class Shipper:
         self._looked_at = self._kept_at = -float("inf")
         self._away = self._held_up = False
         self._away_since = 0.0
-        self._shipping = asyncio.Lock()  # a batch is read and done by one only
+        self._shipping = asyncio.Lock()  # only one task ships at a time
         self._task: asyncio.Task[None] | None = None
         self._passes: set[asyncio.Task[None]] = set()
 
     @property
     def away_s(self) -> float:
-        """For how long the store has not taken what waits for it."""
+        """Seconds for which pending records could not be stored."""
         return time.monotonic() - self._away_since if self._away else 0.0
 
     def start(self) -> None:
-        """Begin to write the journal, and to ship."""
+        """Start to write the journal, and to ship."""
         self.journal.open()
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Ship what is left, but not for ever: what remains is in the journal, for whoever starts next."""
+        """Ship the rest, for a bounded time: what remains stays in the journal for the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -123,9 +123,9 @@ class Shipper:
         self.journal.close()
 
     async def ship(self) -> None:
-        """Take everything to the ledger that is there by now. While the store is away, leave it where it is.
+        """Ship all pending records, unless the store is unavailable.
 
-        It goes on where the caller is cancelled: others wait for the same, and to begin again would take as long.
+        It continues if the caller is cancelled, since other callers wait for the same.
         """
         task = asyncio.ensure_future(self._ship())
         self._passes.add(task)
@@ -171,7 +171,7 @@ class Shipper:
                 _log.error("records not shipped", exc_info=error)
 
     async def _drain(self, source: Source) -> bool:
-        """Ship all that waits there. Returns whether nothing is left."""
+        """Ship all pending records of the source. Returns whether none is left."""
         while (batch := source.read(_BATCH)) is not None:
             await self._append(batch)
             if batch.lost and not await self._settle_lost(batch):
@@ -180,7 +180,7 @@ class Shipper:
         return True
 
     async def _settle_lost(self, batch: Batch) -> bool:
-        """Give back what is held for calls that nobody ended, or try again later."""
+        """Release the holds of lost calls, or try again later."""
         try:
             for record in batch.records:
                 await self._holder.give_back(record.start)
@@ -196,7 +196,7 @@ class Shipper:
         return True
 
     async def _settle_rest(self, dead: DeadJournal) -> bool:
-        """Settle what its process still holds, or try again later."""
+        """Settle the remaining holds of its process, or try again later."""
         owner = dead.last_of
         if owner is None:
             return True
@@ -223,7 +223,7 @@ class Shipper:
             timed(Timing.LEDGER, time.perf_counter() - began)
         except StoreError:
             raise
-        except Exception:  # one of them is such that no store takes it: the others must not wait for that
+        except Exception:  # one record may be invalid for the store: the others must not wait for it
             for record in batch.records:
                 try:
                     await self.ledger.append([record])

@@ -1,4 +1,4 @@
-"""What was used, summed up: in buckets of time, by what a reader wants to tell apart."""
+"""Sums of usage: in time buckets, grouped by dimensions."""
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -17,20 +17,20 @@ type Dimension = Literal["project_id", "key_id", "model", "upstream_model", "pro
 DIMENSIONS: Sequence[Dimension] = (
     *("project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"),
 )
-"""In the order of the columns. Of a key, and a tier, that was none there is an empty text."""
+"""The dimensions, in the order of the columns. No key, and no tier, is an empty string."""
 MINUTE = 60
 WHOLE = 0
-"""The width of a bucket that is as long as the time that is asked for."""
+"""The width of a single bucket for the whole time."""
 _SLICE = 5_000
 
 
 class Sum:
-    """Calls that have something in common, all together. `cost` is that of those with a price."""
+    """The sum of a group of calls. `cost` is that of those with a price."""
 
     __slots__ = ("_numbers",)
 
     def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = numbers  # in the order of the columns: there may be many thousands of sums
+        self._numbers = numbers  # a tuple in the order of the columns, since there may be many thousands of sums
 
     def __add__(self, other: "Sum") -> "Sum":
         return Sum([one + another for one, another in zip(self._numbers, other._numbers, strict=True)])
@@ -41,36 +41,36 @@ class Sum:
 
     @property
     def errors(self) -> int:
-        """Those that failed or broke off."""
+        """The calls that failed or broke off."""
         return self._numbers[1]
 
     @property
     def lost(self) -> int:
-        """Those whose process ended before them."""
+        """The calls whose process died."""
         return self._numbers[2]
 
     @property
     def estimated(self) -> int:
-        """Those whose upstream has not told what it took."""
+        """The calls without usage of the upstream."""
         return self._numbers[3]
 
     @property
     def unpriced(self) -> int:
-        """Those without a price."""
+        """The calls without a price."""
         return self._numbers[4]
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(*self._numbers[5:-3])  # whose fields are in the order of the columns
+        return Tokens(*self._numbers[5:-3])  # fields in the order of the columns
 
     @property
     def searching(self) -> int:
-        """Those for which an upstream has searched the web."""
+        """The calls with web searches of the upstream."""
         return self._numbers[-3]
 
     @property
     def search_cost(self) -> int:
-        """What of the cost is for searches."""
+        """The part of the cost for searches."""
         return self._numbers[-2]
 
     @property
@@ -79,7 +79,7 @@ class Sum:
 
 
 class Addable(Protocol):
-    """What can be made of the numbers of a row, and added."""
+    """A value from the numbers of a row, which can be added."""
 
     def __init__(self, numbers: Sequence[int], /) -> None: ...
     def __add__(self, other: Self, /) -> Self: ...
@@ -87,7 +87,7 @@ class Addable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bucket[Summed]:
-    """A part of the time, and its sums by the values of what was asked for, in order."""
+    """A time bucket, and its sums by the values of the grouping dimensions."""
 
     start: int
     end: int
@@ -96,7 +96,7 @@ class Bucket[Summed]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: from when to when, in buckets of so many seconds, told apart by these, and only where these fit.
+    """A query: start and end, width of buckets in seconds, grouping dimensions, and filters.
 
     Times are seconds, and whole hours unless buckets are minutes.
     """
@@ -107,13 +107,13 @@ class Question:
     by: Sequence[Dimension] = ()
     only: Mapping[Dimension, Collection[str]] = field(default_factory=dict)
     models: Collection[str] = ()
-    """As they are called upstream, or here."""
+    """Model names, upstream's or the gateway's."""
 
 
 async def usage(store: Store, question: Question, most: int | None = None) -> list[Bucket[Sum]]:
-    """A bucket for each part of the time, empty ones too. Raises StoreError.
+    """All buckets, including empty ones. Raises StoreError.
 
-    After `most` sums or a few more the rest is left out. They are asked for in slices, between which others are served.
+    After about `most` sums the rest is left out. The query runs in slices, between which other tasks run.
     """
     return await _sliced(store, question, _usage, most)
 
@@ -146,7 +146,7 @@ async def _usage(store: Store, question: Question) -> list[Bucket[Sum]]:
 
 
 async def latencies(store: Store, question: Question) -> list[Bucket[Latency]]:
-    """How long these calls took, in buckets and slices as those of their usage. Raises StoreError."""
+    """The latencies of these calls, in the same buckets and slices. Raises StoreError."""
     return await _sliced(store, question, _latencies)
 
 
@@ -170,7 +170,7 @@ def _summed[Summed: Addable](question: Question, rows: Sequence[Row], summed: ty
 
 
 def buckets(question: Question) -> Iterator[tuple[int, int]]:
-    """The parts of the time that is asked for."""
+    """The time ranges of all buckets."""
     if question.width == WHOLE:
         yield question.start, question.end
         return
@@ -179,7 +179,7 @@ def buckets(question: Question) -> Iterator[tuple[int, int]]:
 
 
 async def _rows(store: Store, question: Question, statement: str) -> Sequence[Row]:
-    """Sums by time, of the largest widths that fit; minutes have none ready."""
+    """Sums by time, of the largest widths that fit; those of minutes are computed from records."""
     start, end, width = question.start, _end(question), question.width
     apart = _apart(question)
     rows: list[Row] = []
@@ -194,13 +194,13 @@ def _end(question: Question) -> int:
 
 
 def _apart(question: Question) -> Sequence[int]:
-    """Which dimensions the rows have to tell apart."""
+    """The dimensions that are needed for grouping and filtering."""
     filtered = [*question.only, *(("model", "upstream_model") if question.models else ())]
     return [int(name in question.by or name in filtered) for name in DIMENSIONS]
 
 
 def _wanted(question: Question) -> Callable[[Row], bool]:
-    """What keeps the rows that are asked for."""
+    """A predicate for the filters."""
     only = [(1 + DIMENSIONS.index(name), allowed) for name, allowed in question.only.items()]
     called, upstream = (1 + DIMENSIONS.index(name) for name in ("model", "upstream_model"))
     models = question.models

@@ -1,4 +1,4 @@
-"""What a call asks for, before it is known whether it may."""
+"""The request of a call for a reservation, before it is permitted."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from ai_gateway.accounts.bounds import Bound
 
 
 class Named(Protocol):
-    """What has a name."""
+    """Anything with a name."""
 
     @property
     def name(self) -> str: ...
 
 
 class Target(Protocol):
-    """A provider that may be called, and the model's name there."""
+    """A target of a call: a provider, and the model's name there."""
 
     @property
     def provider(self) -> Named: ...
@@ -25,7 +25,7 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class Wanted:
-    """What a call asks for: the model as it was named, what may be called for it, and what it can take at the most."""
+    """A call's requested model, its targets, and its maximum use."""
 
     operation: str
     model: str
@@ -34,5 +34,5 @@ class Wanted:
     stream: bool
 
     def names(self) -> Sequence[Collection[str]]:
-        """What limits and permissions may call the model of each target."""
+        """The names of each target's model in limits and permissions."""
         return [(target.model, f"{target.provider.name}/{target.model}") for target in self.targets]

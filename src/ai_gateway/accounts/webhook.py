@@ -1,4 +1,4 @@
-"""Webhooks as Standard Webhooks describes them, which OpenAI's SDKs verify: https://www.standardwebhooks.com."""
+"""Webhooks by Standard Webhooks, which OpenAI's SDKs verify: https://www.standardwebhooks.com."""
 
 import asyncio
 import base64
@@ -23,13 +23,13 @@ from ai_gateway.providers.upstream import Proxy
 type Addresses = Literal["public", "private", "any"]
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
-# Of the reply only the status counts; so much of an error is read for the log.
+# Bytes of an error response that are read for the log; otherwise only the status is used.
 _READ = 4 * 1024
 _QUOTED = 200
 
 
 def signing_key(secret: str) -> bytes:
-    """What a secret signs with: base64 after its prefix or, without one, its characters. Raises ValueError."""
+    """The signing key of a secret: base64 after the prefix or, without one, its characters. Raises ValueError."""
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
     try:
@@ -49,17 +49,17 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which addresses webhooks may have, and through which proxy each is called.
+    """The allowed addresses of webhooks, and the proxy for each.
 
-    What `proxy_for` raises is ValueError. A proxy looks names up by itself, and has rules of its own: then only an
-    address that stands in the URL is looked at.
+    `proxy_for` may raise ValueError. A proxy resolves names itself, and has its own rules: then only an address literal
+    in the URL is checked.
     """
 
     addresses: Addresses = "private"
     proxy_for: Callable[[str], Proxy | None] = lambda _: None
 
     async def to(self, url: URL) -> tuple[Sequence[Address | None], Proxy | None]:
-        """The addresses to connect to, which were looked at, or None and the proxy. Raises NotDelivered, ValueError."""
+        """The checked addresses to connect to, or None and the proxy. Raises NotDelivered, ValueError."""
         host = url.raw_host or ""
         proxy = self.proxy_for(str(url))
         try:
@@ -73,7 +73,7 @@ class Reach:
         return ([None] if proxy is not None else found), proxy
 
     def permits(self, address: Address) -> bool:
-        """Whether a webhook may have this address, in whatever form it is written."""
+        """Whether a webhook may have this address, in any notation."""
         if self.addresses == "any":
             return True
         if self.addresses == "public":
@@ -91,7 +91,7 @@ class Reach:
 
 
 async def post(url: str, secret: str, identifier: str, body: bytes, reach: Reach = Reach()) -> None:
-    """Deliver an event: any 2xx is its receipt, and redirects are not followed. Raises NotDelivered."""
+    """Deliver an event: any 2xx is a success, and redirects are not followed. Raises NotDelivered."""
     timestamp = int(time.time())
     headers = {
         "content-type": "application/json",

@@ -1,6 +1,6 @@
-"""Intervals of the calendar in which money is counted: pure functions of zone, calendar and instant.
+"""Calendar windows of spend limits: pure functions of zone, interval and instant.
 
-Nothing is reset at midnight by anybody: an instant belongs to a window, and the next window begins with nothing spent.
+No task resets counters: an instant belongs to a window, and each window has a counter of its own.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +12,7 @@ from ai_gateway.accounts.entities import Interval
 
 
 class Window(NamedTuple):
-    """From `start` to before `end`, in seconds since the epoch; `end` is None where there is none."""
+    """From `start` to before `end`, in seconds since the epoch; `end` is None for no end."""
 
     start: int
     end: int | None
@@ -23,9 +23,9 @@ class Window(NamedTuple):
 
 
 def window_at(interval: Interval, zone: str, at: float) -> Window:
-    """The window of the interval, in the calendar of an IANA zone, that this instant belongs to.
+    """The window of an instant, for an interval in the calendar of an IANA zone.
 
-    A week begins on Monday (ISO 8601). A day begins at its first instant, where midnight is skipped as well. Raises
+    A week begins on Monday (ISO 8601). A day begins at its first instant, also if midnight is skipped. Raises
     ZoneInfoNotFoundError.
     """
     if interval == "total":
@@ -53,8 +53,8 @@ def _window(interval: Interval, zone: str, at: float) -> Window:
 
 
 def _begins(day: date, zone: str) -> int:
-    # A midnight that clocks skip is read with the offset before it, which gives the instant of the change; of two
-    # midnights this is the first (PEP 495, fold 0).
+    # A skipped midnight is read with the offset before it, which gives the instant of the change; of two midnights it
+    # is the first (PEP 495, fold 0).
     return int(datetime(day.year, day.month, day.day, tzinfo=_zone(zone)).timestamp())
 
 

@@ -1,4 +1,4 @@
-"""Who calls, and whether it may: from the request's headers and the socket it came through."""
+"""Authorisation: the caller, by the request's headers and the socket it came through."""
 
 import math
 import re
@@ -50,9 +50,9 @@ _NO_PAGES = (
 
 
 class Access:
-    """Lets a caller in by key. Without keys the gateway is open, but only to its own machine.
+    """Authorises callers by key. Without keys the gateway is open, but only to its own machine.
 
-    `allows` says whether web pages of an origin may call.
+    `allows` tells whether web pages of an origin may call.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Access:
         self.wrong_keys = WrongKeys()
 
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
-        """Who calls. Raises Unauthorized, RateLimited for too many wrong keys, or InvalidRequest."""
+        """The caller. Raises Unauthorized, RateLimited for too many wrong keys, or InvalidRequest."""
         if security == "none":
             return ANONYMOUS
         if self.keys:
@@ -78,7 +78,7 @@ class Access:
         return self.keys.anonymous(LOCAL if _is_local(scope, headers) else ANONYMOUS)
 
     def authorize_administrator(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
-        """Who administers: never somebody without a key, wherever from. Raises as `authorize`, or Forbidden."""
+        """The administrator, who always needs a key. Raises as `authorize`, or Forbidden."""
         if len(headers) != len(scope["headers"]):
             _refuse_repeated(scope["headers"])
         caller = self.keys.authenticate(headers)
@@ -87,9 +87,9 @@ class Access:
         return caller
 
     async def learn(self, scope: Scope) -> bool:
-        """Whether there are new keys since one was refused. Raises RateLimited for an address with many wrong ones.
+        """Refresh the keys after one was refused; returns whether there are new ones.
 
-        Raises Unavailable where nobody knows.
+        Raises RateLimited for an address with too many wrong keys, or Unavailable if the store cannot be read.
         """
         address = address_of(scope)
         self.wrong_keys.check(address)
@@ -99,15 +99,16 @@ class Access:
         return False
 
     def may_cause_calls(self, caller: Caller, headers: Mapping[str, str]) -> bool:
-        """Whether a request that needs no key may make the gateway ask its upstreams: a web page's may not."""
+        """Whether a request without a key may cause upstream calls: one from a web page may not."""
         is_page = "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
         return caller.trusted or (bool(self.keys) and not is_page)
 
     def _require_private(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Without keys, refuse what came through an address that others can reach, whoever started the server how.
+        """Without keys, refuse requests through an address that other machines can reach, under any server.
 
-        A foreign name in the Host header means that a web page has pointed its own name at this machine. A page that
-        says whose it is would make upstream calls with the operator's keys, be it only to read.
+        A foreign name in the Host header means DNS rebinding: a web page has pointed its own name at this machine.
+        Requests with a foreign origin are refused as well: a web page would make upstream calls with the operator's
+        keys.
         """
         if not (self.allow_anonymous or (_listens_privately(scope) and _is_direct(headers))):
             raise MissingApiKey(_THIS_MACHINE_ONLY)
@@ -115,7 +116,7 @@ class Access:
             raise MissingApiKey(_NO_PAGES)
 
     def _is_foreign_page(self, headers: Mapping[str, str]) -> bool:
-        """Whether a browser says that a page of another site has made it ask (https://www.w3.org/TR/fetch-metadata/)."""
+        """Whether a browser sent the request for a page of another site (https://www.w3.org/TR/fetch-metadata/)."""
         origin = headers.get("origin")
         if origin is not None:
             return not (_is_own(origin, headers) or self._allows(origin.encode("latin-1", "replace")))
@@ -123,10 +124,10 @@ class Access:
 
 
 class WrongKeys:
-    """Wrong keys by the address that they come from: who tries many is told to stop. A right key is never refused.
+    """Counts wrong keys by client address, and refuses further ones beyond a limit. A right key is never refused.
 
-    `most` may come in a minute, 0 for as many as there are. They are counted here and, if there are any, by `counters`,
-    which workers or replicas share.
+    `most` are allowed in a minute, 0 for no limit. They are counted here and, if given, in `counters`, which workers or
+    replicas share.
     """
 
     def __init__(self, most: int = 30, clock: Callable[[], float] = time.monotonic) -> None:
@@ -136,7 +137,7 @@ class WrongKeys:
         self._tried: dict[str, deque[float]] = {}
 
     def check(self, address: str) -> None:
-        """Raises RateLimited if this address has tried too many."""
+        """Raise RateLimited if this address has tried too many."""
         tried = self._tried.get(address)
         now = self._clock()
         while tried and tried[0] <= now - _MINUTE_S:
@@ -145,13 +146,13 @@ class WrongKeys:
             raise _too_many(tried[0] + _MINUTE_S - now)
 
     async def add(self, address: str) -> None:
-        """One more. Raises RateLimited if the others have had too many by now."""
+        """Count one more. Raises RateLimited if all workers together have had too many."""
         count(Event.WRONG_KEY)
         tried = self._tried.pop(address, None) or deque[float]()
         tried.append(self._clock())
         while len(tried) > self.most:
             tried.popleft()
-        self._tried[address] = tried  # the last one now, so that the first is the one that is forgotten
+        self._tried[address] = tried  # moved to the end: the first is evicted
         if len(self._tried) > _MOST_ADDRESSES:
             del self._tried[next(iter(self._tried))]
         counters = self.counters()
@@ -159,14 +160,14 @@ class WrongKeys:
             await self._count(counters, address)
 
     async def _count(self, counters: Counters, address: str) -> None:
-        """Where all count together. Addresses share counters: there are more of them than could be kept."""
+        """Count in the shared counters. Addresses share a bounded number of them."""
         holds = [Hold(f"wrong-keys/{crc32(address.encode()) % _COUNTERS}", 1, self.most, unit_s=1)]
         identifier = f"wrong-{secrets.token_hex(8)}"
         try:
             answer = await counters.reserve(identifier, holds)
             if isinstance(answer, Granted):
                 await counters.settle(identifier, holds, [1], answer.at)
-        except CountersError:  # then each worker counts alone
+        except CountersError:  # then only this worker's count is used
             return
         if isinstance(answer, Refused):
             raise _too_many(answer.fits_in or 1.0)
@@ -181,7 +182,7 @@ def _too_many(wait_s: float) -> RateLimited:
 
 
 def client_of(scope: Scope) -> str:
-    """The address that a request came from; behind a trusted proxy, that of whom the proxy has seen."""
+    """The address of a request's client; behind a trusted proxy, as reported by the proxy."""
     outcome = scope.get("outcome")
     if outcome is not None:
         return str(outcome.client)
@@ -190,7 +191,7 @@ def client_of(scope: Scope) -> str:
 
 
 def address_of(scope: Scope) -> str:
-    """Where a request came from. Of IPv6 it is the network: whoever has one address there has 2**64 (RFC 6177)."""
+    """The client's address; for IPv6 its /64 network, since one client has 2**64 addresses (RFC 6177)."""
     host = client_of(scope)
     if ":" not in host:
         return host
@@ -207,7 +208,7 @@ def _is_own(origin: str, headers: Mapping[str, str]) -> bool:
 
 
 def _refuse_repeated(fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Of two credentials, whoever stands between may have read one, and we the other."""
+    """Refuse two credentials: a proxy in between may have checked the other one."""
     seen = set[bytes]()
     for name, _ in fields:
         if name in _CREDENTIALS and name in seen:
@@ -217,17 +218,17 @@ def _refuse_repeated(fields: Iterable[tuple[bytes, bytes]]) -> None:
 
 def _listens_privately(scope: Scope) -> bool:
     server = scope.get("server")
-    if not server or server[1] is None:  # a Unix socket, or no socket at all
+    if not server or server[1] is None:  # a Unix socket, or no socket
         return True
     try:
         ip_address(server[0])
-    except ValueError:  # a name and no address: called in process, not through a socket
+    except ValueError:  # a name: called in process, not through a socket
         return True
     return is_loopback(server[0])
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:
-    """Whether the host is written as an address of this machine or `localhost`, and nothing else."""
+    """Whether the Host header is a loopback address or `localhost`."""
     host = headers.get("host", "localhost").strip().lower()
     if host.startswith("["):
         name, _, port = host[1:].partition("]")
@@ -238,13 +239,13 @@ def _names_this_machine(headers: Mapping[str, str]) -> bool:
 
 
 def _is_direct(headers: Mapping[str, str]) -> bool:
-    """Whether nothing says that the request was meant for another host, or comes from behind a proxy."""
+    """Whether no header says that the request was for another host, or passed a proxy."""
     return _names_this_machine(headers) and not _came_through_proxy(headers)
 
 
 def _came_through_proxy(headers: Mapping[str, str]) -> bool:
-    """Whether a proxy says so: RFC 7239 (Forwarded), RFC 9110 section 7.6.3 (Via), and what was there before."""
-    # One search in all names costs a third of one in each, and this is asked of every request without a key.
+    """Whether there is a header of a proxy: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), X-Forwarded-*."""
+    # One search in all joined names costs a third of one in each; this runs for every request without a key.
     return not _PROXY_HEADERS.isdisjoint(headers) or "x-forwarded-" in "\n".join(headers)
 
 

@@ -1,4 +1,4 @@
-"""The required import path of the application factory, which lives in `ai_gateway.app.build`."""
+"""The public import path of the application factory in `ai_gateway.app.build`."""
 
 from ai_gateway.app.build import get_app
 

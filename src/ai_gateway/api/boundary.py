@@ -1,4 +1,4 @@
-"""What the handlers of every client wire have in common: who may enter, how much may be sent, how errors look."""
+"""Common parts of the handlers of every client wire: authorisation, body limits, and the error format."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ai_gateway.errors import Forbidden
 
 
 class WireBoundary(Boundary):
-    """Goes before the generated `Handlers` in a class's bases.
+    """Must precede the generated `Handlers` in a class's bases.
 
     `takes_administrators` says that administrators' keys may call its operations as well.
     """
@@ -40,7 +40,7 @@ class WireBoundary(Boundary):
 
 
 def with_default_model(default: str | None, provider: str | None, value: object) -> object:
-    """Where the model decides who answers, a request without one gets the default, if the operator has set one."""
+    """The request with DEFAULT_MODEL, if it is routed by model and has none."""
     if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
         return {**value, "model": default}
     return value

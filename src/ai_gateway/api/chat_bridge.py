@@ -1,4 +1,4 @@
-"""A chat's stream as the events of another wire: how each wire begins and ends, and what is the same for all."""
+"""Bridges a chat stream to the events of another wire: the part that all wires share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection
@@ -16,19 +16,19 @@ from ai_gateway.contract.stream import Continued, Framed, Item, Stream
 from ai_gateway.errors import UpstreamStreamTruncated
 from gateway_contract.openai import models
 
-# What a text takes while its stream lasts: it is kept piece by piece for the events that tell it whole.
+# Bytes of memory for each byte of text, whose pieces are kept for the events with the whole text.
 _PER_BYTE = 16
 
 
 class Events(Parts, Protocol):
-    """The automaton of a wire."""
+    """The event automaton of a wire."""
 
     @property
     def has_begun(self) -> bool: ...
 
 
 class ChatBridge(ABC):
-    """One stream on its way to the client of one call. `feed` and `end` return what is to be sent."""
+    """One stream to the client of one call. `feed` and `end` return what has to be sent."""
 
     def __init__(self, call: Call, events: Events, keeps: Collection[str] = ()) -> None:
         self.turn = ChatTurn(events, keeps)
@@ -38,21 +38,21 @@ class ChatBridge(ABC):
 
     @abstractmethod
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        """What comes before every part. The chunk is the first."""
+        """The events before all parts. The chunk is the first."""
 
     @abstractmethod
     def _ended(self, finish: str) -> bytes:
-        """What ends a whole stream. `finish` is chat's reason."""
+        """The events that end a whole stream. `finish` is the chat's finish reason."""
 
     def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:  # noqa: B027 - not every wire does
-        """Note what of a chunk is no part of its turn."""
+        """Read the fields of a chunk that are not part of its turn."""
 
     def broken(self, error: bytes) -> bytes:
-        """What ends a stream that fails, given the JSON of the wire's error."""
+        """The events that end a stream that fails, given the JSON of the wire's error."""
         return EVENTS.framed(error, "error")
 
     def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
-        """What a chunk says. Raises UpstreamInvalidResponse for what this wire has no events for."""
+        """The events for a chunk. Raises UpstreamInvalidResponse for content that this wire cannot express."""
         if self.call.notes.text_bytes > self._weighed:
             self._weigh()
         if isinstance(item, Continued):
@@ -62,23 +62,23 @@ class ChatBridge(ABC):
         return written + self.turn.feed(item.model)
 
     def preview(self, run: Continued) -> bytes | None:
-        """What `feed` would return for these texts, without an effect until `commit`; None if it is not that simple."""
+        """The result of `feed` for these texts, without an effect until `commit`; None if it needs `feed`."""
         if self.call.notes.text_bytes > self._weighed:
             return None
         return self.turn.preview(run)
 
     def commit(self) -> None:
-        """What was previewed last is sent."""
+        """Apply the last preview, which has been sent."""
         self.turn.commit()
 
     def end(self) -> bytes:
-        """The end, behind what waited for it. Raises UpstreamStreamTruncated for a stream without one."""
+        """The last events. Raises UpstreamStreamTruncated for a stream without a finish reason."""
         if self.turn.finish is None:
             raise UpstreamStreamTruncated.ended()
         return self.turn.end() + self._ended(self.turn.finish)
 
     def _weigh(self) -> None:
-        """Have room for twice as much as there is. Raises Overloaded."""
+        """Reserve memory for twice the present text. Raises Overloaded."""
         self.call.room.charge_at_most(self._weighed * _PER_BYTE, "replies")
         self._weighed *= 2
 
@@ -89,9 +89,9 @@ def bridged[Event: BaseModel](
     answered: Callable[[], None] = lambda: None,
     within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Stream[Event]:
-    """The chunks as the bridge's events. Texts that they only go on with take a shorter way.
+    """The chunks as the bridge's events. Continuations of texts take a shorter path.
 
-    `answered` is called once it is known who answers, and errors are raised `within` a context of the wire's own.
+    `answered` is called once the answering provider is known; errors are raised `within` a context of the wire.
     """
     return Stream(_events(chunks, bridge, answered, within), broken=bridge.broken)
 
@@ -111,5 +111,5 @@ async def _events(
                     is_answered = True
                 if written := bridge.feed(item):
                     yield Framed(written)
-        await bridge.call.settle()  # before the client can have the end, and ask for the next one
+        await bridge.call.settle()  # before the client has the end and can send the next request
         yield Framed(bridge.end())

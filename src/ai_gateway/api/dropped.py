@@ -1,4 +1,4 @@
-"""What a request on another wire than OpenAI's loses on its way, named in the caller's own words."""
+"""Dropped fields of requests on other wires than OpenAI's, under the caller's names."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from ai_gateway.observability.metrics import Event, count
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A wire's `names` of OpenAI's fields, the fields that are `added` for its callers, and its names that are counted.
+    """A wire's `names` of OpenAI's fields, the fields `added` by translation, and its names that are metric labels.
 
-    All names outside of `labels` are chosen by callers, and are counted as one.
+    Names outside of `labels` are chosen by callers, and are counted as one.
     """
 
     names: Mapping[str, str]
@@ -19,11 +19,11 @@ class Words:
     labels: Collection[str]
 
     def note(self, call: Call, dropped: Iterable[str]) -> None:
-        """Note what was dropped in the caller's terms: by the provider, which has counted it, and before."""
+        """Note dropped fields under the caller's names: those of the provider, counted already, and of translation."""
         notes = call.notes
         by_provider = {self.names.get(name, name) for name in notes.dropped if name not in self.added}
         here = set(dropped)
-        if notes.provider:  # else none was called
+        if notes.provider:  # else no provider was called
             for field in self._countable(here) - self._countable(by_provider):
                 count(Event.DROPPED, notes.provider, field)
         notes.dropped = by_provider | here

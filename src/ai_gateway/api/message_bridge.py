@@ -1,4 +1,4 @@
-"""A chat's stream as the events of a message on Anthropic's wire: its blocks, why it ended, and what it took."""
+"""Bridges a chat stream to the events of a message: content blocks, stop reason and usage."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +50,10 @@ _PER_EXTRA_BYTE: Final = 8  # an object of a few bytes takes hundreds
 
 @dataclass(frozen=True, slots=True)
 class AskedMessage:
-    """What a stream needs of its request: the model's name there, its tools' names and its stop sequences.
+    """The facts of a request that its stream needs: model name, tool names and stop sequences.
 
-    `mcp` are the names of what servers of the Model Context Protocol have, by their functions.
-    `input_tokens` is an estimate, for clients that want to know at once, and where nobody counts.
+    `mcp` are the names of MCP servers and their tools, by function name. `input_tokens` is an estimate, for the first
+    event, and for replies without usage.
     """
 
     model: str
@@ -64,7 +64,7 @@ class AskedMessage:
 
 
 class MessageBridge(ChatBridge):
-    """One chat on its way to a client of the Messages API."""
+    """One chat stream to a client of the Messages API."""
 
     def __init__(self, call: Call, asked: AskedMessage) -> None:
         self._beside = Beside(self._charge)

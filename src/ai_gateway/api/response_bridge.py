@@ -1,4 +1,4 @@
-"""A chat's stream as the events of a response: why it ended, and what is told of one that broke."""
+"""Bridges a chat stream to the events of a response: final status and errors."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models
 from gateway_contract.openai_responses import models as responses
 
-# What a response may say of its failure. Agents act on it, by waiting, by shortening what they ask, or by giving up
-# (openai/codex, codex-rs, "sse/responses.rs").
+# Error codes of responses. Agents act on them: they wait, compact their history, or give up (openai/codex, codex-rs,
+# "sse/responses.rs").
 _KNOWN: Final = frozenset(get_args(responses.ResponseErrorObject.model_fields["code"].annotation))
-# What upstreams, and the gateway itself, call it.
+# The same, by the codes of upstreams and of the gateway.
 _CODES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("rate_limit_error", "requests", "tokens", "429"), "rate_limit_exceeded"),
     **dict.fromkeys(("exceed_context_size_error",), "context_length_exceeded"),
@@ -29,7 +29,7 @@ _CODES: Final[Mapping[str, str]] = {
 _TOO_LONG: Final = re.compile(
     "prompt is too long|maximum context length|context (?:size|window|length) of|input is too long"
 )
-# By the status that there would have been, where no word says more: what is wrong with the request stays wrong.
+# By the error's status, if its code says no more: errors of the request are permanent.
 _BY_STATUS: Final[Mapping[int, str]] = {
     402: "insufficient_quota",
     429: "rate_limit_exceeded",
@@ -37,12 +37,12 @@ _BY_STATUS: Final[Mapping[int, str]] = {
 }
 
 
-# Random texts that hide how long others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
+# Random padding against length side channels: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
 _PADDING: Final = frozenset({"obfuscation", "p"})
 
 
 def _joined(pieces: Sequence[object]) -> object:
-    """A field of which deltas have brought one piece after the other."""
+    """A field from its pieces in deltas."""
     said = [piece for piece in pieces if piece is not None]
     if all(isinstance(piece, str) for piece in said):
         return "".join(map(str, said))
@@ -58,7 +58,7 @@ def _joined(pieces: Sequence[object]) -> object:
 
 
 class ResponseBridge(ChatBridge):
-    """One chat on its way to a client of the Responses API. `lists` tell what servers of tools have."""
+    """One chat stream to a client of the Responses API. `lists` are the items with tools of MCP servers."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ResponseBridge(ChatBridge):
 
     @override
     def _heard(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
-        """Keep what a chunk holds beyond the contract for the end: nothing else of the stream has a place for it."""
+        """Keep fields of a chunk beyond the contract for the last event: no other event has a place for them."""
         carried = self._carried
         if chunk.model_extra:
             carried.update({name: each for name, each in chunk.model_extra.items() if name not in _PADDING})
@@ -107,12 +107,12 @@ class ResponseBridge(ChatBridge):
         return self.failed(error, failure.status if failure is not None else 500) + EVENTS_DONE.end
 
     def failed(self, error: bytes, status: int) -> bytes:
-        """The events that end a response that fails, given the JSON of the wire's error and its status."""
+        """The events that end a failed response, given the JSON of the wire's error and its status."""
         return self.events.failed(**told_error(error, status))
 
 
 def told_error(error: bytes, status: int) -> dict[str, str]:
-    """The error of a response that has failed, given the JSON of the wire's error and what its status would be."""
+    """The `error` field of a failed response, given the JSON of the wire's error and its status."""
     told = json.loads(error)["error"]
     names = [_CODES.get(name, name) for name in (told.get("code"), told.get("type")) if isinstance(name, str)]
     code = next((name for name in names if name in _KNOWN), "server_error")

@@ -1,4 +1,4 @@
-"""The accounts of one process: the store that it uses, and what counts and keeps what is called here."""
+"""The accounts of one process: its store, its counters, and the recording of calls."""
 
 import asyncio
 import secrets
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
 _MEMORY, _OFF, _SQLITE, _POSTGRES = "memory", "off", "sqlite:///", ("postgresql://", "postgres://")
 _TRY_AGAIN_S = 1.0
 _CHECK_S = 5.0
-# A copy of the store that is older was to be refreshed several times, and was not.
+# Seconds; an older copy of the store has failed to refresh several times.
 _AWAY_S = 5.0
-# Records that are kept where there is no disk for them.
+# Usage records that are kept in memory where there is no disk for a journal.
 _MOST_IN_MEMORY = 100_000
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Place:
-    """Where data is kept. `directory` is None for what lives in memory only, `store` None for the store in it.
+    """Where data is stored. `directory` is None for memory only, `store` None for the embedded store in it.
 
-    `url` is that of a store that replicas share; what waits for it, and what is of this machine, is in `directory`.
+    `url` is that of a store shared by replicas; `directory` then has the journal and data of this machine.
     """
 
     directory: Path | None
@@ -61,19 +61,19 @@ class Place:
 
     @property
     def is_kept(self) -> bool:
-        """Whether what is stored outlives the process."""
+        """Whether stored data outlives the process."""
         return self.directory is not None or self.url is not None
 
 
 class Accounts:
-    """What is there of accounts. `directory` and `accounting` are None where STORE_URL is `off`."""
+    """The parts of accounts. `directory` and `accounting` are None if STORE_URL is `off`."""
 
     def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
         self.place = place_of(settings)
         self.directory: Directory | None = None
         self.accounting: Accounting | None = None
         self.problem: str | None = None
-        """Why the store has never been used, or cannot be used as it is; None while all is well or it is only away."""
+        """Why the store has never been opened or cannot be used; None if it can, or is only unavailable."""
         self.traced: Traced = untraced
         self._listed: Sequence[Listed] = ()
         self._watching: asyncio.Task[None] | None = None
@@ -88,7 +88,7 @@ class Accounts:
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on. What takes a restart is as it was at the start."""
+        """Apply these settings, except those that need a restart."""
         self._settings = settings
         if self.accounting is not None:
             self.accounting.policy = Policy(
@@ -104,18 +104,18 @@ class Accounts:
             self._alerts.mailing = _mailing(settings)
 
     def apply_reach(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
-        """Reach webhooks like this from now on."""
+        """Apply the network settings for webhooks."""
         if self.accounting is not None:
             self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
 
     def take_list(self, entries: Sequence[Listed]) -> None:
-        """Use the prices of this list of models from now on."""
+        """Apply the prices of this model list."""
         self._listed = entries
         if self.accounting is not None:
             self.accounting.prices.take_list(entries)
 
     async def start(self) -> None:
-        """Open the store. Where its place cannot be written, all is kept in memory, which is said once."""
+        """Open the store. If its directory is not writable, all is kept in memory, with a warning."""
         directory, accounting = self.directory, self.accounting
         if directory is None or accounting is None or self.place is None:
             return
@@ -149,13 +149,13 @@ class Accounts:
         self._watching = asyncio.create_task(self._watch(directory))
 
     async def _start_embedded(self, directory: Directory, where: Path | None) -> Path | None:
-        """Returns where the rest can be kept."""
+        """Returns the place for the journal."""
         if where is not None:
             try:
                 await directory.start()
             except StoreError as error:
                 if self.place is not None and self.place.store is not None and self.place.store.exists():
-                    self._not_usable(directory, str(error))  # what is kept there is not to be gone on without
+                    self._not_usable(directory, str(error))  # existing data must not be ignored
                     return where
                 await directory.store.aclose()
                 self._warn_of_memory(where, error)
@@ -167,7 +167,7 @@ class Accounts:
         return None
 
     async def _start_shared(self, directory: Directory) -> None:
-        """A store on another machine may be away for a while: the gateway is not ready, but has not failed."""
+        """A remote store may be unavailable for a while: the gateway is not ready, but does not fail."""
         try:
             await directory.start()
         except StoreError as error:
@@ -179,7 +179,7 @@ class Accounts:
         _log.error("store cannot be used", store=directory.store.name, problem=problem)
 
     async def _counters(self, where: Path | None, owner: str) -> Counters:
-        """`owner` names this process among those that share them."""
+        """`owner` identifies this process among those that share the counters."""
         if self._valkey is None:
             return FileCounters(where / "counters", owner=owner) if where is not None else MemoryCounters()
         from ai_gateway.accounts.counters.valkey import ValkeyCounters  # noqa: PLC0415 - an extra
@@ -192,7 +192,7 @@ class Accounts:
         return counters
 
     async def _watch(self, directory: Directory) -> None:
-        """Begin to use the store as soon as that is possible, and see whether its schema is still the right one."""
+        """Open the store as soon as it is available, and check its schema periodically."""
         pause_s = 0.0 if directory.is_loaded else _TRY_AGAIN_S
         while True:
             await asyncio.sleep(pause_s)
@@ -204,9 +204,9 @@ class Accounts:
                 problem = await directory.store.problem()
             except StoreError as error:
                 if began:
-                    continue  # it is away: what is known of keys is used for a while
+                    continue  # unavailable: cached keys are used for a while
                 problem = str(error)
-            except Exception as error:  # a fault here must not end the watching for good
+            except Exception as error:  # the task must keep running
                 _log.error("store not checked", store=directory.store.name, exc_info=error)
                 continue
             if problem is not None and problem != self.problem:
@@ -235,17 +235,17 @@ class Accounts:
 
     @property
     def store_is_away(self) -> bool:
-        """Whether what is known of keys and limits may be old."""
+        """Whether the cached keys and limits may be outdated."""
         directory = self.directory
         return directory is not None and directory.is_loaded and directory.age_s > _AWAY_S
 
     @property
     def records_wait_s(self) -> float:
-        """For how long the store has not taken the records that wait for it."""
+        """Seconds for which pending records could not be stored."""
         return self._shipper.away_s if self._shipper is not None else 0.0
 
     async def aclose(self) -> None:
-        """Close the store, after what is still to be written."""
+        """Write pending records, and close the store."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
@@ -262,7 +262,7 @@ class Accounts:
     async def _spent(self, scope: Scope, window: Window) -> int:
         if self._shipper is None:
             return 0
-        await self._shipper.ship()  # what has ended here counts, whether or not it has arrived there
+        await self._shipper.ship()  # include calls that have ended here and are not stored yet
         ledger = self._shipper.ledger
         budget_keys = scope.budget_keys or (scope.entity,)
         return sum([await ledger.spent(scope.what, each, window.start, window.end) for each in budget_keys])
@@ -277,7 +277,7 @@ def _mailing(settings: Settings) -> Mailing | None:
 
 
 def store_at(place: Place) -> Store:
-    """The store of this place, not yet open."""
+    """The store of this place, not opened yet."""
     if place.url is None:
         return SqliteStore(place.store)
     from ai_gateway.accounts.store.postgres import PostgresStore  # noqa: PLC0415 - an extra
@@ -286,12 +286,12 @@ def store_at(place: Place) -> Store:
 
 
 def place_of(settings: Settings) -> Place | None:
-    """Where data is kept, None for nowhere. Raises SettingsError."""
+    """The place of data; None if there is no store. Raises SettingsError."""
     return place_at(settings.store_url, settings.gateway_data_dir)
 
 
 def place_at(store_url: SecretStr | None, data_directory: Path | None) -> Place | None:
-    """Where data is kept with these settings, None for nowhere. Raises SettingsError."""
+    """The place of data for these settings; None if there is no store. Raises SettingsError."""
     url = store_url.get_secret_value() if store_url is not None else None
     if url == _OFF:
         return None
@@ -316,7 +316,7 @@ def place_at(store_url: SecretStr | None, data_directory: Path | None) -> Place 
 
 
 def valkey_of(settings: Settings) -> "Address | None":
-    """The server that counts, None if this machine does. Raises SettingsError."""
+    """The Valkey server of the counters; None if they are on this machine. Raises SettingsError."""
     if settings.valkey_url is None:
         return None
     _require("hiredis", "VALKEY_URL", "valkey")

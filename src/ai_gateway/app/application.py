@@ -1,4 +1,4 @@
-"""The gateway as one value: the ASGI application, and what a server, a command or a test reads beside it."""
+"""The gateway as one value: the ASGI application, and its parts for servers, commands and tests."""
 
 import gc
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from ai_gateway.app.reload import Reloadable, Reloaded
 from ai_gateway.config.settings import Settings
 from ai_gateway.gateway import Gateway
 
-# A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. What start-up made
-# is taken out of the collector's sight, and young objects, which die by reference count, are looked at less often:
-# requests leave no cycles. Over 13,000 relayed requests, 64 at once, a threshold of 2,000 means 320 collections of up
-# to 2 ms that find nothing, 20,000 none; with 256 at once, 400 of up to 16 ms against three of up to 10.
+# A full collection walks every generated model and costs 30-40 ms, which is the whole latency tail. Objects made at
+# startup are frozen (`gc.freeze`), and young ones, which die by reference count, are collected less often: requests
+# leave no cycles. Over 13,000 relayed requests, 64 at once, a threshold of 2,000 means 320 collections of up to 2 ms
+# that find nothing, 20,000 none; with 256 at once, 400 of up to 16 ms against three of up to 10.
 _GC_THRESHOLD = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A gateway that was built. Its ASGI application starts and closes it with its lifespan, under any server."""
+    """A built gateway. Its ASGI application starts and closes it by its lifespan, under any server."""
 
     asgi: FastAPI
     parts: Reloadable
@@ -31,7 +31,7 @@ class Application:
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold now: a reload has replaced those that it can take over, and no others."""
+        """The current settings: a reload replaces those that need no restart."""
         return self.parts.settings
 
     @property
@@ -40,7 +40,7 @@ class Application:
         return self.parts.gateway
 
     async def start(self) -> None:
-        """Start background tasks; from then on the gateway is ready."""
+        """Start background tasks; afterwards the gateway is ready."""
         await self.parts.start()
         self.meters.start()
         gc.collect()
@@ -56,11 +56,11 @@ class Application:
         await self.parts.aclose()
 
     async def reload(self) -> Reloaded:
-        """Read the configuration again and take it over, unless there are problems."""
+        """Read and apply the configuration, unless there are problems."""
         return await self.parts.reload()
 
 
 def application_of(asgi: FastAPI) -> Application:
-    """The application that an ASGI application belongs to, where only that is at hand."""
+    """The Application of an ASGI application."""
     application: Application = asgi.state.application
     return application

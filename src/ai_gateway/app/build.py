@@ -52,18 +52,18 @@ _NO_WEBSOCKETS = UpgradeRequired(
 
 
 def get_app() -> FastAPI:
-    """The ASGI application for any server, from the configuration it finds. Raises SettingsError."""
+    """The ASGI application for any server, from environment and files. Raises SettingsError."""
     return build(read_configuration()).asgi
 
 
 def build(configuration: Configuration, read: Callable[[], Configuration] = read_configuration) -> Application:
-    """The application that this configuration makes. A reload asks `read` for the next one. Raises SettingsError."""
+    """The application for this configuration. A reload calls `read` for the next one. Raises SettingsError."""
     settings = configuration.settings
     parts = Reloadable(configuration, read)
     gateway, access, lifecycle = parts.gateway, parts.access, Lifecycle()
-    bodies = ByteBudget(max(settings.bodies_max_size, settings.request_max_size))  # or the largest would never fit
+    bodies = ByteBudget(max(settings.bodies_max_size, settings.request_max_size))  # or the largest body never fits
     limits = BodyLimits(settings.request_max_size, settings.body_timeout_s, budget=bodies)
-    admission = Admission(settings.max_in_flight)  # for work; health and status are always answered
+    admission = Admission(settings.max_in_flight)  # health and status are always answered
     handlers = OllamaHandlers(gateway, access, limits), OpenAIHandlers(gateway, access, limits)
     for each in handlers:
         each.late_heads = LateHeads(settings.first_byte_s)
@@ -73,7 +73,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     responses, messages = (tagged_paths(parts.contract, tag) for tag in ("Responses", "Anthropic"))
     of_openai, of_ollama = ([route.path for route in each.routes] for each in (openai, ollama))
     owned = [(OPENAI, of_openai), (OLLAMA, of_ollama), (OPENAI, administered)]
-    shared = {"listModels", "retrieveModel"}  # with OpenAI's API, where a header decides
+    shared = {"listModels", "retrieveModel"}  # with OpenAI's API: a header decides
     both = [route.path for route in openai.routes if route.name in shared]
     for wire, paths in (*owned, (RESPONSES, responses), (ANTHROPIC, [*messages, *both])):
         owners.add(wire, paths)
@@ -81,7 +81,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
     accounting = parts.accounts.accounting
     meters = Meters(gateway, parts.accounts, admission, bodies, lambda: parts.access.keys)
     observers = [
-        *([accounting] if accounting is not None else []),  # first: a fault of another one costs no record
+        *([accounting] if accounting is not None else []),  # first: a bug in another observer costs no record
         AccessLog(),
         *([meters.requests] if settings.enable_metrics else []),
     ]
@@ -96,7 +96,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
 
     def opened(router: ContractRouter) -> Sequence[Operation]:
         routes = router.behind(admission)
-        asgi.router.routes += routes  # where methods of a path are looked for
+        asgi.router.routes += routes  # for the look-up of a path's methods
         if asgi.direct is not None:
             asgi.direct.learn(routes)
         return routes
@@ -162,14 +162,14 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
 
 
 def _stored_responses(settings: Settings, directory: Directory | None) -> StoredResponses | None:
-    """What keeps responses, if this gateway keeps any."""
+    """The storage of responses, if there is a store."""
     if directory is None or not settings.responses_keep_days:
         return None
     return StoredResponses(lambda: directory.store, settings.responses_keep_days, settings.responses_max_size)
 
 
 def _get(path: str) -> Scope:
-    """What a request for a path looks like to routes."""
+    """An ASGI scope for a path, for route matching."""
     return {"type": "http", "method": "GET", "path": path, "path_params": {}, "headers": []}
 
 
@@ -185,28 +185,28 @@ class _App(FastAPI):
     direct: Direct | None = None
 
     def door_to(self, path: str) -> Door | None:
-        """The door that leads to a path, if one does."""
+        """The lazily built API of a path, if any."""
         return next((door for door in self.doors if door.leads_to(path)), None)
 
-    @markcoroutinefunction  # servers look for one, and it is another step for each request
+    @markcoroutinefunction  # servers check for it; a wrapper would be another step for each request
     @override
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        """Requests go straight to our own layers: what FastAPI and Starlette do first is for their kind of endpoint."""
+        """Call our own middleware directly: FastAPI's and Starlette's own steps are for their endpoints."""
         if scope["type"] == "http" and self.middleware_stack is not None:
             return cast("Coroutine[Any, Any, None]", self.middleware_stack(scope, receive, send))
         return super().__call__(scope, receive, send)
 
     @override
     def build_middleware_stack(self) -> ASGIApp:
-        """Like Starlette's, but what answers an unforeseen failure stands inside our middleware and not around it.
+        """Like Starlette's, but the handler of unexpected errors is inside our middleware and not around it.
 
-        Operations of the contracts answer every failure themselves and are called without it.
+        Operations of the contracts handle all errors themselves and are called without it.
         """
         middleware, self.user_middleware = self.user_middleware, []
         stack = super().build_middleware_stack()
 
         def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-            scope["app"] = self  # as Starlette has it, for handlers of its own
+            scope["app"] = self  # for Starlette's own handlers
             door = self.door_to(scope["path"]) if scope["type"] == "http" and not wants_websocket(scope) else None
             return door.handle(stack, scope, receive, send) if door is not None else stack(scope, receive, send)
 
@@ -249,7 +249,7 @@ def _asgi(
         openapi_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        # Set one by one: left open, each is looked up in the environment on every request.
+        # Set explicitly: otherwise each is looked up in the environment on every request.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
@@ -262,7 +262,7 @@ def _asgi(
 
 
 def _no_route(request: Request, error: Exception) -> GatewayError:
-    """The error of a method that a path does not have, or of anything else that routing refuses."""
+    """The error for an unsupported method, or another refusal of the router."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods_of(request))
         return MethodNotAllowed(
@@ -272,14 +272,14 @@ def _no_route(request: Request, error: Exception) -> GatewayError:
 
 
 def _nothing_at(request: Request, hints: PathHints, providers: list[str]) -> NotFound:
-    """The error of an unknown path, with the likely right one."""
+    """The error for an unknown path, with the likely right one."""
     path, origin = request.scope["path"], origin_of(request.scope["scheme"], request.headers)
     is_anthropics = claims(path_steps(path), request.scope["headers"])
     return NotFound(hints.message(path, origin, providers, is_anthropics=is_anthropics))
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Every method of the path; one route knows only its own. A path that is written out is not also an id's."""
+    """Every method of the path, over all its routes. A literal path takes precedence over one with an id."""
     found = [
         route
         for route in request.app.router.routes

@@ -1,4 +1,4 @@
-"""Settings and what they configure: read from every source and checked together, once a start and once a reload."""
+"""Settings and what they configure: read from all sources and checked together, at the start and at each reload."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,20 +40,21 @@ from ai_gateway.tools.mcp.server import McpServer
 from ai_gateway.tools.process_sandbox import unsupported
 
 type ProxyFor = Callable[[str], Proxy | None]
-"""The proxy on the way to a URL, if there is one. Raises ValueError where what names it is no proxy's address."""
+"""Returns the proxy for a URL, if any. Raises ValueError for an invalid proxy address."""
 
 
 def no_proxy(_: str) -> Proxy | None:
-    """Where everything is called directly."""
+    """For deployments without a proxy."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Settings, and what they and the environment configure: valid together.
+    """Settings, and what they and the environment configure, checked together.
 
     `missing` has what to set for providers that gateway.toml names and that lack a key here. `warnings` are for the
-    operator: what was ignored, and what will not work. `proxy_for` tells the proxy on the way to what is no provider.
+    operator: ignored settings, and features that will not work. `proxy_for` gives the proxy for URLs that are not a
+    provider's.
     """
 
     settings: Settings
@@ -62,16 +63,16 @@ class Configuration:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     keys: Sequence[ConfiguredKey] = field(default=(), repr=False)
-    proxy_for: ProxyFor = field(default=no_proxy, repr=False)  # it knows all variables, whose values may be keys
+    proxy_for: ProxyFor = field(default=no_proxy, repr=False)  # it contains all variables, whose values may be keys
     mcp: Sequence[McpServer] = ()
 
 
 def read_configuration(**options: object) -> Configuration:
-    """Read every source. `options`, by field name, count before all others. Raises SettingsError with all problems."""
+    """Read every source. `options`, by field name, take precedence. Raises SettingsError with all problems."""
     sources = read_sources(**options)
     problems: list[str] = []
     settings = attempt(problems, lambda: read_settings(sources))
-    # What the environment alone configures is checked even where the settings are invalid.
+    # Environment variables of providers are checked even if the settings are invalid.
     configuration = attempt(problems, lambda: configure(settings or Settings(), sources))
     if configuration is None or problems:
         raise SettingsError(problems)
@@ -79,7 +80,7 @@ def read_configuration(**options: object) -> Configuration:
 
 
 def configure(settings: Settings, sources: Sources) -> Configuration:
-    """What settings and environment configure. Raises SettingsError with all problems."""
+    """The configuration from settings and environment. Raises SettingsError with all problems."""
     configured = configured_upstreams(settings, sources.environment)
     if problems := list(_loops(settings, configured.upstreams)):
         raise SettingsError(problems)
@@ -114,7 +115,7 @@ def configure(settings: Settings, sources: Sources) -> Configuration:
 
 
 def _check_proxies(settings: Settings, found: ProxyFor) -> None:
-    """Raise SettingsError where the way to what is no provider leads through a proxy that cannot be used."""
+    """Raise SettingsError for an invalid proxy for a URL that is not a provider's."""
     for name, url in (("MODEL_LIST_URL", settings.model_list_url), ("TOOL_WEB_SEARCH", searched_at(settings))):
         try:
             if url is not None:
@@ -124,7 +125,7 @@ def _check_proxies(settings: Settings, found: ProxyFor) -> None:
 
 
 def _half_a_search(settings: Settings) -> Iterator[str]:
-    """What TOOL_WEB_SEARCH lacks."""
+    """Missing settings of TOOL_WEB_SEARCH."""
     fetches = settings.tool_web_fetch
     if settings.tool_web_search == "searxng" and settings.tool_web_search_url is None:
         yield "TOOL_WEB_SEARCH_URL: searxng needs the address of a server, such as http://127.0.0.1:8080"
@@ -139,7 +140,7 @@ def _half_a_search(settings: Settings) -> Iterator[str]:
 
 
 def _half_a_tool(settings: Settings) -> Iterator[str]:
-    """What other tools lack."""
+    """Missing settings of other tools."""
     if settings.tool_code_execution == "monty" and find_spec("pydantic_monty") is None:
         yield "TOOL_CODE_EXECUTION takes an extra: pip install 'universal-ai-gateway[code]'"
     if settings.tool_code_execution == "process" and (why := unsupported()) is not None:
@@ -149,7 +150,7 @@ def _half_a_tool(settings: Settings) -> Iterator[str]:
 
 
 def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
-    """Settings for single providers that no provider has the name of."""
+    """Settings for providers that are not configured."""
     for setting, named in (("provider_conformance", settings.provider_conformance), ("prices", settings.prices)):
         for key in named:
             name = key.partition("/")[0]
@@ -158,7 +159,7 @@ def _nobodys(settings: Settings, providers: Collection[str]) -> Iterator[str]:
 
 
 def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:
-    """Upstreams that are the gateway itself, which would call itself for as long as it has connections."""
+    """Upstreams whose address is the gateway's own, which would call itself until it has no connections left."""
     for upstream in upstreams:
         if is_own_address(upstream.base_url, settings.service_host, settings.service_port):
             wins = ", or OLLAMA_BASE_URL, which counts before it" if upstream.setting == "OLLAMA_HOST" else ""
@@ -169,14 +170,14 @@ def _loops(settings: Settings, upstreams: Sequence[Upstream]) -> Iterator[str]:
 
 
 def _without_path(upstreams: Sequence[Upstream]) -> Iterator[str]:
-    """Base URLs that most likely lead nowhere: nearly every server of OpenAI's wire has it below a path."""
+    """Base URLs without a path, which are mostly wrong: nearly every OpenAI-compatible server has one."""
     for upstream in upstreams:
         if upstream.row.adapter == OPENAI_COMPATIBLE and not urlsplit(upstream.base_url).path.strip("/"):
             yield f"{upstream.setting}: {shown(upstream.base_url)} has no path, and most servers' is /v1: check it"
 
 
 def _unverified(upstreams: Sequence[Upstream]) -> Iterator[str]:
-    """Upstreams that could be anybody: told at each start, because nothing else would tell of it."""
+    """Upstreams whose certificate is not verified; reported at each start."""
     for upstream in upstreams:
         if not upstream.network.tls.verify and (upstream.base_url or upstream.row.base_url).startswith("https:"):
             yield (

@@ -1,4 +1,4 @@
-"""Doors that are built when somebody first knocks: their contracts take memory, and few deployments use them all."""
+"""Doors: APIs that are built at their first request, since their contracts take memory and few deployments use all."""
 
 import asyncio
 import re
@@ -18,8 +18,8 @@ _PARAMETER = re.compile(r"\\\{\w+\\\}")
 class Door:
     """An ASGI application for requests to `paths`, as the contract writes them.
 
-    `module` is imported for the first one, and `router` makes the contract's router of it. `opened` gets that router,
-    and returns its routes. What is none of them goes to `other`.
+    `module` is imported at the first request, and `router` makes the contract's router from it. `opened` gets that
+    router, and returns its routes. Requests for none of them go to `other`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Door:
         return self._paths.fullmatch(path) is not None
 
     async def handle(self, other: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the operation that the request is for, or `other` if it is for none."""
+        """Call the operation of the request, or `other` if it has none."""
         if self._direct is None:
             self._direct = Direct(await self._open(), other)
         await self._direct(scope, receive, send)
@@ -55,20 +55,20 @@ class Door:
 
 
 def _pattern(path: str) -> str:
-    """The path as a regular expression: its last part, if that is a parameter, may hold slashes, as ids may."""
+    """The path as a regular expression: a parameter at its end may contain slashes, as ids may."""
     escaped = _PARAMETER.sub("[^/]+", re.escape(path))
     return escaped.removesuffix("[^/]+") + ".*" if escaped.endswith("[^/]+") else escaped
 
 
 def wants_websocket(scope: Scope) -> bool:
-    """Whether the request is to go on over a WebSocket. Our own server has renamed the header that says so."""
+    """Whether the request asks for an upgrade to WebSocket. Our own server has renamed the Upgrade header."""
     return scope["type"] == "http" and any(
         name in {b"upgrade", b"x-upgrd"} and value.lower() == b"websocket" for name, value in scope["headers"]
     )
 
 
 class ByHeader:
-    """Leads requests that have a header to a door: some paths are those of two contracts. `header` is in lower case."""
+    """Routes requests with a header to a door, for paths that two contracts share. `header` is in lower case."""
 
     def __init__(self, header: str, door: Door, otherwise: ASGIApp) -> None:
         self._header = header.encode()
@@ -83,7 +83,7 @@ class ByHeader:
 
 
 def share(routes: Iterable[Operation], header: str, door: Door, names: Collection[str]) -> None:
-    """Lead requests with the header from the routes of these operations to the door, which has the same paths."""
+    """Route requests for these operations to the door, which has the same paths, if they have the header."""
     for route in routes:
         if route.name in names:
             route.app = ByHeader(header, door, route.app)

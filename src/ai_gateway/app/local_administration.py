@@ -1,6 +1,6 @@
-"""Administration without a running gateway: its operations on the store of this machine, for the command line.
+"""Administration without a running gateway: its operations on this machine's store, for the command line.
 
-A gateway that runs beside it reads the same store, and learns within a second of what was changed there.
+A gateway with the same store sees the changes within a second.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _BODY_TIMEOUT_S = 60.0
 
 
 class _OnThisMachine(Access):
-    """Lets in whoever can write the store: more than that no key could allow."""
+    """Authorises the user who can write the store: no key could allow more."""
 
     def __init__(self, keys: Sequence[ConfiguredKey]) -> None:
         super().__init__(KeyRing(keys), allow_anonymous=False)
@@ -42,12 +42,12 @@ class _OnThisMachine(Access):
 async def local_administration(
     settings: Settings, keys: Sequence[ConfiguredKey] = ()
 ) -> AsyncIterator[tuple[ASGIApp, str]]:
-    """The operations of administration as an ASGI application, and where what they change is kept.
+    """The operations of administration as an ASGI application, and the directory that they change.
 
-    `keys` are those of the configuration, which are listed among the others.
-    Raises SettingsError where there is no store that this process could share with a gateway.
+    `keys` are those of the configuration, which are listed as well. Raises SettingsError if there is no store that this
+    process could share with a gateway.
     """
-    # Whoever imports this pays for the models of its contract.
+    # Imported here because of the memory of its contract's models.
     from ai_gateway.api.admin.door import admin_router  # noqa: PLC0415
 
     async with open_directory(settings) as directory:
@@ -58,7 +58,7 @@ async def local_administration(
 
 @asynccontextmanager
 async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
-    """The directory of this machine's store. Raises SettingsError where there is none, or none that can be used."""
+    """The directory of this machine's store. Raises SettingsError if there is none, or it cannot be used."""
     place = place_of(settings)
     if place is None:
         raise SettingsError(
@@ -90,23 +90,23 @@ async def open_directory(settings: Settings) -> AsyncIterator[Directory]:
 
 
 async def has_stored_keys(settings: Settings) -> bool:
-    """Whether there ever was a key in the store, which is not made for this question."""
+    """Whether the store has ever had a key; does not create the store."""
     place = place_of(settings)
     if place is not None and place.url is not None:
-        return True  # it may be away: until it was read, nobody without a key is let in
+        return True  # it may be unavailable: until it was read, a key is required
     if place is None or place.directory is None or (place.store is not None and not place.store.exists()):
         return False
     try:
         async with open_directory(settings) as directory:
             return any(True for _ in directory.all(ApiKey))
-    except SettingsError:  # what is wrong with it is said when it is started
+    except SettingsError:  # the start reports the problem
         return False
 
 
 def _user() -> str:
     try:
         return getuser()
-    except (KeyError, OSError):  # a user without a name, as containers have
+    except (KeyError, OSError):  # a user without a name, as in containers
         return "unknown"
 
 

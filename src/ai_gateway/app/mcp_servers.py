@@ -1,4 +1,4 @@
-"""The `[mcp.NAME]` tables: servers of the Model Context Protocol, with the keys that they want."""
+"""The `[mcp.NAME]` tables: servers of the Model Context Protocol, with their keys."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec

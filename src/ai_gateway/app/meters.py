@@ -1,4 +1,4 @@
-"""Everything about the gateway that is worth a metric: what happened so far, and how it stands now."""
+"""The metrics of the gateway: counters of past events, and gauges of the present state."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ from ai_gateway.providers.custom.provider import MODELS
 from ai_gateway.routing.registry import BUILT_IN
 
 _EVERY_S = 1.0
-# What a worker has not renewed for so long is how it stood before it ended.
+# Seconds; older gauges are of a worker that has ended.
 _STALE_S = 10.0
 _MOST_SPEND_LIMITS = 1_000
 _SPEND_S = 1.0
@@ -39,9 +39,9 @@ _STATES = ("closed", "half-open", "open")
 
 
 class Meters:
-    """Read as often as you like: each value is computed when it is read, and nothing is reset.
+    """Collects metrics: values are computed on reading, and reading resets nothing.
 
-    With several workers, each writes what it has counted into `shared` once a second, under its number `worker`.
+    With several workers, each writes its counts into `shared` once a second, under its number `worker`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Meters:
         self._ticking: asyncio.Task[None] | None = None
 
     def share(self, shared: WorkerMemory, worker: int) -> None:
-        """Go on from what the worker with this number has counted before this one took its place."""
+        """Continue the counts of the previous worker with this number."""
         self.shared, self.worker = shared, worker
         self._started = time.time()
         if (raw := shared.read(worker)) is not None:
@@ -73,11 +73,11 @@ class Meters:
             self._before.include(Samples.from_bytes(raw), gauges=False)
 
     def start(self) -> None:
-        """Begin to look at the event loop, and to share what is counted."""
+        """Start to measure the event loop, and to share the counts."""
         self._ticking = asyncio.create_task(self._tick())
 
     async def aclose(self) -> None:
-        """Share the last of it."""
+        """Share the last counts."""
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.wait({self._ticking})
@@ -85,12 +85,12 @@ class Meters:
             self._write()
 
     async def expose(self, accept: str) -> MetricsContent:
-        """Everything as Prometheus reads it: as OpenMetrics, if the client accepts that."""
-        # An import of 10 ms and a megabyte, which only those who are asked need.
+        """All metrics in Prometheus' text format, or in OpenMetrics if the client accepts it."""
+        # Imported on first use: 10 ms and a megabyte.
         from ai_gateway.observability.exposition import expose  # noqa: PLC0415
 
         samples = await self.read()
-        # A thread, because there may be thousands of series; clients' requests go on in between.
+        # In a thread, because thousands of series would block the event loop.
         if "application/openmetrics-text" in accept.lower():
             text = await asyncio.to_thread(expose, samples, openmetrics=True)
             return Content("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
@@ -99,11 +99,11 @@ class Meters:
         )
 
     async def read(self) -> Samples:
-        """What all workers have counted, and how they stand."""
+        """The metrics of all workers."""
         if self.shared is None:
             samples = self.own()
         else:
-            self._write()  # so that what it tells now is told by the next one as well
+            self._write()  # so that other workers report the same
             samples = Samples()
             for raw in self.shared.read_all():
                 each = Samples.from_bytes(raw)
@@ -112,13 +112,13 @@ class Meters:
         return samples
 
     def own(self) -> Samples:
-        """Those of this worker."""
+        """The metrics of this worker."""
         samples = Samples(time.time())
         samples.include(self._before)
         self.requests.collect(samples)
         for event, family in EVENTS.items():
             if not family.labels:
-                samples.add(family, 0)  # so that the first one is seen as a rise
+                samples.add(family, 0)  # so that Prometheus sees the first event as an increase
             for labels, value in counted(event).items():
                 samples.add(family, value, labels)
         for family in TIMINGS.values():
@@ -144,7 +144,7 @@ class Meters:
             self._write()
 
     def _knows(self, provider: str, model: str) -> bool:
-        """Whether a model is one that is configured, listed or priced, and no word of a caller."""
+        """Whether a model is configured, listed or priced, and not merely a name in a request."""
         if provider == BUILT_IN and model in MODELS:
             return True
         routing = self._gateway.routing
@@ -153,7 +153,7 @@ class Meters:
         accounting = self._accounts.accounting
         if accounting is not None and accounting.prices.names(provider, model, time.time()):
             return True
-        routing.catalogue.renew(provider)  # nobody may have asked this worker for its list yet
+        routing.catalogue.renew(provider)  # the list may not have been fetched by this worker yet
         return False
 
     def _add_state(self, samples: Samples) -> None:
@@ -191,7 +191,7 @@ class Meters:
         samples.add(families.CPU, usage.ru_utime + usage.ru_stime, worker)
         samples.add(families.STARTED, self._started, worker)
         samples.add(families.MOST_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0], worker)
-        with suppress(OSError, ValueError):  # there is no /proc everywhere
+        with suppress(OSError, ValueError):  # not all systems have /proc
             pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
             samples.add(families.MEMORY, pages * os.sysconf("SC_PAGE_SIZE"), worker)
             samples.add(families.OPEN_FILES, len(os.listdir("/proc/self/fd")), worker)
@@ -201,7 +201,7 @@ class Meters:
         samples.add(families.BUILD_INFO, 1, (VERSION, BUILD.commit or ""))
 
     async def _add_spending(self, samples: Samples) -> None:
-        """What is spent and held under each spend limit, as far as that is known within a second."""
+        """The spent and reserved amount under each spend limit, up to a second old."""
         accounts, now = self._accounts, time.time()
         if accounts.directory is None or accounts.accounting is None:
             return

@@ -1,4 +1,4 @@
-"""Whether an upstream's address is the gateway's own, which would make it call itself."""
+"""Detects upstreams whose address is the gateway's own, which would call itself."""
 
 import socket
 from ipaddress import ip_address
@@ -8,11 +8,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_own_address(url: str, host: str, port: int) -> bool:
-    """Whether a gateway that listens on this host and port is what answers at the URL. Looks no name up."""
+    """Whether the URL leads to a gateway that listens on this host and port. Resolves no names."""
     try:
         parts = urlsplit(url)
         theirs, their_port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
-    except ValueError:  # no URL, which is a problem of its own
+    except ValueError:  # an invalid URL is reported elsewhere
         return False
     if not port or their_port != port:
         return False

@@ -1,11 +1,11 @@
-"""What to say of a path without an operation: usually a client's base_url has too much or too little of `/v1`."""
+"""Hints for unknown paths: usually, a client's base_url lacks or repeats `/v1`."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
-_MESSAGES = "messages"  # Anthropic's own clients have a base_url without /v1
+_MESSAGES = "messages"  # Anthropic's own clients take a base_url without /v1
 _NOTHING = "See / for what there is."
 _SERVED_OF_ANTHROPICS = "Of Anthropic's API there are /v1/messages, /v1/messages/count_tokens and /v1/models here."
 _ORGANIZATION, _PROJECTS = "organization", "projects"
@@ -13,7 +13,7 @@ _NOBODYS = frozenset(
     {"users", "groups", "roles", "invites", "certificates", "external_keys", "external_storage"}
     | {"workload_identity_providers", "service_tier_settings"}
 )
-"""What OpenAI's Administration API has and a gateway has not: it knows keys, and no people, vaults or identities."""
+"""Parts of OpenAI's Administration API that the gateway does not have: people, vaults, identities."""
 
 _SERVED = "projects, service accounts, keys, limits, alerts, permissions, usage, costs and audit logs"
 _NOT_ADMINISTERED = "This gateway keeps no accounts: its operator has set STORE_URL=off."
@@ -32,9 +32,9 @@ class PathHints:
         self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
 
     def message(self, path: str, origin: str, providers: Collection[str], *, is_anthropics: bool = False) -> str:
-        """The error's message: with the likely path, and what a client has to be set to, so that it asks there.
+        """The error message, with the likely right path and the base_url for it.
 
-        Nothing that only the caller has written comes back in it. `is_anthropics`: a client of that API asks.
+        It never quotes the request. `is_anthropics`: the client is one of Anthropic's API.
         """
         hint = self._hint(_steps(path), origin, providers)
         return f"There is nothing at this path. {_SERVED_OF_ANTHROPICS if is_anthropics and hint == _NOTHING else hint}"
@@ -71,7 +71,7 @@ class PathHints:
 
     @staticmethod
     def _tail(steps: Steps, known: list[Steps]) -> Steps | None:
-        """The end of the path that an operation has; of models also with an id after it."""
+        """The suffix of the path that is an operation's path; for models also with an id after it."""
         for tail in known:
             if steps[-len(tail) :] == tail:
                 return tail
@@ -79,7 +79,7 @@ class PathHints:
 
 
 def origin_of(scheme: str, headers: Mapping[str, str]) -> str:
-    """Where the client thinks it is asking."""
+    """The origin by which the client calls the gateway."""
     host = headers.get("host", "")
     forwarded = headers.get("x-forwarded-proto", "")
     return f"{'https' if forwarded == 'https' else scheme}://{host if _HOST.fullmatch(host) else '<gateway>'}"

@@ -1,7 +1,7 @@
-"""The parts of an application that configuration decides about, and how a reload replaces them while calls run.
+"""Reload: the parts of an application that depend on configuration, replaced while calls run.
 
-Calls that have begun keep what they began with. Configuration that cannot be used changes nothing. A setting that is
-built into the server or the application keeps the value it started with: it has the mark RESTART.
+Calls in flight keep the parts that they began with. An invalid configuration changes nothing. A setting that is built
+into the server or the application keeps the value it started with: it has the mark RESTART.
 """
 
 import asyncio
@@ -52,9 +52,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What came of a reload: taken over, unless there are problems.
+    """The outcome of a reload: applied, unless there are problems.
 
-    `takes_a_restart` names the settings that are configured otherwise than they are in use.
+    `takes_a_restart` names changed settings that only apply after a restart.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Reloaded:
 
 
 class Reloadable:
-    """Providers, routing, keys and the model list, as the last configuration has them. `read` reads the next one."""
+    """Providers, routing, keys and the model list of the current configuration. `read` reads the next one."""
 
     def __init__(self, configuration: Configuration, read: Callable[[], Configuration]) -> None:
         self.settings = configuration.settings
@@ -91,18 +91,18 @@ class Reloadable:
         _warn(configuration)
 
     def _forget_keys(self) -> None:
-        """What keys may do has changed."""
+        """Drop cached keys, whose permissions have changed."""
         self.access.keys.forget()
         self._keep_limits()
         self._keep_contract()
 
     def _keep_limits(self) -> None:
-        """Have calls in flight counted by limits that were set since they began."""
+        """Count calls in flight towards limits that were set since they began."""
         if self.accounts.accounting is not None:
             self.accounts.accounting.limits_changed(self.access.keys)
 
     def _keep_contract(self) -> None:
-        """Have the contract say whether a key is needed, which the first one in the store changes."""
+        """Update the served contract, which says whether a key is needed: the first stored key changes that."""
         if self._keys_needed != bool(self.access.keys):
             self._write_contract()
 
@@ -120,9 +120,9 @@ class Reloadable:
             await self._take_over(configuration, providers)
 
     def start_with(self, configuration: Configuration | None) -> None:
-        """Start with another configuration than this was made of: with what is configured now, or with a former one.
+        """Start with another configuration than the one it was built with.
 
-        For a worker that takes the place of another. Raises SettingsError if it cannot be used.
+        For a worker that replaces another one. Raises SettingsError if it cannot be used.
         """
         configuration = self._read() if configuration is None else configuration
         self._next = configuration, _load(configuration.upstreams, self._providers)
@@ -137,7 +137,7 @@ class Reloadable:
         await self.watchers.aclose()
 
     async def reload(self) -> Reloaded:
-        """Read the configuration again and take it over, unless there are problems."""
+        """Read and apply the configuration, unless there are problems."""
         async with self._reloading:
             try:
                 configuration = self._read()
@@ -154,7 +154,7 @@ class Reloadable:
         return Reloaded(takes_a_restart=restart, warnings=list(configuration.warnings), taken=configuration)
 
     def _check_keys(self, new: Configuration) -> None:
-        """Raise SettingsError where a reload would open the gateway to everybody: only a start can be meant so."""
+        """Raise SettingsError if a reload would remove the last key: opening the gateway takes a restart."""
         if self.access.keys and not KeyRing(new.keys, self.accounts.directory):
             raise SettingsError(
                 ["ALLOWED_API_KEYS: a reload does not take the last key away: set one, or restart the gateway without"]
@@ -166,12 +166,12 @@ class Reloadable:
         running = {name: getattr(before, name) for name in marked(RESTART)}
         source, former_source = _list_source(new, configuration.proxy_for), self._list_source
         if source != former_source and self.model_list is not None:
-            await self.model_list.aclose()  # or it would go on changing what is replaced
+            await self.model_list.aclose()  # or it would keep changing the replaced parts
         self.settings = new.model_copy(update=running)
         routing = _routing(configuration, providers)
         if self.model_list is not None and source and former_source and source.url == former_source.url:
             routing = routing.with_list(self.model_list.status.models)
-        # Calls that wait for answers of the former catalogue still get them; all others use the new one.
+        # Calls that wait for the former catalogue still get its result; all others use the new one.
         routing.catalogue.take_over(self.gateway.routing.catalogue)
         self.gateway.routing = routing
         kept = {id(provider) for _, provider in providers.values()}
@@ -186,7 +186,7 @@ class Reloadable:
         return [name for name, value in running.items() if getattr(new, name) != value]
 
     def _apply(self, configuration: Configuration) -> None:
-        """What the next call uses at once."""
+        """Apply what the next call uses."""
         settings = configuration.settings
         configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
@@ -205,14 +205,14 @@ class Reloadable:
         self._write_contract()
 
     def sealing_key(self, provider: str) -> bytes:
-        """The key of what clients keep for a provider: made of the one that is set, or of the gateway's key there.
+        """The key for sealing a provider's data that clients keep: derived from SEALING_KEY or the provider's key.
 
-        So replicas of one configuration read each other's seals without more ado.
+        So replicas with the same configuration can read each other's seals.
         """
         return hashlib.sha256(b"ai-gateway seal " + self._seals.get(provider, self._seal).encode()).digest()
 
     def _write_contract(self) -> None:
-        """The contract that is served, as it holds now."""
+        """Write the served contract for the current configuration."""
         self._keys_needed = bool(self.access.keys)
         self.contract = served_contract(
             self.gateway.registry.names,
@@ -222,7 +222,7 @@ class Reloadable:
         )
 
     async def _make_projects(self, keys: Sequence[ConfiguredKey]) -> None:
-        """Make the projects that keys of the configuration name, and that there are none of yet."""
+        """Create missing projects that keys of the configuration name."""
         directory = self.accounts.directory
         if directory is None:
             return
@@ -247,7 +247,7 @@ class Reloadable:
             await self.model_list.start()
 
     def _feed(self, source: "_ListSource | None") -> ListFeed | None:
-        """Keeps the list fresh, if there is one; each new list makes a new snapshot of the routing."""
+        """The feed of the model list, if there is one; each new list makes a new routing snapshot."""
         if source is None:
             return None
         key = source.api_key.get_secret_value() if source.api_key else None
@@ -262,14 +262,14 @@ class Reloadable:
 
 
 class _Retired:
-    """Providers and tools that are no longer configured, each closed once no call can be using it."""
+    """Removed providers and tools, each closed once no call can use it any more."""
 
     def __init__(self) -> None:
         self._closing: set[asyncio.Task[None]] = set()
         self._open: list[Callable[[], Awaitable[None]]] = []
 
     def add(self, closings: Iterable[Callable[[], Awaitable[None]]], *, close_in_s: float) -> None:
-        """Close these after a while. None of them may raise."""
+        """Close these after the delay. None may raise."""
 
         async def close_later(close: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(close_in_s)
@@ -293,7 +293,7 @@ class _Retired:
 
 @dataclass(frozen=True, slots=True)
 class _ListSource:
-    """Where the model list comes from. A feed is replaced when any of this changes."""
+    """The source of the model list. The feed is replaced when it changes."""
 
     url: str
     refresh_s: float
@@ -309,17 +309,17 @@ def _list_source(settings: Settings, proxy_for: ProxyFor) -> _ListSource | None:
 
 
 async def _close_tool(tool: Tool) -> None:
-    """Close it; one that fails to close must not keep the others open."""
+    """Close the tool; a failure is logged, so that the others are closed as well."""
     try:
         await tool.close()
-    except Exception as error:  # whatever it is, only the log is left to report it to
+    except Exception as error:  # nothing handles it, so it is logged
         _log.warning("tool did not close", tool=tool.name, exc_info=error)
 
 
 def _load(upstreams: Sequence[Upstream], loaded: Loaded) -> Loaded:
-    """A provider for each upstream: the loaded one, with its connections, if nothing about it has changed.
+    """A provider for each upstream: the loaded one, with its connections, if unchanged.
 
-    Raises SettingsError with the problems of all that cannot be loaded.
+    Raises SettingsError with the problems of all providers.
     """
     problems: list[str] = []
     providers: Loaded = {}
@@ -358,7 +358,7 @@ def _resilience(settings: Settings) -> Resilience:
 
 
 def _longest_call(settings: Settings, providers: Loaded) -> float:
-    """Seconds within which every call has ended that began with these settings and providers."""
+    """The longest time in seconds that a call with these settings and providers can take."""
     timeouts = [upstream.timeouts for upstream, _ in providers.values()]
     targets = max((len(route.targets) for route in settings.routes.values()), default=1)  # called one after the other
     request = max((timeout.request for timeout in timeouts), default=0.0)

@@ -1,4 +1,4 @@
-"""The tools of one deployment, from its settings; a reload keeps those whose settings have not changed."""
+"""The tools of a deployment, made from its settings; a reload keeps those whose settings are unchanged."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,18 +25,18 @@ from ai_gateway.tools.web_search.rehearsed import Rehearsed
 from ai_gateway.tools.web_search.results import Backend
 from ai_gateway.tools.web_search.tool import WebSearch
 
-# What OpenAI's Administration API calls them; it has no word for the memory of the gateway's own.
+# OpenAI's Administration API's names of tools; it has none for the gateway's memory.
 _PERMITTED_AS = {"web_search": "web_search", "code_execution": "code_interpreter", "mcp": "mcp"}
 _NOTHING_IS_KEPT = frozenset({"zero_data_retention", "enhanced_zero_data_retention"})
 _PICO = 10**12
 
 type ProxyFor = Callable[[str], Proxy | None]
 type Kept = Mapping[str, tuple[object, Tool]]
-"""Each tool, with the values of the settings that it was made of."""
+"""Each tool, with the values of its settings."""
 
 
 class ToolShop:
-    """Makes the tools, and remembers what they were made of."""
+    """Makes the tools, and remembers their settings."""
 
     def __init__(self, directory: Callable[[], Directory | None]) -> None:
         self._directory = directory
@@ -47,7 +47,7 @@ class ToolShop:
     def tools(
         self, settings: Settings, servers: Sequence[McpServer] = (), proxy_for: ProxyFor = lambda _: None
     ) -> tuple[Tools, Sequence[Tool]]:
-        """The tools of these settings, and those that they no longer have. `proxy_for` is of a search's address."""
+        """The tools for these settings, and those that are removed. `proxy_for` gives the proxy of a search service."""
         self._servers = servers
         url = searched_at(settings)
         self._proxy = proxy_for(url) if url is not None else None
@@ -114,11 +114,11 @@ class ToolShop:
         return MemoryTool(memories, self._may_keep)
 
     def mcp(self, _settings: Settings) -> Tool:
-        """The tool of the servers that are configured."""
+        """The tool for the configured servers."""
         return McpTool(self._servers, self._is_in)
 
     def _may_keep(self, project_id: str) -> bool:
-        """Whether the project, or else the organization, lets anything of its calls be kept."""
+        """Whether the data retention of the project, or else of the organization, allows to store call data."""
         directory = self._directory()
         if directory is None:
             return False
@@ -134,7 +134,7 @@ class ToolShop:
         return caller.project_id in projects or (project is not None and project.name in projects)
 
     def allows(self, caller: Caller, name: str) -> bool:
-        """Whether the caller's project has the tool: any, until an administrator has decided on its tools."""
+        """Whether the caller's project may use the tool; by default it may use any."""
         directory = self._directory()
         permissions = directory.get(HostedToolPermissions, caller.project_id) if directory is not None else None
         permitted = _PERMITTED_AS.get(name)
@@ -142,7 +142,7 @@ class ToolShop:
 
 
 def _values(name: str, settings: Settings, servers: Sequence[McpServer]) -> object | None:
-    """What a tool is made of; None where it is switched off."""
+    """The settings of a tool; None if it is disabled."""
     is_on = {
         WEB_SEARCH: settings.tool_web_search is not None,
         "code_execution": settings.tool_code_execution is not None,
@@ -158,7 +158,7 @@ def _values(name: str, settings: Settings, servers: Sequence[McpServer]) -> obje
 
 
 def searched_at(settings: Settings) -> str | None:
-    """Where what searches the web is, if it is anywhere."""
+    """The URL of the search service, if any."""
     if settings.tool_web_search in {None, "custom"}:
         return None
     return settings.tool_web_search_url or ADDRESSES.get(settings.tool_web_search)

@@ -1,4 +1,4 @@
-"""What looks at requests as settings say: the tracer and the log of bodies, and whether there are any."""
+"""The tracer and the log of bodies, as configured."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Watchers:
-    """The tracer, if there is one, and the log of bodies. Raises SettingsError for settings that cannot be followed."""
+    """The tracer, if there is one, and the log of bodies. Raises SettingsError for invalid settings."""
 
     def __init__(self, settings: Settings, accounts: Accounts) -> None:
         permits = partial(_may_keep, accounts)
@@ -44,12 +44,12 @@ class Watchers:
             accounts.traced = self._tracing.background
 
     def check(self, settings: Settings) -> None:
-        """Raises SettingsError where there is no place for bodies."""
+        """Raise SettingsError if there is no directory for bodies."""
         if settings.log_bodies != "off" and self._path is None:
             raise SettingsError(["LOG_BODIES: there is no place for them: set LOG_BODIES_FILE, or GATEWAY_DATA_DIR"])
 
     def apply(self, settings: Settings) -> None:
-        """Go by these settings from now on. What takes a restart is as it was at the start."""
+        """Apply these settings, except those that need a restart."""
         if settings.log_bodies not in {"off", self._bodies.which}:
             _log.warning(
                 "bodies of requests and replies are written down, where data retention allows it",
@@ -61,12 +61,12 @@ class Watchers:
         self.watching.apply(bodies=of_traces or settings.log_bodies != "off")
 
     def start(self) -> None:
-        """Begin, in the process that serves."""
+        """Start, in the process that serves."""
         if self._tracing is not None:
             self._tracing.start()
 
     async def aclose(self) -> None:
-        """Write and send what waits, within seconds."""
+        """Write and send pending data, within seconds."""
         await asyncio.to_thread(self._bodies.close)
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
@@ -77,7 +77,7 @@ def _may_keep(accounts: Accounts, project_id: str) -> bool:
 
 
 def _path_of(settings: Settings, accounts: Accounts) -> Path | None:
-    """Where bodies go, None for nowhere."""
+    """The file for bodies; None for none."""
     if settings.log_bodies_file is not None:
         return settings.log_bodies_file
     directory = settings.gateway_data_dir or (accounts.place.directory if accounts.place else None) or data_dir()
@@ -85,7 +85,7 @@ def _path_of(settings: Settings, accounts: Accounts) -> Path | None:
 
 
 def _tracing(settings: Settings, permits: Callable[[str], bool]) -> "Tracing | None":
-    """The tracer. What there is to know of it is read also where there is none: it is built in."""
+    """The tracer, or None. Its settings are validated in either case, since enabling it takes a restart."""
     endpoint = settings.otel_exporter_otlp_endpoint
     secret = settings.otel_exporter_otlp_headers
     headers = header_pairs(secret.get_secret_value()) if secret is not None else {}

@@ -30,7 +30,7 @@ _OF_PROVIDERS = "PROVIDER_"
 _PLAIN_ENDS = ("_URL", "_HOST", "_FILE", "_DIR", "_COMMAND")
 _CHECK_KEY = "check its key: {key}"
 _CHECK_ADDRESS = "check {setting}"
-# What an operator can do about a provider that did not answer, by the error's code.
+# Advice about a provider that does not answer, by error code.
 _ADVICE = {
     "upstream_auth_error": _CHECK_KEY,
     "upstream_unreachable": "check {setting}, and that its server runs and can be reached from here",
@@ -38,7 +38,7 @@ _ADVICE = {
     "upstream_timeout": "check {setting}, or allow more with HEALTH_CHECK_TIMEOUT_S (now {timeout:g} s)",
     "upstream_invalid_response": "check that {setting} is the address of an API of this kind",
 }
-# The same by the status, where the upstream has a code of its own.
+# The same by status, for other codes of the upstream.
 _ADVICE_ON = {401: _CHECK_KEY, 403: _CHECK_KEY, 404: _CHECK_ADDRESS}
 
 
@@ -58,7 +58,7 @@ def check(
     loaded = load(problems, host=host, port=port, log_level=log_level, workers=workers)
     if (settings := loaded.settings) is not None:
         attempt(problems, lambda: require_keys(settings, has_keys=loaded.has_keys))
-    configure_logging("error", "auto")  # what is logged as a warning is printed here
+    configure_logging("error", "auto")  # warnings are printed by this command
     application = loaded.application(problems)
     configure_logging("error", "auto")
     if application is None or loaded.configuration is None:
@@ -80,7 +80,7 @@ def _print(rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def _settings(sources: Sources, settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Name, value and source of every setting, of the keys inside tables too."""
+    """Name, value and source of every setting, including keys inside tables."""
     for name in Settings.model_fields:
         value = getattr(settings, name)
         origin = sources.origin(name) if sources.has(name) else "default"
@@ -91,7 +91,7 @@ def _settings(sources: Sources, settings: Settings) -> Iterator[tuple[str, str, 
 
 
 def _inside(place: str, value: object) -> Iterator[tuple[str, str]]:
-    """What a table sets, by its path in the file."""
+    """The values of a table, by path."""
     if isinstance(value, BaseModel):
         value = {name: getattr(value, name) for name in value.model_fields_set}
     if isinstance(value, Mapping):
@@ -102,7 +102,7 @@ def _inside(place: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: object) -> str:
-    """A value as people would write it; of a URL without what may be a password."""
+    """A value in the notation of people; URLs without credentials."""
     if isinstance(value, SecretStr):
         return _HIDDEN
     if value is None or value == ():
@@ -118,7 +118,7 @@ def _text(value: object) -> str:
 
 
 def _variables(sources: Sources) -> Iterator[tuple[str, str, str]]:
-    """The variables that are set and are no settings: those of providers, and of the way to them."""
+    """The set variables that are not settings: those of providers, proxies and certificates."""
     known = known_variables()
     known |= {*network_variables(), *(f"{name}_FILE" for name in known)}
     for name, value in sorted(sources.environment.items()):
@@ -127,13 +127,13 @@ def _variables(sources: Sources) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_variable(name: str, value: str) -> str:
-    """The value of one that names a place; all others may be keys."""
+    """The value of a URL or path variable; others may be keys and are hidden."""
     is_place = name.endswith(_PLAIN_ENDS) or name.upper() == "NO_PROXY"
     return _text(value) if is_place and not name.endswith("_COMMAND") else _HIDDEN
 
 
 async def _providers_answer(application: Application, loaded: Loaded, *, offline: bool) -> bool:
-    """Whether all of them listed their models; prints what came of asking each."""
+    """Whether all providers listed their models; prints the result for each."""
     configuration = loaded.configuration
     upstreams = {upstream.name: upstream for upstream in configuration.upstreams} if configuration else {}
     catalogue = application.gateway.routing.catalogue
@@ -168,7 +168,7 @@ def _advice(failure: GatewayError, upstream: Upstream | None, timeout_s: float) 
 
 
 def _key_setting(upstream: Upstream, setting: str) -> str:
-    """What its key is set by, as far as its base URL tells."""
+    """The setting of its key, inferred from that of its base URL."""
     if setting.startswith("providers."):
         return f"api_key, api_key_env or api_key_file in [providers.{upstream.name}]"
     if setting.startswith(_OF_PROVIDERS):

@@ -32,7 +32,7 @@ type _Messages = list[Mapping[str, str]]
 
 
 def converse(model: str, prompt: str | None, system: str | None, url: str | None, key: str | None) -> int:
-    """Say the prompt and what is piped in, or whatever somebody types. Returns the exit code."""
+    """Send the prompt with piped input, or what is typed. Returns the exit code."""
     application = built(log_level="error") if url is None else _remote(url, key)
     messages: _Messages = [] if system is None else [{"role": "system", "content": system}]
     interactive = sys.stdin.isatty()
@@ -55,7 +55,7 @@ def converse(model: str, prompt: str | None, system: str | None, url: str | None
 
 
 def _remote(url: str, key: str | None) -> Application:
-    """An application that has only this server, so that it is called as any upstream is."""
+    """An application with this server as its only upstream."""
     address = url.rstrip("/")
     if "/" not in address.partition("://")[2]:
         address = "/".join([address, "v1"])
@@ -75,7 +75,7 @@ def _remote(url: str, key: str | None) -> Application:
 
 
 def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
-    """What somebody types, until Ctrl-D or Ctrl-C; during an answer, Ctrl-C ends only that."""
+    """Interactive mode, until Ctrl-D or Ctrl-C; during an answer, Ctrl-C only stops the answer."""
     typer.echo("Ctrl-D ends the conversation, Ctrl-C an answer.", err=True)
     while True:
         try:
@@ -94,7 +94,7 @@ def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
 
 
 async def _typing() -> None:
-    """Until a line was typed, or Ctrl-D.
+    """Wait for a typed line, or Ctrl-D.
 
     The loop is woken by a signal whenever it comes. `input` blocks on one that comes just before its read: CPython
     looks for signals before it and after it.
@@ -109,10 +109,10 @@ async def _typing() -> None:
 
 
 class _Talk:
-    """What was said so far, and by whom it is answered."""
+    """The conversation so far, and its model."""
 
     def __init__(self, application: Application, model: str, provider: str | None, messages: _Messages) -> None:
-        # Without accounts: nobody's limits are used up, and no store is opened.
+        # Without accounts: no limits apply, and no store is opened.
         self._gateway = Gateway(application.gateway.routing, application.gateway.resilience)
         self._application = application
         self._model = model
@@ -127,7 +127,7 @@ class _Talk:
         await self._gateway.aclose()
 
     async def say(self, text: str) -> bool:
-        """Print the answer as it comes. Whether there was one."""
+        """Print the answer while it streams. Returns whether there was one."""
         if not self._began and (feed := self._application.parts.model_list) is not None:
             await feed.start()
             self._gateway.routing = self._application.gateway.routing
@@ -138,7 +138,7 @@ class _Talk:
             async with aclosing(self._pieces(asked)) as pieces:
                 async for piece in pieces:
                     answer.append(piece)
-                    # Nothing that a model says may act on the terminal.
+                    # Control characters of a model must not reach the terminal.
                     typer.echo(printable_lines(piece.replace("\r\n", "\n").replace("\t", "    ")), nl=False)
                     sys.stdout.flush()
         except GatewayError as error:
@@ -155,7 +155,7 @@ class _Talk:
         )
         call = Call("createChatCompletion", f"cli-{secrets.token_hex(8)}", provider=self._provider)
         reply = await self._gateway.chat(call, body)
-        if not isinstance(reply, Stream):  # what was asked for is a stream
+        if not isinstance(reply, Stream):  # never: a stream was requested
             return
         try:
             async with aclosing(reply.items) as items:
@@ -168,8 +168,8 @@ class _Talk:
 
 
 def _texts(item: _Chunk | Item[_Chunk] | Verbatim | Continued | Framed) -> Iterator[str]:
-    """What the chunks of an item say, or why they say nothing."""
-    if isinstance(item, Continued | Framed):  # for callers of another wire
+    """The texts of an item's chunks, or the finish reason if there is none."""
+    if isinstance(item, Continued | Framed):  # only for callers of other wires
         return
     if isinstance(item, Verbatim):
         chunks = [CreateChatCompletionStreamResponse.model_validate_json(raw) for raw in item.items]

@@ -29,7 +29,7 @@ def docs(
 
 def _pages() -> dict[str, Traversable]:
     packaged = files("ai_gateway") / "documentation"
-    # A working tree has them where people read and write them.
+    # In a working tree they are in docs/.
     folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "docs"
     return dict(sorted(_below(folder, "")))
 

@@ -55,7 +55,7 @@ def init(
     for path, content in contents.items():
         try:
             path.unlink(missing_ok=True)
-            # For its owner alone: keys will stand there.
+            # Readable by its owner only, since it will contain keys.
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(file, "w", encoding="utf-8") as opened:
                 opened.write(content)
@@ -79,7 +79,7 @@ def _configuration() -> str:
 
 
 def _toml(value: object) -> str:
-    """A default as the file has it."""
+    """A default value in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

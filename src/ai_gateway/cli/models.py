@@ -24,14 +24,14 @@ def models(*, as_json: Annotated[bool, typer.Option("--json", help="Print what /
     width = max((len(model.id) for model in models.data), default=0)
     lines = (f"{model.id:{width}}  {model.owned_by}" for model in models.data)
     shown = [models.model_dump_json(exclude_unset=True)] if as_json else lines
-    typer.echo("\n".join(map(printable_text, shown)))  # the names are what upstreams say they are
+    typer.echo("\n".join(map(printable_text, shown)))  # names are the upstreams'
     if missing:
         typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
         raise typer.Exit(1)
 
 
 async def _list_models(application: Application) -> tuple[ListModelsResponse, str]:
-    """What `/v1/models` answers, and the names of the providers that are missing in it."""
+    """The models of `/v1/models`, and the names of missing providers."""
     call = Call(operation="listModels", request_id="cli")
     async with aclosing(application):
         await application.start()

@@ -44,7 +44,7 @@ def export(
 
 
 async def _contract(application: Application) -> dict[str, Any]:
-    """As it holds once the store has been read: a key in it is needed by callers."""
+    """The contract after the store is read: with a stored key, callers need one."""
     async with aclosing(application):
         await application.start()
         return application.parts.contract

@@ -1,4 +1,4 @@
-"""Options that several commands have, and values that people write for them: times, amounts, numbers of limits."""
+"""Common options of commands, and parsers of their values: times, amounts, limits."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -14,7 +14,7 @@ _MOST_CENTS = 900_000_000
 
 
 class Interval(StrEnum):
-    """In which money is counted."""
+    """The interval of a budget."""
 
     day = "day"
     week = "week"
@@ -53,7 +53,7 @@ def number(text: str) -> int | None:
 
 
 def count(text: str) -> int:
-    """A number that is a limit. Raises typer.BadParameter."""
+    """A positive number. Raises typer.BadParameter."""
     found = number(text)
     if found is None:
         raise typer.BadParameter("to have no limit, leave the option out")

@@ -1,4 +1,4 @@
-"""How a command says why it cannot go on."""
+"""Error messages of commands."""
 
 from collections.abc import Iterable
 
@@ -8,6 +8,6 @@ from ai_gateway.observability.printable import printable_text
 
 
 def print_problems(problems: Iterable[str]) -> None:
-    """Print what stops a command, a line each, as this program's."""
+    """Print problems to standard error, one line each, with the program's name."""
     for problem in problems:
         typer.echo(f"ai-gateway: {printable_text(problem)}", err=True)

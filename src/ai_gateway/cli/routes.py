@@ -52,7 +52,7 @@ def _rows(configuration: Configuration) -> Iterator[_Row]:
 
 
 def _state(configuration: Configuration, target: str) -> str:
-    """Whether what is called can be."""
+    """Whether the target's provider is configured."""
     if target in configuration.settings.routes:
         return "a route"
     provider, slash, _ = target.partition("/")

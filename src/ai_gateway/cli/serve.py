@@ -63,11 +63,11 @@ def _banner(application: Application, port: int) -> None:
         *_data(application),
         *([f"  try        {curl}"] if BUILT_IN in registry else []),
     ]
-    Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # to say so must not be what ends or stops it
+    Output(1).add("".join([f"{line}\n" for line in lines]).encode())  # printing must neither fail nor block
 
 
 def _address(settings: Settings, port: int) -> tuple[str, str, list[str]]:
-    """The URL of this gateway, where it listens, and what else curl has to be told."""
+    """The URL of this gateway, its listening address, and further options for curl."""
     scheme = "http" if settings.ssl_certfile is None else "https"
     insecure = ["--insecure"] if settings.ssl_certfile is not None else []
     if settings.service_socket is not None:
@@ -96,7 +96,7 @@ def _keys(application: Application) -> str:
 
 
 def _data(application: Application) -> list[str]:
-    """Where data is kept, and how it is administered."""
+    """The place of stored data, and how it is administered."""
     accounts = application.parts.accounts
     directory = accounts.directory
     if directory is None or accounts.place is None:

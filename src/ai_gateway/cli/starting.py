@@ -1,4 +1,4 @@
-"""What `serve` starts with: for it, and for the command that checks it beforehand."""
+"""Loading of the configuration for `serve`, and for commands that check it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ Workers = Annotated[int | None, typer.Option(help="Processes that serve [WORKERS
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the sources contain, as far as it can be used."""
+    """The valid parts of the configuration."""
 
     options: Mapping[str, object]
     sources: Sources
@@ -37,11 +37,11 @@ class Loaded:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there are keys in the configuration."""
+        """Whether the configuration has keys."""
         return self.configuration is not None and bool(self.configuration.keys)
 
     def application(self, problems: list[str]) -> Application | None:
-        """The application that they make, if there are no problems yet, and none in making it."""
+        """The application; None if there are problems."""
         configuration = self.configuration
         if configuration is None or problems:
             return None
@@ -51,7 +51,7 @@ class Loaded:
 def load(
     problems: list[str], *, host: str | None, port: int | None, log_level: str | None, workers: int | None
 ) -> Loaded:
-    """Read every source, under these options of the command line; what cannot be used is added to the problems."""
+    """Read every source, with these options of the command line; invalid parts are added to the problems."""
     values = {"service_host": host, "service_port": port, "log_level": log_level, "workers": workers}
     options = {name: value for name, value in values.items() if value is not None}
     sources = read_sources(**options)
@@ -62,7 +62,7 @@ def load(
 
 
 def require_keys(settings: Settings, *, has_keys: bool) -> None:
-    """Without keys, only this machine may reach the gateway, unless its operator says otherwise."""
+    """Require keys on addresses that other machines can reach, unless ALLOW_ANONYMOUS is set."""
     is_private = settings.allow_anonymous or settings.service_socket is not None or is_loopback(settings.service_host)
     if not (has_keys or is_private or asyncio.run(has_stored_keys(settings))):
         raise SettingsError(
@@ -74,7 +74,7 @@ def require_keys(settings: Settings, *, has_keys: bool) -> None:
 
 
 def built(**options: object) -> Application:
-    """The application of a command that serves nobody. Ends the command with code 2 where there are problems."""
+    """The application for a command that does not serve. Exits with code 2 if there are problems."""
     try:
         return build(read_configuration(**options))
     except SettingsError as error:

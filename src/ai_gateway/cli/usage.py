@@ -13,7 +13,7 @@ usage = typer.Typer(invoke_without_command=True, help="What was used: requests, 
 
 
 class By(StrEnum):
-    """What sums are told apart by."""
+    """The grouping of sums."""
 
     key = "key"
     model = "model"
@@ -23,7 +23,7 @@ class By(StrEnum):
 
 
 def moment(text: str) -> int:
-    """The instant that a date, or a time ago such as `7d`, stands for, in seconds. Raises typer.BadParameter."""
+    """The instant of a date, or of a time ago such as `7d`, in seconds. Raises typer.BadParameter."""
     now = datetime.now(UTC)
     try:
         return int(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).timestamp())

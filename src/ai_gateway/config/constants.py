@@ -1,4 +1,4 @@
-"""Numbers, names and places that are decisions and not settings."""
+"""Constants that are not settings: numbers, names and paths."""
 
 import os
 import sys
@@ -8,16 +8,16 @@ from pathlib import Path
 
 try:
     VERSION = version("universal-ai-gateway")
-except PackageNotFoundError:  # run from a tree that was never installed
+except PackageNotFoundError:  # run from a source tree that is not installed
     VERSION = "0.0.0"
 
 # The version string that OpenAI's API answers with; clients log it.
 OPENAI_VERSION = "2020-10-01"
 
-# The version of Ollama whose API is spoken; clients refuse servers that are older than what they need.
+# The version of Ollama whose API is served; clients refuse older servers than they need.
 OLLAMA_VERSION = "0.13.5"
 
-# A provider must not take a name that stands first in one of our own paths.
+# A provider's name must not be the first segment of one of our own paths.
 RESERVED_NAMES = frozenset(
     {"v1", "api", "docs", "redoc", "health", "healthz", "ready", "metrics", "openapi.json", "openapi.yaml"}
 )
@@ -41,7 +41,7 @@ BUILD = Build(commit=os.environ.get("BUILD_COMMIT") or None, date=os.environ.get
 
 
 def cache_dir() -> Path | None:
-    """Where the gateway keeps files between runs; may not exist yet. None for a user without a home."""
+    """The directory for cached files; may not exist yet. None for a user without a home."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     except RuntimeError:
@@ -50,7 +50,7 @@ def cache_dir() -> Path | None:
 
 
 def data_dir() -> Path | None:
-    """Where the gateway keeps what must outlive it; may not exist yet. None for a user without a home."""
+    """The directory for persistent data; may not exist yet. None for a user without a home."""
     try:
         home = Path("~").expanduser()
     except RuntimeError:

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-# Scheme, host and port (RFC 6454 section 6.2), which is all that a browser puts into the header Origin.
+# Scheme, host and port: the form of the Origin header (RFC 6454, section 6.2).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
-# What stands in an address and in a greeting of SMTP (RFC 5321, 4.1.2), or the name of a host on a private network.
+# A host name in mail addresses and SMTP greetings (RFC 5321, section 4.1.2), or on a private network.
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-# A name of a header (RFC 9110, section 5.6.2).
+# A header name (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SERVER_NAME = re.compile(r"[a-z0-9-]{1,32}")
@@ -45,7 +45,7 @@ def _lower(value: object) -> object:
 
 
 def _split(value: object) -> object:
-    """The parts of a text between commas; of a list, those that are not blank."""
+    """The comma-separated parts of a string; of a list, the items that are not blank."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
         return items
@@ -53,7 +53,7 @@ def _split(value: object) -> object:
 
 
 def _split_keys(value: object) -> object:
-    """Keys between commas or in lines of their own. A text without any, such as `,,`, is no way to say none."""
+    """Keys separated by commas or line ends. A string without any key, such as `,,`, is invalid."""
     keys = _split(value.replace("\n", ",") if isinstance(value, str) else value)
     if value and not keys:
         raise ValueError("it names no key: name one, or leave the setting out to have none")
@@ -81,7 +81,7 @@ def _list_address(value: str) -> str:
 
 
 def _level(value: object) -> object:
-    """`warn` is what many call it."""
+    """A log level; `warn` is an alias."""
     return "warning" if isinstance(value, str) and value.lower() == "warn" else _lower(value)
 
 
@@ -98,7 +98,7 @@ def _header_key(value: SecretStr) -> SecretStr:
 
 
 def _usd(value: object) -> object:
-    """A number of TOML as it is written there: the shortest that reads as the same one."""
+    """A number of TOML as written there: the shortest decimal that gives the same float."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("has to be a number of USD for a million tokens")  # noqa: TRY004 - pydantic's way to say no
     try:
@@ -113,7 +113,7 @@ def _usd(value: object) -> object:
 
 
 def _decimal(value: object) -> object:
-    """A number of TOML as it is written there."""
+    """A number of TOML as written there."""
     return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -140,12 +140,12 @@ def _digest(text: str) -> str:
     return text
 
 
-# Files beside those of the zones: the machine's own zone, which differs from one replica to the next, and other forms.
+# Files that are not zones: the machine's own zone, which differs between replicas, and other formats.
 _NO_ZONES = ("localtime", "posixrules", "Factory", "posix/", "right/")
 
 
 def is_time_zone(name: str) -> bool:
-    """Whether the IANA has a zone of this name, such as Europe/Berlin."""
+    """Whether it is the name of an IANA time zone, such as Europe/Berlin."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -178,7 +178,7 @@ def _smtp_url(value: SecretStr) -> SecretStr:
 def _mailbox(value: str) -> str:
     address = parseaddr(value)[1]
     name, _, domain = address.rpartition("@")
-    is_plain = value.isprintable() and address.isascii() and address in value  # the parser leaves out what is odd
+    is_plain = value.isprintable() and address.isascii() and address in value  # the parser silently drops invalid parts
     if not name or not _DOMAIN.fullmatch(domain) or not is_plain:
         raise ValueError("has to be an address of e-mail, such as gateway@example.com or Gateway <gateway@example.com>")
     return value
@@ -203,7 +203,7 @@ def _collector_headers(value: SecretStr) -> SecretStr:
 
 
 def header_pairs(text: str) -> dict[str, str]:
-    """Headers as OpenTelemetry writes them: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+    """Headers in OpenTelemetry's notation: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
     pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
     return {name.strip().lower(): unquote(value.strip()) for name, value in pairs}
 

@@ -1,4 +1,4 @@
-"""Variables that are nearly the name of one that is read: misspelt, they would be ignored without a word."""
+"""Misspelt variables, which would be ignored silently."""
 
 import difflib
 import re
@@ -8,19 +8,19 @@ _CLOSE = 0.85
 _SHORTEST = 8
 _CLOSE_STEM = 0.8
 _SHORTEST_STEM = 5
-# What people write for one another, by what is read: a key's variable and an address's.
+# Endings that people confuse, by the right one: of variables for keys and for addresses.
 _KEY_ENDS = re.compile(r"_?(?:API_?|ACCESS_?|SECRET_?)?(?:KEYS?|TOKENS?)$")
 _URL_ENDS = re.compile(r"_?(?:API_?)?(?:BASE_?)?(?:URLS?|URI|HOSTS?|ENDPOINT|API_BASE)$")
 _USUAL_ENDS = ("_API_KEY", "_BASE_URL")
-# The two variables of an upstream of the operator's own, as people write them.
+# The two variables of a custom upstream, as people may write them.
 _OWN = re.compile(r"PROVIDERS?_([A-Z][A-Z0-9_]*?)_?(?:(BASE_?URL|URL|API_BASE|ENDPOINT|HOST)|(API_?KEYS?|KEY|TOKEN))")
 _OWN_EXACT = re.compile(r"PROVIDER_[A-Z][A-Z0-9_]*_(?:BASE_URL|API_KEY|API_KEY_FILE)")
-# What Kubernetes sets for the services beside a pod, and Docker for linked containers.
+# Variables that Kubernetes sets for services, and Docker for linked containers.
 _SERVICE_LINK = re.compile(r".+_(?:SERVICE_(?:HOST|PORT(?:_.+)?)|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_.+)?)?)")
 
 
 def near_misses(variables: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Each variable that is set under a wrong name, with the name that is probably meant and is not set itself."""
+    """Each misspelt variable, with the name that is probably meant, which is not set itself."""
     names = set(variables)
     unset = sorted(set(known) - names)
     for name in sorted(names - set(known)):
@@ -47,7 +47,7 @@ def _meant(name: str, unset: list[str]) -> str | None:
 
 
 def _of_stem(stem: str, end: str, known: Mapping[str, re.Match[str]]) -> str | None:
-    """The known variable whose name differs in what follows the stem, or whose stem differs a little."""
+    """The known variable with the same stem and another ending, or with a similar stem."""
     stems = {_plain(name[: end.start()]): name for name, end in known.items()}
     plain = _plain(stem)
     if plain in stems or len(plain) < _SHORTEST_STEM or end not in _USUAL_ENDS:

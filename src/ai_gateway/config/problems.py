@@ -1,18 +1,18 @@
-"""Configuration that cannot be used: one error with every problem, none of which shows a secret."""
+"""Invalid configuration: one error with every problem, none of which shows a secret."""
 
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 _LONGEST_SHOWN = 60
-# Letters and digits in one piece: how keys and tokens look, with the usual prefixes or without.
+# An unbroken run of letters and digits, as in keys and tokens.
 _KEY_LIKE = re.compile(
     r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+=-]{20,}|(sk|pk|gsk|xai|hf|ghp|AIza|eyJ)[A-Za-z0-9_.-]*-?.+"
 )
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used. `problems` has one line each, none of which shows a secret."""
+    """The configuration is invalid. `problems` has one line each, none of which shows a secret."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -29,9 +29,9 @@ def attempt[Result](problems: list[str], step: Callable[[], Result]) -> Result |
 
 
 def shown(value: object) -> str:
-    """A value of a setting as a message may contain it; empty for what looks like a key, or is no single value.
+    """A value of a setting for a message; empty for what looks like a key, or is not a single value.
 
-    Of a URL, credentials and query are left out, because people put keys there.
+    Credentials and query of a URL are left out, since they may be keys.
     """
     if isinstance(value, bool):
         return str(value).lower()
@@ -48,7 +48,7 @@ def shown(value: object) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """Scheme, host and path of a URL: what else it has may be a secret."""
+    """Scheme, host and path of a URL; the rest may be a secret."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -12,7 +12,7 @@ _LARGEST_FILE = 64 * 1024
 def read_secret(variables: Mapping[str, str], name: str, problems: list[str]) -> str | None:
     """The secret in the variable, or in the file that `<name>_FILE` names; None without either.
 
-    A file is read anew each time, so that a reload takes a rotated secret. White space around one is no part of it.
+    A file is read each time, so that a reload gets a rotated secret. White space around a secret is removed.
     """
     value, path = variables.get(name), variables.get(f"{name}{FILE_SUFFIX}")
     if path is None:
@@ -28,7 +28,7 @@ def read_secret(variables: Mapping[str, str], name: str, problems: list[str]) ->
 
 
 def secret_in(path: Path) -> str:
-    """The secret in a file. Raises ValueError, which says what is wrong with it."""
+    """The secret in a file. Raises ValueError that says what is wrong with it."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)

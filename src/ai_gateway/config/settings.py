@@ -1,4 +1,4 @@
-"""Every setting: its type, bounds, default and meaning, and whether a reload takes it over."""
+"""Every setting: its type, bounds, default and meaning, and whether a reload applies it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -83,7 +83,7 @@ class ProviderSettings(PerProvider):
     responses_only: str | None = None
 
     def overrides(self) -> dict[str, object]:
-        """The values of `PerProvider` that the table contains itself."""
+        """The values of `PerProvider` in the table."""
         return {name: getattr(self, name) for name in PerProvider.model_fields if name in self.model_fields_set}
 
 
@@ -116,7 +116,7 @@ class KeySettings(BaseModel):
 
 
 class Settings(Telemetry, PerProvider):
-    """What an operator can set. Environment variables have these names in upper case, gateway.toml as they are."""
+    """All settings. Environment variables have these names in upper case, gateway.toml has them unchanged."""
 
     service_host: Annotated[str, Field(description="address to listen on"), RESTART] = "127.0.0.1"
     service_port: Annotated[int, Field(ge=0, le=65535, description="port to listen on"), RESTART] = 9000
@@ -355,7 +355,7 @@ class Settings(Telemetry, PerProvider):
     ] = 5.0
 
     def for_provider(self, name: str) -> PerProvider:
-        """What holds for calls to this provider: what its own tables contain, and these settings for the rest."""
+        """The settings of one provider: those of its own table, and these for the rest."""
         values: dict[str, object] = {field: getattr(self, field) for field in PerProvider.model_fields}
         if name in self.provider_conformance:
             values["conformance"] = self.provider_conformance[name]
@@ -364,7 +364,7 @@ class Settings(Telemetry, PerProvider):
         return PerProvider.model_validate(values)
 
     def share_of(self, provider: str) -> int:
-        """How many requests may be in flight at this provider: by default some places are left for the others."""
+        """The most requests in flight at this provider; by default, some places are left for others."""
         return self.for_provider(provider).provider_max_in_flight or max(1, self.max_in_flight * 3 // 4)
 
 

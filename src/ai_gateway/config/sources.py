@@ -21,7 +21,7 @@ CONFIG_VARIABLE = "GATEWAY_CONFIG"
 DOTENV_FILE = ".env"
 DOTENV_VARIABLE = "GATEWAY_ENV_FILE"
 _ENVIRONMENT = "environment"
-# The second name of a pair is an alias for people who come from elsewhere.
+# The second name of a pair is an alias that other gateways use.
 ALIASES = {
     "SERVICE_PORT": "PROXY_PORT",
     "REQUEST_TIMEOUT_S": "REQUEST_TIMEOUT",
@@ -35,31 +35,30 @@ _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://.*")
 
 
 class Variables(dict[str, str]):
-    """The variables that are set, under the first names of aliases; `origins` has where each was read."""
+    """The set variables, under the first names of aliases; `origins` has the source of each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.origins: dict[str, str] = {}
 
     def add(self, name: str, value: str, origin: str) -> None:
-        """Set a variable unless a source that counts before this one has."""
+        """Set a variable, unless a source of higher precedence has."""
         if name not in self:
             self[name] = value
             self.origins[name] = origin
 
 
 def origin_of(variables: Mapping[str, str], name: str) -> str:
-    """Where a variable was read, for messages."""
+    """The source of a variable, for messages."""
     return variables.origins.get(name, _ENVIRONMENT) if isinstance(variables, Variables) else _ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What every source contains, the problems of reading them, and warnings about what they contain.
+    """The content of every source, the problems of reading them, and warnings about their content.
 
-    `environment` is that of the process over `.env`, under the first names of aliases and without empty values.
-    `file` is gateway.toml, or the file `path`; `options` come from the command line, by field name, and count before
-    all others.
+    `environment` is that of the process over `.env`, under the first names of aliases and without empty values. `file`
+    is gateway.toml, or the file `path`; `options` come from the command line, by field name, and take precedence.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -70,7 +69,7 @@ class Sources:
     path: Path = Path(CONFIG_FILE)
 
     def origin(self, name: str) -> str:
-        """Which source a setting comes from, for messages."""
+        """The source of a setting, for messages."""
         if name in self.options:
             return f"option --{name.removeprefix('service_').replace('_', '-')}"
         variable = name.upper()
@@ -87,7 +86,7 @@ class Sources:
 
 
 def read_sources(**options: object) -> Sources:
-    """Read all of them. What cannot be read counts as empty, and is one of the problems."""
+    """Read all sources. An unreadable one is empty and one of the problems."""
     problems: list[str] = []
     warnings: list[str] = []
     environment = Variables()
@@ -118,7 +117,7 @@ def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
 
 
 def _add(environment: Variables, values: Mapping[str, str | None], origin: str, warnings: list[str]) -> None:
-    """Those that are set and not empty; the names of settings are read in lower case too."""
+    """Add variables that are not empty; names of settings may be in lower case."""
     known = {*(name.upper() for name in Settings.model_fields), *ALIASES.values()}
     found = Variables()
     for name, value in values.items():
@@ -126,7 +125,7 @@ def _add(environment: Variables, values: Mapping[str, str | None], origin: str, 
         if value and first in known and first.endswith("_PORT") and _SERVICE_LINK.fullmatch(value):
             warnings.append(f"{name} is a link to a service, as Kubernetes sets it, and no port: it is ignored")
         elif value:
-            found[first] = value  # the last one counts where a name is written in two ways
+            found[first] = value  # the last one, if a name is in both cases
     for name, value in found.items():
         environment.add(name, value, origin)
 
@@ -156,7 +155,7 @@ def _unknown(path: Path, table: Mapping[str, object]) -> Iterator[str]:
 
 
 def read_settings(sources: Sources) -> Settings:
-    """The settings. Raises SettingsError with all problems of the sources and of what they contain."""
+    """The settings. Raises SettingsError with all problems of the sources and their content."""
     problems = list(sources.problems)
     values = {name: value for name, value in sources.file.items() if name in Settings.model_fields}
     for name in Settings.model_fields:

@@ -1,4 +1,4 @@
-"""What stands in single tables of gateway.toml: prices of models and tools, servers of the Model Context Protocol."""
+"""Single tables of gateway.toml: prices of models and tools, servers of the Model Context Protocol."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -10,9 +10,9 @@ from ai_gateway.config.fields import HeaderKey, ListAddress, Seconds, ToolPrice,
 
 
 class PriceRates(BaseModel):
-    """What a million tokens of each class, and a thousand searches, cost in USD.
+    """Prices in USD of a million tokens of each class, and of a thousand searches.
 
-    A class that is left out costs what it is a part of.
+    A class without a price costs as much as the class that it is a part of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,7 +30,7 @@ class PriceRates(BaseModel):
     searches: UsdPrice | None = None
 
     def prices(self) -> dict[str, Decimal]:
-        """Those that are stated, by class, of a million."""
+        """The given prices, by class, for a million."""
         named = ((name, getattr(self, name)) for name in PriceRates.model_fields)
         prices = {name: price for name, price in named if price is not None}
         if self.searches is not None:
@@ -39,7 +39,7 @@ class PriceRates(BaseModel):
 
 
 class LongInput(PriceRates):
-    """What they cost in a request with more input than so many tokens."""
+    """The prices for requests with more input tokens than a threshold."""
 
     tokens: Annotated[int, Field(gt=0)]
 
@@ -47,7 +47,7 @@ class LongInput(PriceRates):
 class PriceSettings(PriceRates):
     """One `[prices."PROVIDER/MODEL"]` table of gateway.toml, or `[prices."gateway:TOOL"]`, which has `call` alone.
 
-    That is what one call of a tool costs in USD which the gateway runs.
+    `call` is the price in USD of one call of a gateway-run tool.
     """
 
     call: ToolPrice | None = None
@@ -57,12 +57,12 @@ class PriceSettings(PriceRates):
     @model_validator(mode="before")
     @classmethod
     def _of_a_tool(cls, value: object) -> object:
-        """A tool has no tokens."""
+        """Check that a tool has no token prices."""
         return {"input": 0, "output": 0, **value} if isinstance(value, dict) and value.keys() == {"call"} else value
 
 
 class McpSettings(BaseModel):
-    """One `[mcp.NAME]` table of gateway.toml: a server of the Model Context Protocol, and who may use what of it."""
+    """One `[mcp.NAME]` table of gateway.toml: an MCP server, and the projects and tools that are allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

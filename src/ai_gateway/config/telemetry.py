@@ -1,4 +1,4 @@
-"""Settings of what is told of requests beside the log: bodies, and traces by OpenTelemetry's own names."""
+"""Settings of telemetry beside the log: bodies, and traces with OpenTelemetry's own variable names."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ type Sampler = Literal[
 
 
 class Telemetry(BaseModel):
-    """Bodies, and traces."""
+    """Settings of the log of bodies and of traces."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

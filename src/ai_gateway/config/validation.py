@@ -1,4 +1,4 @@
-"""What is wrong with a value of a setting, in plain words: with its source, and with the value unless it is secret."""
+"""Messages for invalid settings: with the source, and with the value unless it is secret."""
 
 import difflib
 import re
@@ -27,7 +27,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "routes": RouteSettings,
 }
 _FILE_ONLY = frozenset(marked(FILE_ONLY))
-# By the type of pydantic's error, with its context filled in.
+# Messages by the type of pydantic's error, with its context filled in.
 _WORDS = {
     **dict.fromkeys(("int_parsing", "int_from_float", "int_type", "int_parsing_size"), "is no whole number"),
     **dict.fromkeys(("float_parsing", "float_type", "finite_number"), "is no number"),
@@ -47,14 +47,14 @@ _WORDS = {
 
 
 def closest(name: str, known: Collection[str]) -> str:
-    """How a message about an unknown name goes on: with the known one that is meant, or with all of them."""
+    """The end of a message about an unknown name: with the similar known name, or with all of them."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     return f": did you mean {near[0]}?" if near else f". Known: {', '.join(known)}"
 
 
 def invalid_values(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str]:
     """A line for each invalid value. `origin` names the source of a setting."""
-    return iter(dict.fromkeys(_lines(error, origin)))  # of a union, each kind says that it is none of it
+    return iter(dict.fromkeys(_lines(error, origin)))  # every branch of a union reports an error
 
 
 def _lines(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _lines(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str
 
 def _complaint(details: ErrorDetails, value: str) -> str:
     words = _WORDS.get(details["type"])
-    if words is None:  # of our own validators, or of a kind that no setting has yet
+    if words is None:  # an error of our own validators, or an unexpected type
         message = details["msg"].removeprefix("Value error, ")
         message = f"{message[0].lower()}{message[1:]}"
         return f"{value}: {message}" if value else message
@@ -82,7 +82,7 @@ def _complaint(details: ErrorDetails, value: str) -> str:
 
 
 def _nearest(details: ErrorDetails) -> str:
-    """The word that was probably meant, of those that are allowed."""
+    """The allowed value that was probably meant."""
     allowed = re.findall("'([^']*)'", details.get("ctx", {}).get("expected", ""))
     near = difflib.get_close_matches(str(details["input"]).lower(), allowed, n=1)
     return f": did you mean {near[0]}?" if near else ""

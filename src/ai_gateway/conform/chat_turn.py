@@ -1,4 +1,4 @@
-"""A stream of chat chunks as the parts of one turn: what each field of a delta belongs to, in the order it is told."""
+"""Splits a stream of chat chunks into the parts of one turn: text, refusal, reasoning, tool calls."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,17 +19,17 @@ _PARTS: Final[Mapping[str, Key]] = {
     "citations": TEXT,
     "other_blocks": OTHER,
 }
-# What is told in pieces of the parts of `reasoning_details`
-# (https://openrouter.ai/docs/use-cases/reasoning-tokens, "Streaming Response").
+# Fields of `reasoning_details` that are streamed in pieces (https://openrouter.ai/docs/use-cases/reasoning-tokens,
+# "Streaming Response").
 _PIECES: Final = frozenset({"text", "summary", "data"})
-_DEPRECATED_CALL = 1_000_000  # the index of what the field before tool_calls says
+_DEPRECATED_CALL = 1_000_000  # stands for the deprecated `function_call`
 
 
 class ChatTurn:
-    """One choice of one stream. What each method returns is to be sent.
+    """One choice of one stream. The methods return what has to be sent.
 
-    `finish` is why it ended, once that is known; `usage` what it took; `tier` which has served it. `end_choice` is the
-    choice that told the end. `kept` has the lists of `keeps` that deltas brought, joined, and `kept_of_calls` the
+    `finish` is the finish reason, once it is known; `usage` and `tier` are the stream's. `end_choice` is the choice
+    with the finish reason. `kept` has the joined lists of the delta fields in `keeps`, and `kept_of_calls` further
     fields of each call by its id.
     """
 
@@ -46,7 +46,7 @@ class ChatTurn:
         self._previewed = False
 
     def feed(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
-        """What a chunk says. Raises UpstreamInvalidResponse for what cannot be told any more."""
+        """Process a chunk. Raises UpstreamInvalidResponse for content of a part that has ended."""
         if isinstance(chunk.usage, models.CompletionUsage):
             self.usage = chunk.usage
         if isinstance(chunk.service_tier, str):
@@ -60,7 +60,7 @@ class ChatTurn:
         return b"".join(written)
 
     def continued(self, run: Continued) -> bytes:
-        """The same of texts that the choice goes on with."""
+        """The same for continuations of texts."""
         told = self._columns(run)
         if len(told) == 1:
             key, texts = told[0]
@@ -74,7 +74,7 @@ class ChatTurn:
         )
 
     def preview(self, run: Continued) -> bytes | None:
-        """What `continued` would return, without an effect until `commit`; None where it is not that simple."""
+        """The result of `continued` without an effect until `commit`; None if that needs `feed`."""
         told = self._columns(run)
         if not told:
             self._previewed = False
@@ -84,12 +84,12 @@ class ChatTurn:
         return (self._parts.preview(texts) or None) if len(told) == 1 and self._turn.is_open(key) else None
 
     def commit(self) -> None:
-        """What was previewed last is sent."""
+        """Apply the last preview, which has been sent."""
         if self._previewed:
             self._parts.commit()
 
     def end(self) -> bytes:
-        """What still waits to be told."""
+        """The rest that is still held back."""
         return self._turn.end()
 
     def _columns(self, run: Continued) -> list[tuple[Key, Sequence[bytes]]]:
@@ -181,7 +181,7 @@ class ChatTurn:
 
 
 def _join(more: Sequence[JsonValue], told: list[JsonValue]) -> None:
-    """Add pieces of parts, each of which says by its type and index what it goes on with."""
+    """Append pieces of parts; type and index tell which part a piece continues."""
     for piece in more:
         last = told[-1] if told else None
         if not isinstance(piece, dict) or not isinstance(last, dict) or not _goes_on(piece, last):

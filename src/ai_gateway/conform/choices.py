@@ -1,4 +1,4 @@
-"""Repairs of one choice of a reply or chunk: each changes it in place and says whether it did."""
+"""Repairs of one choice of a reply or chunk: each changes it in place and returns whether it did."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _DIGITS = re.compile(r"[0-9]{1,6}")
 
 
 def fill_index(choice: Object, at: int) -> bool:
-    """Its place in the list."""
+    """Set a missing index to the place in the list."""
     if isinstance(choice.get("index"), int):
         return False
     choice["index"] = at
@@ -28,7 +28,7 @@ def fill_index(choice: Object, at: int) -> bool:
 
 
 def fill_role(choice: Object, _at: int) -> bool:
-    """Who speaks in a reply is always the assistant."""
+    """Set a missing role: that of a reply is always `assistant`."""
     message = choice.get("message")
     if not isinstance(message, dict) or message.get("role") == "assistant":
         return False
@@ -37,13 +37,13 @@ def fill_role(choice: Object, _at: int) -> bool:
 
 
 def join_content(choice: Object, _at: int) -> bool:
-    """Content that comes in parts where one text is due."""
+    """Join content in parts to one text."""
     message = choice.get("message", choice.get("delta"))
     return isinstance(message, dict) and join_parts(message)
 
 
 def list_calls(choice: Object, _at: int) -> bool:
-    """A call that stands by itself, in the list where it belongs."""
+    """Wrap a single tool call in a list."""
     message = choice.get("message", choice.get("delta"))
     if not isinstance(message, dict) or not isinstance(message.get("tool_calls"), dict) or not message["tool_calls"]:
         return False
@@ -52,7 +52,7 @@ def list_calls(choice: Object, _at: int) -> bool:
 
 
 def drop_empty(choice: Object, _at: int) -> bool:
-    """Calls and audio that are there and hold nothing."""
+    """Remove empty calls and audio."""
     message = choice.get("message", choice.get("delta"))
     if not isinstance(message, dict):
         return False
@@ -63,7 +63,7 @@ def drop_empty(choice: Object, _at: int) -> bool:
 
 
 def map_finish(choice: Object, _at: int) -> bool:
-    """Another name for a reason to end, or for none. Raises UpstreamError for one that tells of a failure."""
+    """Map a finish reason of another name, or a name for none. Raises UpstreamError for one that is a failure."""
     said = choice.get("finish_reason")
     name = said.get("type") if isinstance(said, dict) else said  # SGLang's own API gives an object
     if not isinstance(name, str) or name in finish_reasons.allowed(choice):
@@ -82,7 +82,7 @@ def map_finish(choice: Object, _at: int) -> bool:
 
 
 def tell_unknown_finish(choice: Object, at: int) -> bool:
-    """A reason that nobody knows is told beside `length`, the one that does not claim that the answer is whole."""
+    """Report an unknown finish reason as `length`, which claims no complete answer, with the original beside it."""
     said = choice.get("finish_reason")
     if said is None or (isinstance(said, str) and said in finish_reasons.allowed(choice)) or map_finish(choice, at):
         return False
@@ -92,7 +92,7 @@ def tell_unknown_finish(choice: Object, at: int) -> bool:
 
 
 def fill_text(choice: Object, _at: int) -> bool:
-    """That of a chat's delta or message, or none in a choice that has none to add."""
+    """Set a missing text from a chat's delta or message, or to an empty one."""
     if choice.get("text") is not None:
         return False
     name = "delta" if "delta" in choice else "message"
@@ -107,7 +107,7 @@ def fill_text(choice: Object, _at: int) -> bool:
 
 
 def fill_finish(choice: Object, _at: int) -> bool:
-    """A whole reply without a reason to end is all there is."""
+    """Set the missing finish reason of a whole reply."""
     if choice.get("finish_reason") is not None:
         return False
     message = choice.get("message")
@@ -123,7 +123,7 @@ def _calls(choice: Object) -> list[Object]:
 
 
 def fill_call_ids(reply: Object, request_id: str) -> bool:
-    """An id of its own for each call that has none: a result needs something to answer to."""
+    """Set missing ids of tool calls, which tool results refer to."""
     missing = [
         (choice_at, at, call)
         for choice_at, choice in enumerate(reply["choices"] if isinstance(reply.get("choices"), list) else [])
@@ -137,7 +137,7 @@ def fill_call_ids(reply: Object, request_id: str) -> bool:
 
 
 def fill_arguments(choice: Object, _at: int) -> bool:
-    """The arguments of a whole call that has none: an empty object, which is what they are."""
+    """Set missing arguments of a whole call to an empty object."""
     functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]
     without = [function for function in functions if function.get("arguments") in (None, "")]
     for function in without:
@@ -146,7 +146,7 @@ def fill_arguments(choice: Object, _at: int) -> bool:
 
 
 def fill_call_type(choice: Object, _at: int) -> bool:
-    """A call with a function is a function call."""
+    """Set the missing type of a function call."""
     missing = [call for call in _calls(choice) if "function" in call and call.get("type") != "function"]
     for call in missing:
         call["type"] = "function"
@@ -154,7 +154,7 @@ def fill_call_type(choice: Object, _at: int) -> bool:
 
 
 def drop_call_type(choice: Object, _at: int) -> bool:
-    """A streamed call of another type than the contract's: a custom one is known by its `custom`."""
+    """Remove a type that the contract's chunks do not have: custom calls are recognised by `custom`."""
     others = [call for call in _calls(choice) if call.get("type", "function") != "function"]
     for call in others:
         del call["type"]
@@ -162,16 +162,16 @@ def drop_call_type(choice: Object, _at: int) -> bool:
 
 
 def spell_arguments(choice: Object, _at: int) -> bool:
-    """Arguments that come as a value, where the JSON text of one is due."""
+    """Serialise arguments that are a JSON value and not its text."""
     functions = [call["function"] for call in _calls(choice) if isinstance(call.get("function"), dict)]
     objects = [function for function in functions if isinstance(function.get("arguments"), dict | list)]
-    for function in objects:  # PHP's encoder makes a list of an empty object
+    for function in objects:  # PHP's json_encode writes an empty object as a list
         function["arguments"] = json.dumps(function["arguments"] or {}, ensure_ascii=False)
     return bool(objects)
 
 
 def fill_logprobs(choice: Object, _at: int) -> bool:
-    """The bytes and alternatives of a token's probability, which some leave out where there are none."""
+    """Set missing `bytes` and `top_logprobs` of tokens."""
     logprobs = choice.get("logprobs")
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     changed = False
@@ -183,7 +183,7 @@ def fill_logprobs(choice: Object, _at: int) -> bool:
 
 
 def fill_call_index(choice: Object, _at: int) -> bool:
-    """The place in the list; where it is left out, there is one call at a time."""
+    """Set a missing index to the place in the list; upstreams that omit it send one call at a time."""
     missing = [(at, call) for at, call in enumerate(_calls(choice)) if not isinstance(call.get("index"), int)]
     for at, call in missing:
         told = call.get("index")
@@ -192,7 +192,7 @@ def fill_call_index(choice: Object, _at: int) -> bool:
 
 
 def message_as_delta(choice: Object, _at: int) -> bool:
-    """The delta under the name that it has in a whole reply, or as a text alone."""
+    """Rename `message` or `text` of a chunk to `delta`."""
     delta = choice.get("delta")
     if isinstance(delta, str) and delta:
         choice["delta"] = {"content": delta}
@@ -208,7 +208,7 @@ def message_as_delta(choice: Object, _at: int) -> bool:
 
 
 def fill_delta(choice: Object, _at: int) -> bool:
-    """An empty delta, for a choice that has nothing more to say than how it ended."""
+    """Set a missing delta of a choice that only has a finish reason."""
     if choice.get("delta") not in (None, "", []):
         return False
     choice["delta"] = {}

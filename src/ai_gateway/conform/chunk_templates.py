@@ -1,6 +1,6 @@
-"""Templates of chunks: constant bytes around gaps for texts, proved by validating a copy with others in its gaps.
+"""Templates of chunks: constant bytes around gaps for texts, proved by validating a copy with other texts.
 
-What was proved for one stream holds for the next one of the same upstream and model: see `_shape` and `Form`.
+A proof for one stream holds for later ones of the same upstream and model: see `_shape` and `Form`.
 """
 
 import re
@@ -18,11 +18,11 @@ from gateway_contract.openai import models
 type Chunk = models.CreateChatCompletionStreamResponse | models.CreateCompletionStreamResponse
 type Choice = models.CreateChatCompletionStreamResponseChoice | models.CreateCompletionStreamResponseChoice
 
-# Texts without bounds: `reasoning` and `reasoning_content` are what upstreams call a model's thinking.
+# Unbounded texts; `reasoning` and `reasoning_content` are upstreams' names of reasoning.
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text")
-# Random texts that hide how long the others are: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
+# Random padding against length side channels: OpenAI's, and Mistral's (https://docs.mistral.ai/resources/changelogs).
 _PADDING = ("obfuscation", "p")
-# Thinking once more, in parts that the contract does not know: OpenRouter's `reasoning_details`
+# Reasoning again, in parts that the contract does not have: OpenRouter's `reasoning_details`
 # (https://openrouter.ai/docs/agent-sdk/typescript/api-reference/models/chatstreamdelta).
 _PART_TEXTS = ("text", "summary")
 _ARGUMENTS = "arguments"
@@ -31,14 +31,14 @@ _STRING = re.compile(
 )
 _MARK = "gateway-mark-7c1f-%d"
 _MAX_GAPS = 8
-# Events that are looked at together, so that one that does not fit costs no more than so many that do.
+# Events that are matched together; bounds the work that a mismatch wastes.
 _MAX_RUN = 64
 _MAX_PROOFS = 1_000
 _MAX_PROVEN_SIZE = 1024
 _MAX_ORIGINS, _MAX_FORMS = 256, 4  # callers choose models
 _ID_MARK, _TIME_MARK = _MARK % 0, 1_234_567_891
 _PLAIN = re.compile(r"[\w.:-]+", re.ASCII)
-_DISTINCT = 8  # characters of an id, or digits of a time: fewer might be something else
+_DISTINCT = 8  # characters of an id, or digits of a time: shorter ones could be ambiguous
 _proofs: dict[bytes, list[tuple[int, str]]] = {}
 _forms: dict[Hashable, dict[bytes, "Form"]] = {}
 
@@ -46,7 +46,7 @@ _forms: dict[Hashable, dict[bytes, "Form"]] = {}
 class Template:
     """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds.
 
-    `fields` has the name of each gap. It `is_noted` once its choice is known to have said something under these names.
+    `fields` has the name of each gap. `is_noted` says that its fields are in the choice's `said` already.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Template:
         self._inside = len(self._head), -len(self._tail)
 
     def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
-        """The texts in the gaps of the events that fit, from `at` on, one event's after the other's."""
+        """The texts in the gaps of consecutive matching events, from `at` on."""
         before, after, start, end = self._before, self._after, len(self._before), -len(self._after)
         inner: list[bytes] = []
         for event in events[at : at + _MAX_RUN]:
@@ -84,17 +84,17 @@ class Template:
         return []
 
     def texts_of_packet(self, packet: bytes) -> list[bytes]:
-        """The same for all events of a packet, frames included; none unless all of them fit."""
+        """The same for all events of a packet with their framing; empty unless all match."""
         start, end = self._inside
         if packet[:start] != self._head or packet[end:] != self._tail or len(packet) < start - end:
             return []
-        # Where an event has another end or beginning, nothing is divided, and its quotes are in the text.
+        # An event with other constants is not split off, so that its quotes make the text invalid.
         inner = packet[start:end].split(self._separator)
         texts = self._apart(inner) if self.gaps > 1 else inner
         return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
 
     def _apart(self, inner: list[bytes]) -> list[bytes]:
-        """The texts in what stands between the first and the last constant of events; fewer if some do not fit."""
+        """The texts between the first and the last constant of events; fewer if some do not match."""
         texts = inner
         for at, between in enumerate(self._between):
             texts = [
@@ -106,9 +106,9 @@ class Template:
 
 
 def _are_texts(texts: list[bytes]) -> bool:
-    """Whether each is the inside of a JSON string, by the parser that validation uses.
+    """Whether each is the content of a JSON string, by the parser that validation uses.
 
-    A space can continue neither an escape, nor a surrogate pair, nor a character: each is sound if all together are.
+    They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.
     """
     try:
         from_json(b'"%b"' % b" ".join(texts))
@@ -118,14 +118,14 @@ def _are_texts(texts: list[bytes]) -> bool:
 
 
 def calls_of(choice: Choice) -> list[models.ChatCompletionMessageToolCallChunk]:
-    """The pieces of tool calls that a choice brings."""
+    """The tool call pieces of a choice."""
     if isinstance(choice, models.CreateCompletionStreamResponseChoice) or choice.delta.tool_calls is MISSING:
         return []
     return choice.delta.tool_calls
 
 
 def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
-    """Where a continuation's texts are: each in a model, or in an object that no model knows, under a name."""
+    """The places of a continuation's texts: a model, or an object without one, and a field name."""
     choice = chunk.choices[0]
     delta = choice if isinstance(choice, models.CreateCompletionStreamResponseChoice) else choice.delta
     named: list[tuple[BaseModel | dict[str, Any], Sequence[str]]] = [(delta, _TEXTS), (chunk, _PADDING)]
@@ -134,14 +134,14 @@ def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
         named += [(part, _PART_TEXTS) for part in (unknown if isinstance(unknown, list) else ()) if type(part) is dict]
     slots = []
     for holder, names in named:
-        # An attribute that a model lacks is dear to ask for.
+        # Reading an attribute that a model lacks is slow.
         values = holder if isinstance(holder, dict) else vars(holder) | (holder.model_extra or {})
         slots += [(holder, name, values[name]) for name in names if isinstance(values.get(name), str)]
     return slots
 
 
 def proven_template(chunk: Chunk, raw: bytes, cut: bytes, origin: Hashable = None) -> Template | None:
-    """The template of a continuation; None if its bytes hold no text, or none that is certain."""
+    """The template of a continuation; None if its bytes have no text, or the proof fails."""
     spots = [match.span(1) for match in _STRING.finditer(raw)]
     if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
         return None
@@ -170,7 +170,7 @@ def proven_template(chunk: Chunk, raw: bytes, cut: bytes, origin: Hashable = Non
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A template of one stream as it is for the others of its origin: with blanks for their ids and times."""
+    """A template for all streams of one origin: with blanks for ids and times."""
 
     kind: type[Chunk]
     constants: Sequence[bytes]
@@ -186,7 +186,7 @@ class Form:
 
 
 def known_templates(origin: Hashable, chunk: Chunk) -> list[Template]:
-    """Those of a choice that begins with this chunk, which the state machine passed unchanged."""
+    """The templates for a stream that begins with this chunk, which the state machine passed unchanged."""
     known = _forms.get(origin)
     if known is None or chunk.created < 0 or not _PLAIN.fullmatch(chunk.id):
         return []
@@ -199,7 +199,7 @@ def known_templates(origin: Hashable, chunk: Chunk) -> list[Template]:
 
 
 def _proven_form(chunk: Chunk, raw: bytes, spots: list[tuple[int, int]]) -> Form | None:
-    """That of a chunk whose texts are in these spots, if its blanks are certain to be its id and time, and no more."""
+    """The form of a chunk with texts in these spots, if the blanks are proved to be its id and time only."""
     if not _PLAIN.fullmatch(chunk.id):
         return None
     constants = _constants(raw, spots)
@@ -222,11 +222,11 @@ def _keep_form(origin: Hashable, shape: bytes, form: Form) -> None:
 
 
 def _shape(chunk: Chunk, constants: list[bytes]) -> bytes:
-    """What a stream's chunks have in common with those of other streams: their constants without id and time.
+    """The part that a stream's chunks share with other streams: the constants without id and time.
 
-    Both are blanked wherever they are a value: a JSON string of its own, or the digits behind a colon. Two chunks that
-    the contract allows, and that differ in such values only, are treated alike by it, since none of its fields depends
-    on what another one holds; so what was proved of one's gaps is true of the other's.
+    Both are blanked wherever they are a value: a whole JSON string, or the digits behind a colon. Valid chunks that
+    differ in such values only are treated alike by the contract, since none of its fields depends on another one's
+    value; so a proof for one's gaps holds for the other's.
     """
     shape = b"\0".join([type(chunk).__name__.encode(), *constants])
     colon = b": " if b'": ' in shape else b":"
@@ -238,23 +238,23 @@ def _shape(chunk: Chunk, constants: list[bytes]) -> bytes:
 
 
 def _proven_texts(chunk: Chunk, raw: bytes, spots: list[tuple[int, int]]) -> list[tuple[int, str]] | None:
-    """Which of the strings are the chunk's texts, each with its name; None unless they are certain to be."""
+    """Which of the strings are the chunk's texts, each with its name; None unless this is proved."""
     marks = [_MARK % at for at in range(len(spots))]
     copy = exact_json(type(chunk), _filled(raw, spots, marks))
     names = {text: name for _, name, text in _slots(copy)} if copy is not None else {}
     texts = [(at, names[mark]) for at, mark in enumerate(marks) if mark in names]
     if len(spots) > 1 and len(texts) < len(spots):
-        # The same names can stand elsewhere, or twice: which of the strings are the chunk's texts, the model has said.
+        # The same names can occur elsewhere, or twice: the parsed model tells which strings are the chunk's texts.
         copy = exact_json(type(chunk), _filled(raw, [spots[at] for at, _ in texts], [marks[at] for at, _ in texts]))
     if copy is None or not texts or not _same_but_texts(copy, chunk):
         return None
     if calls_of(chunk.choices[0]) and _ARGUMENTS not in [name for _, name in texts]:
-        return None  # arguments that are constant are arguments all the same
+        return None  # constant arguments would be missed
     return texts
 
 
 def _same_but_texts(copy: Chunk, chunk: Chunk) -> bool:
-    """Whether the copy is the chunk, once it has the chunk's texts."""
+    """Whether the copy equals the chunk, except for the texts."""
     for (holder, name, _), (_, _, text) in zip(_slots(copy), _slots(chunk), strict=False):
         if isinstance(holder, dict):
             holder[name] = text

@@ -1,4 +1,4 @@
-"""What the state machine of streams asks of chunks and their choices, and how it makes others of them."""
+"""Chunks and choices: queries and changes for the state machine of streams."""
 
 from pydantic import MISSING, BaseModel
 
@@ -12,25 +12,25 @@ type AnyChoice = models.CreateChatCompletionStreamResponseChoice | models.Create
 
 
 def going_on(choice: AnyChoice) -> AnyChoice:
-    """The choice without its reason to end."""
+    """The choice without its finish reason."""
     return choice.model_copy(update={"finish_reason": None})
 
 
 def choice_of(head: AnyChunk, index: int) -> dict[str, object]:
-    """A choice that says nothing yet."""
+    """An empty choice."""
     is_chat = isinstance(head, models.CreateChatCompletionStreamResponse)
     content: dict[str, object] = {"delta": {}} if is_chat else {"text": ""}
     return {"index": index, **content, "logprobs": None, "finish_reason": None}
 
 
 def is_empty(choice: AnyChoice) -> bool:
-    """Whether nothing would be lost without it but its role and its reason to end."""
+    """Whether the choice has nothing but a role and a finish reason."""
     beside = any((choice.model_extra or {}).values()) or choice.logprobs is not None
     return not beside and not content_of(choice)
 
 
 def text_size(chunk: AnyChunk) -> int:
-    """Characters of text that a chunk brings, thinking and arguments of tool calls included, ids and names as well."""
+    """The characters of all texts in a chunk: content, reasoning, arguments of tool calls, ids and names."""
     size = 0
     for choice in chunk.choices:
         size += _text_size(choice.__dict__.get("delta", choice))
@@ -43,7 +43,7 @@ def _text_size(part: BaseModel) -> int:
         kind = type(value)
         if kind is str:
             size += len(value)
-        elif value is None or value is MISSING or kind is int:  # most are; to ask pydantic of each takes longer
+        elif value is None or value is MISSING or kind is int:  # the most frequent kinds, checked without pydantic
             continue
         elif kind is list:
             size += sum(_text_size(each) for each in value if isinstance(each, BaseModel))
@@ -53,13 +53,13 @@ def _text_size(part: BaseModel) -> int:
 
 
 def says_anything(choice: AnyChoice) -> bool:
-    """Whether anything would be lost without it but its reason to end."""
+    """Whether the choice has anything but a finish reason."""
     opens = isinstance(choice, models.CreateChatCompletionStreamResponseChoice) and choice.delta.role is not MISSING
     return opens or not is_empty(choice)
 
 
 def content_of(choice: AnyChoice) -> object:
-    """What a choice adds to the answer; falsy if nothing."""
+    """The content that a choice adds to the answer; falsy if none."""
     if isinstance(choice, models.CreateCompletionStreamResponseChoice):
         return choice.text
     fields = choice.delta.model_dump(exclude_unset=True, exclude={"role"})
@@ -67,6 +67,6 @@ def content_of(choice: AnyChoice) -> object:
 
 
 def check_empty(choice: AnyChoice, problem: str) -> None:
-    """Raise UpstreamInvalidResponse if leaving the choice out would lose content."""
+    """Raise UpstreamInvalidResponse if removing the choice would lose content."""
     if content_of(choice):
         raise UpstreamInvalidResponse(f"The provider {problem}.")

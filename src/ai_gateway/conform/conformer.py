@@ -1,4 +1,4 @@
-"""One attempt's reply held to the contract: the only place that knows whether to repair, to enforce or to observe."""
+"""Conforms one attempt's reply to the contract; the only module that knows the modes repair, enforce and observe."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol
@@ -34,22 +34,22 @@ _READ: dict[str, Rule] = {NUMBER: READ_NUMBER, TEXT: READ_TEXT}
 
 
 class Source(Protocol):
-    """What is to be known of the provider that a reply comes from."""
+    """The facts about the provider of a reply."""
 
     @property
     def name(self) -> str: ...
     @property
     def conformance(self) -> Mode: ...
     def error_in(self, value: object) -> GatewayError | None:
-        """The error that a JSON value is in itself, where a reply or chunk was due."""
+        """The error, if a JSON value sent as a reply or chunk is one."""
 
 
 class Conformer:
-    """Holds what one attempt receives to the contract. `model` is the one that was requested.
+    """Conforms the reply or chunks of one attempt. `model` is the one that was requested.
 
     `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
-    `observe` reports them and relays what an upstream sent. What a provider has translated was never on the wire, so
-    it is repaired even then. `said` is what the choices of a stream have said: see StreamState.
+    `observe` reports them and relays the upstream's bytes. Translated replies have no such bytes, so they are repaired
+    even then. `said` has the fields with content of each choice of a stream: see StreamState.
     """
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
@@ -66,11 +66,11 @@ class Conformer:
         attempt.repaired = self.report_named
 
     def report(self, rule: Rule) -> None:
-        """A rule was applied. Raises UpstreamInvalidResponse where that is not allowed."""
+        """Report an applied rule. Raises UpstreamInvalidResponse if the mode does not allow repairs."""
         self._report_all([rule])
 
     def report_named(self, name: str) -> None:
-        """A provider applied the rule of this name. Raises as `report` does."""
+        """Report a rule that a provider applied, by its name. Raises as `report` does."""
         self._report_all([RULES[name]])
 
     def _report_all(self, applied: Iterable[Rule]) -> None:
@@ -82,9 +82,9 @@ class Conformer:
             self._notes.repairs.add(rule.name)
 
     def note_chunk(self, chunk: AnyChunk) -> None:
-        """One more chunk of a stream, and how much text it brought.
+        """Count a chunk of a stream and the text in it.
 
-        The first one may say which tier serves it, for streams that end without telling what they took.
+        The service tier is read from the first one, for streams that end without usage.
         """
         notes = self._notes
         notes.chunks += 1
@@ -93,7 +93,7 @@ class Conformer:
             self._note_tier(chunk.__dict__)
 
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
-        """A reply or chunk as the exact model. Raises the error that it is, or UpstreamInvalidResponse."""
+        """A reply or chunk as the exact model. Raises the error if it is one, or UpstreamInvalidResponse."""
         if isinstance(received, bytes):
             if len(received) > UNWEIGHED:
                 self._weigh(received)
@@ -109,7 +109,7 @@ class Conformer:
         return self._counted(item)
 
     def _counted[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
-        """The same, once it is noted what it says of the tokens that it took, and of the tier that served it."""
+        """The same item, after its usage and service tier are noted."""
         said = item.model.__dict__
         usage = said.get("usage")
         if usage is None or usage is MISSING:
@@ -129,7 +129,7 @@ class Conformer:
             self._notes.service_tier = tier
 
     def _without_usage[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
-        """The same without counts that cannot be any. Raises UpstreamInvalidResponse where there have to be some."""
+        """The same item without impossible counts. Raises UpstreamInvalidResponse if usage is required."""
         self.report(DROP_INVALID)
         if self.observes:
             return item
@@ -140,14 +140,14 @@ class Conformer:
         return Item(bare)
 
     def _weigh(self, raw: bytes) -> None:
-        """Charge what is made of a reply; of a stream's events, which are there one after the other, of the largest."""
+        """Charge the memory of a parsed reply; for a stream, which is parsed event by event, of the largest event."""
         more = parsed_size(raw) - self._weighed
         if more > 0:
             self._room.charge_at_most(more, "replies")
             self._weighed += more
 
     def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
-        """The same of an event of a stream, which may also be its end, or no chunk at all."""
+        """The same for an event of a stream, which may also be its terminator, or not a chunk."""
         if isinstance(received, bytes):
             if len(received) > UNWEIGHED:
                 self._weigh(received)
@@ -157,7 +157,7 @@ class Conformer:
         return self.item(model, received)
 
     def _inexact_event[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model] | Done | None:
-        if raw.strip() == DONE_MARK:  # blanks around it mean nothing
+        if raw.strip() == DONE_MARK:  # surrounded by blanks
             return DONE
         value, mended = self._read(raw)
         self._halves = self._halves or Halves()
@@ -176,7 +176,7 @@ class Conformer:
         try:
             return read_leniently(raw, mended), mended
         except ValueError as error:
-            raise UpstreamInvalidResponse.not_json(self._source.name, detail=str(error)) from None
+            raise UpstreamInvalidResponse.not_json(self._source.name, error, raw) from None
 
     def _made[Model: BaseModel](self, model: type[Model], value: object, mended: set[str], raw: bytes) -> Item[Model]:
         if (failure := self._source.error_in(value)) is not None:
@@ -198,5 +198,5 @@ class Conformer:
 
 
 def _is_chunk(value: object) -> bool:
-    """Whether an event is meant to be a chunk: upstreams also send pings, states and their own statistics."""
+    """Whether an event is a chunk: upstreams also send pings, states and statistics."""
     return isinstance(value, dict) and not value.keys().isdisjoint(_OF_CHUNKS)

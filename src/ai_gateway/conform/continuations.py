@@ -1,14 +1,14 @@
-"""Continuations: events that only continue a text, recognised by their bytes at a tenth of what validation costs.
+"""Continuations: events that only continue a text, recognised by their bytes at a tenth of the cost of validation.
 
 Nearly every event of a stream adds a few characters to a text and changes nothing else. Once the state machine has
-passed such a chunk unchanged, its bytes become a template: constant bytes around gaps for the insides of JSON strings.
+passed such a chunk unchanged, its bytes become a template: constant bytes around gaps for the contents of JSON strings.
 The template is proved by validating a copy with other texts in its gaps, which has to be the same chunk but for these.
-JSON is read from left to right, so whatever has the same constant bytes, with any JSON strings in the gaps, is that
-chunk with other texts, and neither the contract nor the state machine treats it differently. All other events are
-validated as before. Nor do the streams of one model differ but for their ids and times: once those are proved to be
-gaps as well, the next stream's continuations are known as soon as it has begun.
+JSON is parsed from left to right, so an event with the same constant bytes, and any JSON strings in the gaps, is that
+chunk with other texts, and both contract and state machine treat it alike. All other events are validated as usual.
+Streams of one model only differ in ids and times: once those are proved to be gaps as well, the next stream's
+continuations are recognised from its start.
 
-One thing the state machine has to learn of what it has not seen: the arguments of tool calls, see `drain`.
+The state machine needs the arguments of tool calls in events that bypass it: see `drain`.
 """
 
 import re
@@ -23,15 +23,16 @@ from ai_gateway.contract.call import Bridge, Notes
 from ai_gateway.contract.stream import Continued
 from gateway_contract.openai import models
 
-# Upstreams that were asked for usage say null until it comes. No JSON string contains this: its quotes are escaped.
+# With include_usage, chunks have a null usage until the last. A JSON string cannot contain these bytes: its quotes
+# would be escaped.
 _NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
 _MAX_TEMPLATES = 8
-# What deltas have beside the contract's fields that is a text.
+# Texts of deltas that the contract does not have.
 _BARE = {"reasoning_content", "reasoning"}
-# A longer chunk is none of many that are alike.
+# Longer chunks are not templates: they do not recur.
 _MAX_SIZE = 16 * 1024
-# A template costs as much to make as a few events do to validate: an upstream whose chunks keep changing is left alone
-# after some attempts, until continuations have earned another one.
+# Making a template costs as much as validating a few events: for streams whose chunks keep changing, it is given up
+# after some attempts, until matched continuations have made up for another one.
 _ATTEMPT = 8
 _MAX_CREDIT = 8 * _ATTEMPT
 
@@ -39,15 +40,14 @@ _MAX_CREDIT = 8 * _ATTEMPT
 class Continuations:
     """The continuations of one stream. `match` and `match_packet` have no effect of their own.
 
-    After each chunk that the state machine has taken, `update`; after each match that was sent on, `relayed`; before
-    the state machine takes another chunk, hand it what `drain` returns. `said` is kept up to date with the fields that
-    each choice has given texts for, as the state machine's is; `notes` count what was relayed. Streams of one `origin`,
-    where it is told, are written alike and asked for alike. With `only_texts`, a continuation says nothing beside its
-    texts: they go on in the form of another wire.
+    Call `update` after each chunk that the state machine has taken, and `relayed` after each match that was sent; pass
+    the result of `drain` to the state machine before its next chunk. `said` has the fields with content of each choice,
+    as in the state machine; `notes` count the relayed chunks. Streams of one `origin`, if given, have the same form.
+    With `only_texts`, a continuation must have nothing but its texts, since only they are sent on another wire.
     """
 
     cut: bytes
-    """What stands in each event that was matched last and is not to go out with it."""
+    """Bytes to remove from each of the events matched last."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Continuations:
         self._arguments: dict[tuple[int, int], list[bytes]] = {}
 
     def match(self, events: Sequence[bytes], at: int = 0) -> int:
-        """The end of the run of continuations that begins at `at` of the events, of each its data."""
+        """The end of the run of continuations from `at` on; events are given by their data."""
         self._matched = []
         while at < len(events):
             for template in self._templates:
@@ -86,9 +86,9 @@ class Continuations:
         return at
 
     def match_packet(self, packet: bytes) -> bool:
-        """Whether all of a packet of server-sent events, which begins where an event begins, is a run.
+        """Whether a packet of server-sent events, which starts at an event's start, is one run.
 
-        A run is framed as our own events are: it may go out as it came.
+        A run has the framing of our own events, so that it can be relayed.
         """
         for template in self._templates:
             texts = template.texts_of_packet(packet)
@@ -100,7 +100,7 @@ class Continuations:
         return False
 
     def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """What sends a packet to the sink if all of it is a run, and says whether it did."""
+        """A function that sends a packet to the sink if it is one run, and returns whether it did."""
 
         def divert(packet: bytes) -> bool:
             if not self.match_packet(packet) or not sink(packet.replace(self.cut, b"") if self.cut else packet):
@@ -111,7 +111,7 @@ class Continuations:
         return divert
 
     def translating_to(self, bridge: Bridge, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """The same in the form of another wire."""
+        """The same for callers of another wire."""
         preview, commit = bridge.preview, bridge.commit
 
         def divert(packet: bytes) -> bool:
@@ -128,11 +128,11 @@ class Continuations:
         return divert
 
     def matched(self) -> list[Continued]:
-        """The texts of what was matched last."""
+        """The texts of the last match."""
         return [Continued(each.choice, each.call, each.fields, texts) for each, texts in self._matched]
 
     def relayed(self) -> None:
-        """What was matched last has been sent on."""
+        """Note that the last match has been sent."""
         notes = self._notes
         for template, texts in self._matched:
             if not template.is_noted and any(texts):
@@ -149,7 +149,7 @@ class Continuations:
         self._matched = []
 
     def drain(self) -> list[tuple[int, int, str]]:
-        """Arguments of tool calls that were relayed since: the index of the choice, that of the call, and the text."""
+        """Arguments of tool calls relayed since the last `drain`: index of the choice, index of the call, text."""
         if not self._arguments:
             return []
         drained = [
@@ -160,17 +160,17 @@ class Continuations:
         return drained
 
     def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
-        """Learn from a chunk, what the state machine made of it, and the bytes it came in if they are the chunk's.
+        """Learn from a chunk, the state machine's result for it, and its original bytes if unchanged.
 
-        `cut` is what the bytes hold once, outside of any text, and what goes out does not: see `hidden_usage`.
+        `cut` are bytes that occur once, outside of any text, and are removed from what is sent: see `hidden_usage`.
 
-        One that goes out as it came may be like those that follow. Any other can change what becomes of its choices'
-        chunks: a choice ends, an index leads to another tool call.
+        A chunk that is sent unchanged may be the template of the next ones. Any other invalidates the templates of its
+        choices: a choice may have ended, or an index may mean another tool call.
         """
         if sent is None:
             return
         indices = {choice.index for choice in sent.choices}
-        begun = indices <= self._begun  # the first chunk, which brings the role, is mostly the only one of its kind
+        begun = indices <= self._begun  # the first chunk, with the role, rarely recurs
         self._begun |= indices
         if sent is chunk and raw is not None and _is_continuation(chunk) and (not self.only_texts or _is_bare(chunk)):
             if not begun:
@@ -184,7 +184,7 @@ class Continuations:
 
 
 def hidden_usage(chunk: Chunk, sent: Chunk, raw: bytes) -> bytes:
-    """The bytes of a null usage, if without them `raw` is what is sent for the chunk; else none."""
+    """The bytes of a null usage, if `raw` without them is what is sent for the chunk; else empty."""
     found = _NULL_USAGE.findall(raw) if chunk.usage is None else []
     if len(found) != 1 or exact_json(type(chunk), raw.replace(found[0], b"")) != sent:
         return b""
@@ -193,7 +193,7 @@ def hidden_usage(chunk: Chunk, sent: Chunk, raw: bytes) -> bytes:
 
 
 def _is_continuation(chunk: Chunk) -> bool:
-    """Whether the chunk, which the state machine passed unchanged, leaves it as it was but for a call's arguments."""
+    """Whether the chunk, passed unchanged, changed no state of the state machine except a call's arguments."""
     if len(chunk.choices) != 1 or isinstance(chunk.usage, models.CompletionUsage):
         return False
     choice = chunk.choices[0]
@@ -208,7 +208,7 @@ def _is_continuation(chunk: Chunk) -> bool:
 
 
 def _is_bare(chunk: Chunk) -> bool:
-    """Whether a continuation of a chat says nothing that only its bytes would keep."""
+    """Whether a chat continuation has nothing but its texts."""
     (choice,) = chunk.choices
     if not isinstance(choice, models.CreateChatCompletionStreamResponseChoice) or choice.logprobs is not None:
         return False

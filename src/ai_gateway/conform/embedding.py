@@ -1,4 +1,4 @@
-"""The gateway owns the form of vectors: as many as inputs, in order, encoded and as long as was asked for."""
+"""Embeddings: one vector for each input, in order, in the requested encoding and dimensions."""
 
 import base64
 import sys
@@ -37,7 +37,7 @@ def _in_order(data: list[models.Embedding], count: int, report: Report) -> list[
     places = list(range(count))
     if indexes == places:
         return data
-    if len(data) == count and set(indexes) == {0}:  # without numbers of their own, their order is all there is
+    if len(data) == count and set(indexes) == {0}:  # not numbered: their order is used
         report(NUMBER_VECTORS)
         return [item.model_copy(update={"index": at}) for at, item in enumerate(data)]
     if sorted(indexes) != places:
@@ -50,7 +50,7 @@ def _in_order(data: list[models.Embedding], count: int, report: Report) -> list[
 def _check_vectors(data: list[models.Embedding], dimensions: int | None) -> None:
     for item in data:
         vector = _to_floats(item.embedding)
-        if not isfinite(sum(vector)):  # one that is none makes the sum none
+        if not isfinite(sum(vector)):  # a NaN or infinity makes the sum one
             raise UpstreamInvalidResponse("The provider sent a vector that holds something else than numbers.")
         if dimensions is not None and len(vector) != dimensions:
             raise UpstreamInvalidResponse(

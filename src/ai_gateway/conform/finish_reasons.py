@@ -1,4 +1,4 @@
-"""Finish reasons: what the names that upstreams give for an end mean in OpenAI's terms.
+"""Finish reasons: upstreams' names, mapped to OpenAI's.
 
 Names are compared without case, blanks and punctuation, so that `END_TURN`, `end-turn` and `endTurn` are one.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 type Meaning = Literal["stop", "length", "tool_calls", "content_filter", "function_call", "failure"]
 
-# Where a name is one API's own, it stands behind that API's page or source.
+# The source of names that belong to one API is given beside them.
 _NAMES: dict[Meaning, tuple[str, ...]] = {
     "stop": (
         "stop", "end", "done", "finish", "finished", "complete", "completed", "end_of_text", "eot", "eot_id", "im_end",
@@ -40,7 +40,7 @@ _NAMES: dict[Meaning, tuple[str, ...]] = {
         "image_prohibited_content",
         "error_toxic",  # docs.cohere.com, API v1
     ),
-    # An answer that ended so did not come to its end: to give it any other reason would make half an answer whole.
+    # Failures: any finish reason would present a partial answer as complete.
     "failure": (
         "error", "failed", "failure", "cancelled", "canceled", "user_cancel", "user_cancelled", "timeout",
         "interrupted", "incomplete", "server_error", "internal_error", "overloaded",
@@ -66,15 +66,15 @@ _MEANINGS: dict[str, Meaning] = {_bare(name): meaning for meaning, names in _NAM
 
 
 def meaning_of(reason: str) -> Meaning | None:
-    """What a finish reason means; None if nobody knows."""
+    """OpenAI's equivalent of a finish reason; None if it is unknown."""
     return _MEANINGS.get(_bare(reason))
 
 
 def is_no_reason(reason: str) -> bool:
-    """Whether it is a way to say that there is none yet."""
+    """Whether it is a name for no finish reason."""
     return _bare(reason) in _NO_REASON
 
 
 def allowed(choice: Mapping[str, object]) -> frozenset[str]:
-    """The contract's own reasons for a choice: those of legacy completions, which have a text, are fewer."""
+    """The contract's finish reasons for a choice; legacy completions, whose choices have a text, have fewer."""
     return _OF_TEXTS if "text" in choice else _OF_CHATS

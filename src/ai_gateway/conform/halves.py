@@ -1,4 +1,4 @@
-"""Characters that an upstream cuts in two: the first half ends one chunk, the second begins the next one."""
+"""Surrogate pairs that an upstream splits: one half ends a chunk, the other begins the next."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,20 +9,20 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text")
 
 
 class Halves:
-    """The halves of one stream that wait for the other one, by where they are."""
+    """The pending high surrogates of one stream, by their place."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[object, ...], str] = {}
 
     def join(self, chunk: object) -> bool:
-        """Put each waiting half before what follows it, and keep back one at the end of a text; whether any was."""
+        """Prepend pending halves to the next text, and hold back one at a text's end; returns whether any was."""
         changed = False
         for holder, name, place in _texts(chunk):
             text = self._waiting.pop(place, "") + holder[name] if holder[name] else ""
             if text and is_high_half(text[-1]):
                 self._waiting[place], text = text[-1], text[:-1]
             if text != holder[name]:
-                # Two halves side by side are one character only once they have been through UTF-16.
+                # Adjacent surrogates become one character by encoding to UTF-16.
                 holder[name] = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
                 changed = True
         return changed

@@ -1,4 +1,4 @@
-"""A stream where a whole reply was asked for: its legal chunks, put together as a client would."""
+"""Joins a stream that an upstream sent for a whole reply: its legal chunks, combined as a client would."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,14 +19,14 @@ _CHUNKS: dict[type[object], _Chunk] = {
     models.CreateCompletionResponse: CompletionChunk,
 }
 _OBJECTS = {"chat.completion.chunk": "chat.completion", "text_completion": "text_completion"}
-# What a client appends; of anything else the last value counts.
+# Fields that clients append; of others the last value is used.
 _TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal", "text", "arguments"})
 
 
 def joined_reply(reply: type[object], events: Sequence[bytes], choices: int, conformer: Conformer) -> Object | None:
-    """The reply that the events make up; None if there are none, or none can make up this kind of reply.
+    """The reply from the events; None if there are none, or this kind of reply has no stream.
 
-    Raises what a stream would end in.
+    Raises the error that the stream would end with.
     """
     model = _CHUNKS.get(reply)
     if model is None or not events:
@@ -36,7 +36,7 @@ def joined_reply(reply: type[object], events: Sequence[bytes], choices: int, con
 
 
 def join(chunks: Iterable[Mapping[str, Any]]) -> Object:
-    """What legal chunks make up."""
+    """The fields of the reply from legal chunks."""
     whole: Object = {}
     for chunk in chunks:
         fields = dict(chunk)
@@ -52,6 +52,9 @@ def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conforme
     state: StreamState[Any] = StreamState(choices, include_usage=True, report=conformer.report, said=conformer.said)
     for event in events:
         item = conformer.event(model, event)
+        if item is DONE:  # behind it nothing is meant, as in a stream that is passed on
+            state.terminated = True
+            break
         if isinstance(item, Item):
             sent = state.take(item.model)
             yield from (early.model for early in state.early())
@@ -59,12 +62,11 @@ def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conforme
                 state.hold(Item(sent))
             elif sent is not None:
                 yield sent
-        state.terminated |= item is DONE
     yield from (last.model for last in state.end())
 
 
 def _add(whole: Object, piece: Object, place: str = "choice") -> None:
-    """Add to an object what a later piece of it says. `place` tells those of the contract from an upstream's own."""
+    """Merge a later piece into an object. `place` distinguishes the contract's fields from an upstream's own."""
     for name, value in piece.items():
         before = whole.get(name)
         if value is None:
@@ -85,7 +87,7 @@ def _add(whole: Object, piece: Object, place: str = "choice") -> None:
 
 
 def _ended(choice: Object) -> Object:
-    """A whole choice: what was its delta is its message."""
+    """A whole choice, with the joined delta as its message."""
     if "delta" not in choice:
         return choice
     message = choice.pop("delta")

@@ -1,10 +1,10 @@
-"""Whole replies of a known form, recognised by their bytes at a fraction of what validation costs.
+"""Whole replies of a known form, recognised by their bytes at a fraction of the cost of validation.
 
-The replies of one model mostly differ in texts, times and counts alone. Once one was relayed as it came, its bytes
-become a template: constant bytes around gaps for the insides of JSON strings and for whole numbers. As with
-`continuations`, it is proved by validating a copy with others in its gaps, which has to be the same reply but for
-these. JSON is read from left to right, so what has the same constant bytes, with any such values in the gaps, is that
-reply with other values, and nothing of the contract depends on which they are. All other replies are validated.
+The replies of one model mostly differ in texts, times and counts only. Once one was relayed unchanged, its bytes become
+a template: constant bytes around gaps for the contents of JSON strings and for whole numbers. As with `continuations`,
+it is proved by validating a copy with other values in its gaps, which has to be the same reply but for these. JSON is
+parsed from left to right, so bytes with the same constants, and any such values in the gaps, are that reply with other
+values, and the contract does not depend on them. All other replies are validated.
 """
 
 import re
@@ -22,8 +22,8 @@ from ai_gateway.contract.stream import Item
 from gateway_contract.openai import models
 
 KINDS = frozenset({models.CreateChatCompletionResponse, models.CreateCompletionResponse})
-# What replies differ in: texts without bounds, and numbers that mean nothing but themselves. The names that the
-# contract does not know are what DeepSeek, and those who have its wire, call thinking and cached tokens.
+# Fields in which replies differ: unbounded texts, and numbers. Names beyond the contract are those of DeepSeek and
+# compatible APIs for reasoning and cached tokens (api-docs.deepseek.com).
 TEXTS = (
     "id",
     "model",
@@ -40,29 +40,29 @@ NUMBERS = (
     *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "audio_tokens"),
     *("accepted_prediction_tokens", "rejected_prediction_tokens"),
 )
-_DIGITS = 15  # of more, not every number is one that a JSON reader keeps
+_DIGITS = 15  # JSON parsers may round longer numbers
 _VALUE = re.compile(
     rb'"(?:(?:%b)"\s*:\s*"((?:[^"\\]++|\\.)*+)"|(?:%b)"\s*:\s*(0|[1-9][0-9]{0,14})(?=[,}\s]))'
     % ("|".join(TEXTS).encode(), "|".join(NUMBERS).encode())
 )
 _TEXT_MARK = "gateway-mark-3d8a-%d"
 _FIRST_NUMBER = 10 ** (_DIGITS - 1)
-# What may be a text up to a quote that is not escaped: whether it is one, its parser says. To look for either character
-# at once takes eight times as long.
+# A candidate for a string's content up to an unescaped quote; the parser checks it. A pattern that excludes both
+# characters takes eight times as long.
 _TEXT = rb'([^"]*+(?:(?<=\\)"[^"]*+)*+)'
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
-_LONGEST = 8 * 1024  # of more, most is one text, which the validator reads as fast
+_LONGEST = 8 * 1024  # larger replies are mostly one text, which the validator reads as fast
 _NAMES = frozenset((*TEXTS, *NUMBERS))
 _MAX_GAPS = 64
-# A model whose replies keep being of other forms is not looked at any more: each that is known earns what one that is
-# not costs, and learning one costs as much as several.
+# Models whose replies keep changing form are given up: each recognised reply earns what an unrecognised one costs, and
+# learning costs as much as several.
 _CREDIT, _MAX_CREDIT, _LEARNING = 32, 64, 8
 _MAX_TEMPLATES = 3
 _MAX_MODELS = 256  # callers choose models
 
 
 class KnownReply[Rep: BaseModel](Item[Rep]):
-    """A reply that goes out as it came. Its model, in whose place its class stands, is made when it is asked for."""
+    """A reply to relay. `kind` is its model's class; the model is only parsed on demand."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ class KnownReply[Rep: BaseModel](Item[Rep]):
 
 
 class Forms[Rep: BaseModel]:
-    """The forms of the replies of one model at one provider. `recognise`, and what it does not know, `learn`."""
+    """The known forms of replies of one model at one provider. `recognise` a reply, or else `learn` it."""
 
     def __init__(self, kind: type[Rep]) -> None:
         self._kind = kind
@@ -83,7 +83,7 @@ class Forms[Rep: BaseModel]:
         self._credit = _CREDIT
 
     def recognise(self, raw: object, notes: Notes) -> Item[Rep] | None:
-        """A reply that is to be relayed as it came, once it is noted what it took; None for one to be looked at."""
+        """A reply to relay, after its usage is noted; None for one that has to be validated."""
         if self._credit <= 0 or not isinstance(raw, bytes) or len(raw) > _LONGEST:
             return None
         for template in self._templates:
@@ -96,7 +96,7 @@ class Forms[Rep: BaseModel]:
         return None
 
     def learn(self, reply: Rep, raw: bytes) -> None:
-        """Know replies of this form from now on. This one was exact, and is relayed as it came."""
+        """Recognise replies of this form from now on. The given one was exact, and is relayed."""
         if self._credit > _LEARNING and len(raw) <= _LONGEST:
             self._credit -= _LEARNING
             if (template := _proven(reply, raw)) is not None:
@@ -107,7 +107,7 @@ _forms: dict[tuple[str, str, type[BaseModel]], Forms[Any]] = {}
 
 
 def forms_of[Rep: BaseModel](provider: str, model: str, kind: type[Rep]) -> Forms[Rep] | None:
-    """The forms that are known of this model's replies; None for a kind of reply that differs in more."""
+    """The known forms of this model's replies; None for kinds of replies that vary too much."""
     if kind not in KINDS:
         return None
     key = (provider, model, kind)
@@ -121,7 +121,7 @@ def forms_of[Rep: BaseModel](provider: str, model: str, kind: type[Rep]) -> Form
 
 @dataclass(slots=True)
 class _Gap:
-    """What stands in a gap. A count of tokens has its place in the template's own usage."""
+    """The kind of value in a gap. Token counts have a place in the template's own usage."""
 
     is_text: bool
     counts: dict[str, Any] | None = None
@@ -129,7 +129,7 @@ class _Gap:
 
 
 class _Template:
-    """Constant bytes around gaps. `usage` is what replies of this form count, with the numbers of the last of them."""
+    """Constant bytes around gaps. `usage` is the usage of replies of this form, with the last one's numbers."""
 
     def __init__(self, constants: Sequence[bytes], gaps: Sequence[_Gap], reply: BaseModel) -> None:
         first, *others = map(re.escape, constants)
@@ -147,7 +147,7 @@ class _Template:
         self._parts = _parts_of(self._usage)
 
     def matched(self, raw: bytes) -> tuple[bytes, ...] | None:
-        """What is in the gaps of a reply that has this form."""
+        """The values in the gaps of a reply of this form."""
         found = self._pattern.fullmatch(raw)
         if found is None:
             return None
@@ -155,7 +155,7 @@ class _Template:
         return values if _are_texts([values[at] for at in self._texts]) else None
 
     def note(self, values: Sequence[bytes], notes: Notes) -> None:
-        """What a reply with these values took, and which tier served it, where it says so."""
+        """Note the usage and service tier of a reply with these values."""
         if self._usage is None:
             return
         for at, counts, name in self._counts:
@@ -171,7 +171,7 @@ class _Template:
 
 
 def _parts_of(usage: models.CompletionUsage | None) -> tuple[dict[str, int], dict[str, int], dict[str, int]] | None:
-    """The counts of a usage and of its details; None for one with more in it."""
+    """The counts of a usage and of its details; None if it has other fields."""
     if usage is None or usage.__pydantic_extra__:
         return None
     details = [each for each in (usage.prompt_tokens_details, usage.completion_tokens_details) if each is not MISSING]
@@ -185,9 +185,9 @@ def _parts_of(usage: models.CompletionUsage | None) -> tuple[dict[str, int], dic
 
 
 def _are_texts(texts: list[bytes]) -> bool:
-    """Whether each is the inside of a JSON string.
+    """Whether each is the content of a JSON string.
 
-    A space can continue neither an escape, nor a surrogate pair, nor a character: each is sound if all together are.
+    They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.
     """
     try:
         from_json(b'"%b"' % b" ".join(texts))
@@ -197,7 +197,7 @@ def _are_texts(texts: list[bytes]) -> bool:
 
 
 def _proven(reply: BaseModel, raw: bytes) -> _Template | None:
-    """The template of a reply; None if it is not certain that its gaps hold what they are taken for."""
+    """The template of a reply; None if the proof of its gaps fails."""
     spots = [match.span(match.lastindex or 0) for match in _VALUE.finditer(raw)]
     are_texts = [raw[start - 1 : start] == b'"' for start, _ in spots]
     marks: list[object] = [_TEXT_MARK % at if is_text else _FIRST_NUMBER + at for at, is_text in enumerate(are_texts)]
@@ -221,7 +221,7 @@ def _proven(reply: BaseModel, raw: bytes) -> _Template | None:
 
 
 def _slots(value: object) -> Iterator[tuple[dict[str, Any], str, object]]:
-    """Where values of the names above stand in a reply: each in the fields of an object, under its name."""
+    """The places of such values in a reply: the fields of an object, and a name."""
     if isinstance(value, list):
         for each in value:
             yield from _slots(each)

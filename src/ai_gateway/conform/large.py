@@ -1,6 +1,6 @@
-"""The objects inside of a reply and their models, so that a large reply is mended one object at a time.
+"""The objects inside a reply and their models, so that a large reply is repaired one object at a time.
 
-A validator complains of every place at once: a megabyte of `{}` choices makes a gigabyte of complaints.
+A validator reports all errors at once: a megabyte of `{}` choices makes a gigabyte of errors.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -10,15 +10,15 @@ from pydantic import BaseModel
 
 from ai_gateway.contract.texts import Shape, fields_of
 
-# More objects than this are looked at one by one, and longer lists of plain values before they are validated.
+# Replies with more objects than this are repaired object by object, and longer lists of plain values are checked first.
 _MANY = 256
 
 type Part = tuple[type[BaseModel], Mapping[str, object], tuple[str | int, ...]]
-"""An object with its model, and where it stands."""
+"""An object with its model and its place."""
 
 
 def is_large(value: object) -> bool:
-    """Whether there is so much in a value that it is not validated in one go."""
+    """Whether a value is too large to be validated at once."""
     pending, seen = [value], 0
     while pending and seen <= _MANY:
         inner = pending.pop()
@@ -29,7 +29,7 @@ def is_large(value: object) -> bool:
 
 
 def parts_of(model: type[BaseModel], value: Mapping[str, object]) -> Iterator[Part]:
-    """The objects directly inside of one. Raises ValueError, with the name of the place, for what is none."""
+    """The objects directly inside one. Raises ValueError with the name of a place that has none."""
     for name, shape in fields_of(model).items():
         inner = value.get(name)
         if isinstance(inner, dict):
@@ -58,7 +58,7 @@ def _items(name: str, listed: list[object], shape: Shape) -> Iterator[Part]:
 
 
 def _check_plain(name: str, values: Collection[object], shape: Shape) -> None:
-    """Raise ValueError if one of many is of a type that the shape does not take, which may also be null."""
+    """Raise ValueError if a value has a type that the annotation does not accept."""
     if len(values) <= _MANY:
         return
     taken: set[type] = {type(None)}

@@ -1,10 +1,10 @@
-"""The events of a streamed message on Anthropic's wire, written so that no order of calls makes an illegal one.
+"""The event automaton of a streamed message on Anthropic's wire: no order of calls gives an illegal stream.
 
-Legal: `message_start`; then block after block, each started, told in deltas and stopped, with indices from 0 and never
-two at once; then `message_delta` with why it ended and what it took, and `message_stop` (docs.anthropic.com "Streaming
-messages"). What breaks is ended by an `error` event instead, which is the wire's own affair.
+Legal: `message_start`; then block after block, each with a start, deltas and a stop, with indices from 0 and never two
+at once; then `message_delta` with stop reason and usage, and `message_stop` (docs.anthropic.com "Streaming messages").
+A failure ends in an `error` event instead, which the wire writes.
 
-As with `response_events`, nearly every event is put together from bytes.
+As in `response_events`, nearly every event is assembled from bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,23 +32,23 @@ _FORMS: Final = {
 }
 
 type Valid = Callable[[str, Sequence[JsonValue]], Sequence[JsonValue]]
-"""Those of the values of a field of a delta, such as its `thinking_blocks`, that this wire has a form for."""
+"""Filters the values of a delta's field, such as `thinking_blocks`, that this wire has a form for."""
 
 type Ran = Callable[[Fields], Sequence[Fields]]
-"""The blocks of what is said of a call that was run here."""
+"""Makes the blocks for a gateway-run tool call."""
 
 type Cited = Callable[[str], Sequence[Fields]]
-"""The citations of a text, where something has run here that it may cite."""
+"""Finds the citations in a text that may cite results of gateway-run tools."""
 
 type Called = Callable[[CallHead], Fields]
-"""The block that a tool call is, with an empty input. Raises UpstreamInvalidResponse for what is no call."""
+"""Makes the block of a tool call, with an empty input. Raises UpstreamInvalidResponse for an invalid call."""
 
 
 @dataclass(slots=True)
 class MessageHead:
-    """What is known of a message before it begins. `usage` has all fields of the contract, as far as they are known.
+    """The facts of a message before it begins. `usage` has all fields of the contract, as far as known.
 
-    `more` are fields that the contract does not name.
+    `more` are fields beyond the contract.
     """
 
     id: str
@@ -63,10 +63,10 @@ def _called(head: CallHead) -> Fields:
 
 
 class MessageEvents(Parts):
-    """The events of one message. What each method returns is to be sent.
+    """The events of one message. The methods return what has to be sent.
 
-    `calls` counts the tools that it calls, `refusal` is why it declines, and `said` has the texts of all blocks, as the
-    insides of JSON strings.
+    `calls` counts its tool calls, `refusal` is the reason of a refusal, and `said` has the texts of all blocks, as
+    contents of JSON strings.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class MessageEvents(Parts):
         self._key: Key = TEXT
         self._kind = ""  # of the block that is open
         self._signature = ""
-        self._delta = b""  # what stands before the text of a delta of the block that is open
+        self._delta = b""  # the bytes before the text in a delta of the open block
         self._previewed: Sequence[bytes] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no block by now."""
+        """Whether there is no block yet."""
         return self._index < 0
 
     def begin(self) -> bytes:
@@ -123,7 +123,7 @@ class MessageEvents(Parts):
             self.calls += 1
             return written + self._started("tool_use", to_json(self._called(head)))
         if key in {REASONING, OTHER}:
-            return written  # of which kind the block is, it has yet to say
+            return written  # the kind of the block is not known yet
         return written + self._started(*_FIRST_TEXT)
 
     @override
@@ -166,7 +166,7 @@ class MessageEvents(Parts):
         return b"".join([self._block(each) for each in values if isinstance(each, dict)])
 
     def _block(self, block: Fields) -> bytes:
-        """A block that is told at once. Clients put the input of a call of a server's together from deltas."""
+        """A block that is sent whole. Clients assemble the input of a server tool call from deltas."""
         if block.get("type") != _SERVED:
             return self.close() + self._started("other", to_json(block)) + self.close()
         given = to_json(to_json(block["input"]).decode())
@@ -174,7 +174,7 @@ class MessageEvents(Parts):
         return written + self._told(b'{"type":"input_json_delta","partial_json":%b}' % given) + self.close()
 
     def _signed_block(self, block: Fields) -> bytes:
-        """A block of the reasoning that is open, as its provider has signed it: its text has been told as a rule."""
+        """A signed thinking block; its text has usually been sent as the open reasoning already."""
         if block.get("type") == _REDACTED:
             return self.close() + self._started(_REDACTED, to_json(block)) + self.close()
         written = b""
@@ -187,11 +187,11 @@ class MessageEvents(Parts):
         return written + self.close()
 
     def keep(self, data: str) -> bytes:
-        """A block that only the gateway can read again."""
+        """A block with sealed data that only the gateway can read."""
         return self.close() + self._started(_REDACTED, to_json({"type": _REDACTED, "data": data})) + self.close()
 
     def stopped(self, reason: str, usage: Fields, more: Mapping[str, JsonValue]) -> bytes:
-        """The end of a message, with the usage of all of it, and what `more` is to be told of why it ended."""
+        """The end of a message, with its whole usage, and `more` fields of its stop reason."""
         written = b"" if self.has_begun else self.begin()
         written += self.close()
         self.is_over = True
@@ -212,7 +212,7 @@ class MessageEvents(Parts):
         return form % (_DELTA, _DELTA, self._index, name, field)
 
     def _held_back(self, texts: Sequence[bytes]) -> bytes:
-        """Arguments that are no object cannot be an input: they are told once it is certain that they are one."""
+        """Hold arguments back until they are known to begin an object, since `input` has to be one."""
         self.texts += texts
         if not outside(self.texts).lstrip().startswith("{"):
             return b""
@@ -226,7 +226,7 @@ class MessageEvents(Parts):
         return _event(_DELTA, b'"index":%d,"delta":%b' % (self._index, delta))
 
     def close(self, *, cut: bool = False) -> bytes:
-        """The end of the block that is open, if any is. `cut`: where it ends, the answer was cut off."""
+        """The end of the open block, if any. `cut`: the answer was cut off there."""
         kind, self._kind = self._kind, ""
         if not kind:
             return b""
@@ -244,7 +244,7 @@ class MessageEvents(Parts):
         return written + _event(_STOP, b'"index":%d' % self._index)
 
     def _close_input(self, *, cut: bool) -> bytes:
-        """The rest of a call's input. Raises UpstreamInvalidResponse for arguments that are no object."""
+        """The rest of a call's input. Raises UpstreamInvalidResponse for arguments that are not an object."""
         said = outside(self.texts)
         if not said.strip():
             return b""
@@ -256,7 +256,7 @@ class MessageEvents(Parts):
             raise _no_object() from None
         if isinstance(value, dict) and self._delta:
             return b""
-        if value is None:  # some models say so for a tool without arguments
+        if value is None:  # some models send null for a tool without arguments
             return b""
         raise _no_object()
 

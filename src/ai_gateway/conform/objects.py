@@ -1,7 +1,7 @@
-"""Which rules apply to which kind of reply, and how: each looks at an object, changes it in place and says if it did.
+"""The repair rules for each kind of reply: functions that change an object in place and return whether they did.
 
-A repair has one honest meaning: it fills in what the gateway knows itself, and spells right what is only spelled
-otherwise. Texts, calls and counts are never made up.
+A repair fills in facts that the gateway knows itself, or corrects the form of a value. Texts, calls and counts are
+never invented.
 """
 
 import re
@@ -20,9 +20,9 @@ from gateway_contract.openai import models
 
 @dataclass(slots=True)
 class ReplyContext:
-    """What the gateway knows about a reply before it comes: the model that was requested, and the request's id.
+    """The facts known about a reply in advance: the requested model and the request's id.
 
-    `said` is, of a stream, which fields each choice has given content for already, by the choice's index.
+    For a stream, `said` has the fields with content so far, by the choice's index.
     """
 
     model: str
@@ -38,7 +38,7 @@ type Repair = Callable[[Object, ReplyContext], bool]
 
 
 def fill_id(reply: Object, context: ReplyContext) -> bool:
-    """An id from the request's own."""
+    """Set a missing id, made from the request's."""
     if isinstance(reply.get("id"), str) and reply["id"]:
         return False
     reply["id"] = f"chatcmpl-{context.request_id}"
@@ -46,7 +46,7 @@ def fill_id(reply: Object, context: ReplyContext) -> bool:
 
 
 def fill_created(reply: Object, _context: ReplyContext) -> bool:
-    """The time of arrival, or the upstream's in whole seconds."""
+    """Set a missing time to that of arrival, or round the upstream's to whole seconds."""
     created = reply.get("created")
     if isinstance(created, int) and not isinstance(created, bool):
         return False
@@ -55,7 +55,7 @@ def fill_created(reply: Object, _context: ReplyContext) -> bool:
 
 
 def fill_model(reply: Object, context: ReplyContext) -> bool:
-    """The model that was asked for."""
+    """Set a missing model to the requested one."""
     if isinstance(reply.get("model"), str) and reply["model"]:
         return False
     reply["model"] = context.model
@@ -63,7 +63,7 @@ def fill_model(reply: Object, context: ReplyContext) -> bool:
 
 
 def fix_object(name: str) -> Repair:
-    """The object's type, which follows from the operation."""
+    """A rule that sets the object's type, which follows from the operation."""
 
     def rule(reply: Object, _context: ReplyContext) -> bool:
         changed = reply.get("object") != name
@@ -74,7 +74,7 @@ def fix_object(name: str) -> Repair:
 
 
 def spell_usage(reply: Object, _context: ReplyContext) -> bool:
-    """Counts under the names that other APIs have for them, and as numbers where they are the digits of one."""
+    """Rename counts from other APIs' names, and convert strings of digits to numbers."""
     usage = reply.get("usage")
     if not isinstance(usage, dict):
         return False
@@ -90,7 +90,7 @@ def spell_usage(reply: Object, _context: ReplyContext) -> bool:
 
 
 def fill_usage_total(reply: Object, _context: ReplyContext) -> bool:
-    """The sum of the two counts that are there, or the one that is missing beside their sum."""
+    """Compute the missing one of two counts and their total."""
     usage = reply.get("usage")
     if not isinstance(usage, dict):
         return False
@@ -108,7 +108,7 @@ def fill_usage_total(reply: Object, _context: ReplyContext) -> bool:
 
 
 def _each(key: str, inner: ItemRepair) -> Repair:
-    """A rule for every object in the list at `key`."""
+    """A rule that applies `inner` to every object in the list at `key`."""
 
     def rule(reply: Object, _context: ReplyContext) -> bool:
         items = reply.get(key)
@@ -121,7 +121,7 @@ def _each(key: str, inner: ItemRepair) -> Repair:
 
 
 def _fill_choices(reply: Object, _context: ReplyContext) -> bool:
-    """No choices, in a chunk that carries the usage only, or says that it has none."""
+    """Set missing choices to an empty list, in a chunk with usage only or with null choices."""
     if reply.get("choices") is not None or not ("choices" in reply or isinstance(reply.get("usage"), dict)):
         return False
     reply["choices"] = []
@@ -129,7 +129,7 @@ def _fill_choices(reply: Object, _context: ReplyContext) -> bool:
 
 
 def drop_summary(reply: Object, context: ReplyContext) -> bool:
-    """A whole message after its deltas, which only says again what they have said; anything new in it stays."""
+    """Remove a whole message after its deltas that only repeats them; new content in it stays."""
     pieces = reply.get("choices")
     changed = False
     for at, choice in enumerate(pieces if isinstance(pieces, list) else ()):
@@ -177,7 +177,7 @@ def _fill_owner(model: Object, _at: int) -> bool:
 
 
 def _fill_model_created(model: Object, _at: int) -> bool:
-    """0, the start of time: a date nobody told must not look like one, nor change between calls."""
+    """Set a missing time to 0: an unknown date must be recognisable, and the same in each reply."""
     if isinstance(model.get("created"), int) and not isinstance(model["created"], bool):
         return False
     told = model.get("created")
@@ -214,7 +214,7 @@ _WHOLE = {
     rules.FILL_ARGUMENTS: _each("choices", choices.fill_arguments),
     rules.FILL_CALL_TYPE: _each("choices", choices.fill_call_type),
 }
-# What a stream says piece by piece is for conform/stream.py; here only each piece's own shape is mended.
+# Only the shape of single chunks is repaired here; conform/stream_state.py handles their sequence.
 _PIECE: dict[Rule, Repair] = {
     rules.FILL_CHOICES: _fill_choices,
     rules.DROP_SUMMARY: drop_summary,
@@ -224,7 +224,7 @@ _PIECE: dict[Rule, Repair] = {
     rules.FILL_CALL_TYPE: _each("choices", choices.drop_call_type),
 }
 
-# By the model that the reply is to be.
+# By the model of the reply.
 REPAIRS: dict[type[BaseModel], dict[Rule, Repair]] = {
     models.CreateChatCompletionResponse: {rules.FIX_OBJECT: fix_object("chat.completion"), **_CHAT, **_ROLE, **_WHOLE},
     models.CreateChatCompletionStreamResponse: {

@@ -1,11 +1,11 @@
-"""Content in parts, where the contract has one text: what each kind of part holds, and where it goes."""
+"""Content in parts, where the contract has one text: the text in each kind of part, and its field."""
 
 from collections.abc import Sequence
 from typing import Any
 
 type Object = dict[str, Any]
 
-# Where the text of a part is, and the field of the message that it belongs to. No kind at all is text.
+# The field with a part's text, and the message's field that it belongs to. A part without a type is text.
 _KINDS: dict[str | None, tuple[str, str]] = {
     None: ("text", "content"),
     "text": ("text", "content"),
@@ -16,16 +16,16 @@ _KINDS: dict[str | None, tuple[str, str]] = {
     "reasoning_text": ("text", "reasoning_content"),  # OpenAI's Responses
     "summary_text": ("text", "reasoning_content"),
 }
-# What a part may hold beside its text without more being lost than how it was cut up.
+# Fields that a part may have beside its text, and that can be dropped without losing content.
 _PLAIN = frozenset({"type", "index", "closed"})  # `closed`: Mistral's, whether the thinking goes on in the next chunk
 _REST = "other_blocks"
 
 
 def join_parts(message: Object) -> bool:
-    """Make one text of a message's content in parts; whether it was.
+    """Join a message's content in parts to one text; returns whether it was in parts.
 
-    Thinking becomes `reasoning_content`. Parts that hold more than a text, or none, are kept as they are in
-    `other_blocks`, as those of other wires are.
+    Thinking becomes `reasoning_content`. Parts with more than a text, or without one, are kept unchanged in
+    `other_blocks`, like those of other wires.
     """
     content = message.get("content")
     parts = [content] if isinstance(content, dict) else content
@@ -50,7 +50,7 @@ def join_parts(message: Object) -> bool:
 
 
 def _read(part: Object | str) -> tuple[tuple[str, str] | None, Object | None]:
-    """The field that the part's text belongs to, with the text; and the part itself, if it holds more than that."""
+    """The message's field for the part's text, and the text; and the part itself, if it has more than that."""
     if isinstance(part, str):
         return ("content", part), None
     kind = part.get("type")
@@ -63,7 +63,7 @@ def _read(part: Object | str) -> tuple[tuple[str, str] | None, Object | None]:
 
 
 def _text(value: object) -> str | None:
-    """A text, also one in parts of its own, as Mistral's thinking is."""
+    """A text, which may itself be in parts, as Mistral's thinking is."""
     if isinstance(value, str):
         return value
     if not isinstance(value, Sequence) or not value:

@@ -1,7 +1,7 @@
-"""Replies on a wire that caller and upstream share: they go on as they came, but are metered, and whole or told broken.
+"""Replies on a wire that caller and upstream share: relayed unchanged, metered, and ended by an error if truncated.
 
-What may be mended is little, because the client knows what its own upstream sends: a stream that ends without its last
-event gets the one that says so (`response.failed`, or `error`), since clients take its silence for a whole answer.
+Little is repaired, because the client knows its own API: a stream that ends without its last event gets an event for
+the failure (`response.failed`, or `error`), since clients take a silent end for a complete answer.
 """
 
 import re
@@ -17,14 +17,14 @@ from ai_gateway.contract.call import Notes, Tokens
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
 from ai_gateway.contract.stream import Run
-from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 
-_MOST_KEPT = 16 * 2**20  # bytes in memory of what a stream has said, for the event that tells of its failure
+_MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
 _MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
-# What Codex and the SDKs act on, in `error.code` of a failed response; all else is a server_error to them.
+# Codes in `error.code` of a failed response that Codex and the SDKs act on; others are server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
-# Where an event that only goes on with a text has it, up to the quote that ends it. Of all else nothing has to be read.
+# The text of a delta event, up to its closing quote. Nothing else of such events is read.
 _TEXTS = {
     RESPONSES: ("delta",),
     ANTHROPIC: ("text", "thinking", "partial_json", "signature", "content"),
@@ -42,41 +42,45 @@ type _Fields = Mapping[str, Any]
 
 
 class Relayed(ABC):
-    """What of a reply, whole or streamed, is read while it goes on. `notes` get its tokens and tier."""
+    """Reads a reply, whole or streamed, while it is relayed. `notes` get its tokens and tier.
+
+    `error_in` returns the error that a value of the upstream stands for, although it is no event of the wire.
+    """
 
     operation: NativeOperation
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
         self._notes = notes
+        self._error_in = error_in
         self.is_over = False
-        """Whether its last event was there."""
+        """Whether the last event has arrived."""
         self.reply: dict[str, Any] = {}
-        """The whole reply, as far as an event has told it."""
+        """The reply as in the latest event that has it."""
         self.failure: _Fields | None = None
-        """The error that this one is, where there will be no whole reply."""
+        """The error, if an event reported a failure."""
 
     @property
     def kept(self) -> Mapping[str, Any]:
-        """The reply as it is to be kept."""
+        """The reply to be stored."""
         return self.reply
 
     @abstractmethod
     def whole(self, value: object) -> bool:
-        """Note what a whole reply says. Returns whether it is one at all."""
+        """Read a whole reply. Returns whether it is valid."""
 
     @abstractmethod
     def event(self, name: str, value: _Fields) -> None:
-        """Note what an event says."""
+        """Read an event."""
 
     def broken(self, error: bytes) -> bytes:
-        """What ends a stream that breaks off, frames included, given the JSON of the wire's error.
+        """The framed events that end a truncated stream, given the JSON of the wire's error.
 
-        That is nothing where the upstream has said so itself.
+        Empty if the upstream has sent an error event itself.
         """
         return b"" if self.failure is not None else EVENTS.framed(error, "error")
 
     def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """What sends a packet to the sink if all of it goes on with texts, and says whether it did."""
+        """A function that sends a packet to the sink if it has delta events only, and returns whether it did."""
         run = self.operation.run
 
         def divert(packet: bytes) -> bool:
@@ -88,7 +92,7 @@ class Relayed(ABC):
         return divert
 
     def framed(self, events: Iterable[bytes]) -> Iterator[bytes]:
-        """Events under their names. Raises UpstreamInvalidResponse for what is none, behind those before it."""
+        """The framed events. Raises UpstreamInvalidResponse for an invalid one, after yielding those before it."""
         for event in events:
             if isinstance(event, Run):
                 self._note(event.count(_BETWEEN), event)
@@ -100,24 +104,24 @@ class Relayed(ABC):
                 name = delta[1]
             else:
                 name = b" ".join(self.feed(event).encode().split())
-            is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # they are blanks in JSON
+            is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # line ends are blanks in JSON
             data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
             yield b"event: %b\ndata: %b\n\n" % (name, data)
 
     def _note(self, chunks: int, deltas: bytes) -> None:
-        """Note what so many events say that only go on with a text."""
+        """Count delta events and their texts."""
         self._notes.chunks += chunks
         self._notes.text_bytes += sum(map(_size, _TEXT[self.operation.wire].findall(deltas)))
 
     def feed(self, event: bytes) -> str:
-        """Note what an event of a stream says. Returns its name; raises UpstreamInvalidResponse for what is none."""
+        """Read an event of a stream. Returns its name; raises the upstream's error, or UpstreamInvalidResponse."""
         try:
             value = orjson.loads(event)
         except ValueError as error:
-            raise UpstreamInvalidResponse.not_json(self._notes.provider, detail=str(error)) from None
+            raise UpstreamInvalidResponse.not_json(self._notes.provider, error, event) from None
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
-            raise UpstreamInvalidResponse.off_contract(detail="an event without a type")
+            raise self._error_in(value) or UpstreamInvalidResponse.off_contract(detail="an event without a type")
         self._notes.chunks += 1
         self.event(name, value)
         return name
@@ -132,14 +136,14 @@ class Relayed(ABC):
 
 
 class RelayedResponse(Relayed):
-    """A response of OpenAI's, or the events that it is made of."""
+    """A response of the Responses API, or its events."""
 
     operation = CREATE_RESPONSE
 
-    def __init__(self, notes: Notes) -> None:
-        super().__init__(notes)
+    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
+        super().__init__(notes, error_in)
         self.number = -1
-        """That of the last event which has one."""
+        """The sequence number of the latest event that has one."""
         self._items: dict[int, object] = {}
         self._kept = 0
         self._error: _Fields | None = None
@@ -154,7 +158,7 @@ class RelayedResponse(Relayed):
     @property
     @override
     def kept(self) -> Mapping[str, Any]:
-        """With its items, which some upstreams leave out in the end: whoever reads it again has no other."""
+        """With its items, which some upstreams omit in the last event, while a stored response needs them."""
         return self.reply if self.reply.get("output") else {**self.reply, "output": self._output}
 
     @property
@@ -202,7 +206,7 @@ class RelayedResponse(Relayed):
     def broken(self, error: bytes) -> bytes:
         if self.failure is not None or (self._error is not None and not self.reply):
             return SSE.end  # the upstream has said so itself
-        if not self.reply:  # of a response that has not begun nothing can be told but the error
+        if not self.reply:  # before the response has begun, only an error event is possible
             told = orjson.loads(error).get("error") or {}
             named = {"code": told.get("code"), "message": told.get("message"), "param": told.get("param")}
             event = {"type": "error", **named, "sequence_number": self.number + 1, "error": told}
@@ -223,12 +227,12 @@ class RelayedResponse(Relayed):
 
 
 class RelayedMessage(Relayed):
-    """A message of Anthropic's, or the events that it is made of. Its counts are cumulative in a stream."""
+    """A message of the Messages API, or its events. Counts in a stream are cumulative."""
 
     operation = CREATE_MESSAGE
 
-    def __init__(self, notes: Notes) -> None:
-        super().__init__(notes)
+    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
+        super().__init__(notes, error_in)
         self._usage: dict[str, Any] = {}
 
     @override
@@ -261,20 +265,22 @@ class RelayedMessage(Relayed):
             self._note_tier(usage.get("service_tier"))
 
 
-def relayed(operation: NativeOperation, notes: Notes) -> Relayed:
+def relayed(
+    operation: NativeOperation, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None
+) -> Relayed:
     """The reader of an operation's replies."""
-    return RelayedMessage(notes) if operation.wire == ANTHROPIC else RelayedResponse(notes)
+    return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, error_in)
 
 
 def response_tokens(usage: object) -> Tokens | None:
-    """The tokens by class of a response's `usage`; None where it has none, or counts that cannot be any."""
+    """The tokens by class of a response's `usage`; None if it has none, or impossible counts."""
     counts = _counts(usage)
     if counts is None or not isinstance(usage, dict):
         return None
     given, made = counts
     read, written = _part(usage, "input_tokens_details", "cached_tokens", "cache_write_tokens")
     (reasoning,) = _part(usage, "output_tokens_details", "reasoning_tokens")
-    if read + written > given:  # what is more than the whole was counted beside it
+    if read + written > given:  # if the parts exceed the total, they were counted separately
         given += read + written
     return Tokens(
         given - read - written,
@@ -286,7 +292,7 @@ def response_tokens(usage: object) -> Tokens | None:
 
 
 def message_tokens(usage: object) -> Tokens | None:
-    """The same of a message's `usage`, whose `input_tokens` are without those of the cache."""
+    """The same for a message's `usage`, whose `input_tokens` exclude those of the cache."""
     counts = _counts(usage)
     if counts is None or not isinstance(usage, dict):
         return None
@@ -308,12 +314,12 @@ def message_tokens(usage: object) -> Tokens | None:
 
 
 def _number(told: object, before: int) -> int:
-    """That of an event, or of the one before where it has none."""
+    """The event's number, or the previous one's if it has none."""
     return told if type(told) is int and 0 <= told < _MOST_NUMBERED else before
 
 
 def _size(text: bytes) -> int:
-    """How many bytes a text has, of which this is the inside of its JSON string."""
+    """The bytes of a text, given as the content of its JSON string."""
     if text.find(b"\\") < 0:
         return len(text)
     try:
@@ -323,7 +329,7 @@ def _size(text: bytes) -> int:
 
 
 def _counts(usage: object) -> tuple[int, int] | None:
-    """How much was read and written; None where neither is told, or where one of them cannot be."""
+    """Input and output tokens; None if both are missing, or one is impossible."""
     if not isinstance(usage, dict):
         return None
     told = [usage.get("input_tokens"), usage.get("output_tokens")]

@@ -1,7 +1,7 @@
-"""Make one reply or chunk exact, where that takes no guessing, and name the rules it took.
+"""Make one reply or chunk exact, where that needs no guessing, and name the applied rules.
 
-One that is exact costs one validation. Any other is repaired by the rules for its kind and by what the model itself
-says may be null or absent; what is still wrong then makes it invalid.
+An exact one costs one validation. Any other is repaired by the rules for its kind, and by null or absence where the
+model allows it; if it is still wrong, it is invalid.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
 _ROUNDS = 8
-_MOST_CHOICES = 10_000  # nobody asks for so many; each of them costs some work
-# So many objects may be beyond repair in a reply that is mended all the same.
+_MOST_CHOICES = 10_000  # bounds the work; no request has so many
+# Irreparable objects that may be dropped from a reply.
 _MOST_BROKEN = 100
-# What an answer is made of is never dropped for being misshapen, unless it is empty.
+# Fields of the answer itself are never dropped for being invalid, unless they are empty.
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
-# Nothing inside these is optional enough to lose.
+# Nothing inside these is dropped.
 _SEALED = {"tool_calls", "function_call", "embedding"}
-# Nor are these themselves, whatever they hold beside the answer.
+# Nor are these themselves dropped.
 _HOLDERS = {"choices", "data", "message", "delta"}
 _EMPTY: tuple[object, ...] = ("", [], {})
 
@@ -34,10 +34,10 @@ type Path = tuple[str | int, ...]
 
 
 def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None:
-    """The JSON text as the exact model, in one step; None if it takes a closer look to say what it is.
+    """The JSON text as the exact model, in one step; None if it needs the slower path.
 
-    Only texts that `read_json` takes may come out right here, so those with numbers that could overflow, and the
-    constants that are no JSON, are for the closer look.
+    It must accept nothing that `read_json` refuses, so texts with numbers that could overflow, and with constants that
+    JSON does not have, go to the slower path.
     """
     if may_be_refused(raw):
         return None
@@ -50,7 +50,7 @@ def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None
 
 
 def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyContext) -> tuple[Model, list[Rule]]:
-    """The value as the exact model, and the rules it took. Raises UpstreamInvalidResponse; never quotes the value."""
+    """The value as the exact model, and the applied rules. Raises UpstreamInvalidResponse without the value."""
     applied: list[Rule] = []
     if isinstance(value, dict):
         if isinstance(choices := value.get("choices"), list) and len(choices) > _MOST_CHOICES:
@@ -64,9 +64,9 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
 def _mend_parts(
     model: type[BaseModel], value: Mapping[str, object], applied: list[Rule], place: Path, broken: list[Path]
 ) -> None:
-    """Do the same to every object inside of a large one first, the innermost before those around it.
+    """Repair every object inside a large one first, from the inside out.
 
-    What cannot be mended is left for what is around it to decide about, unless there is very much of it.
+    Irreparable objects are left to the repair of the object around them, up to a bound.
     """
     try:
         for inner_model, inner, where in parts_of(model, value):
@@ -83,13 +83,13 @@ def _mend_parts(
 
 
 def _validated[Model: BaseModel](model: type[Model], value: object, applied: list[Rule], place: Path = ()) -> Model:
-    """Fill and drop what the model's own errors point at, until there are none. `place` is where the value stands."""
+    """Fill or drop the places of the model's errors until there are none. `place` is the value's own place."""
     touched: dict[Path, Rule] = {}
     for _ in range(_ROUNDS):
         try:
             return model.model_validate(value, strict=True)
         except ValidationError as error:
-            # All are located before any is repaired; the branches of a union complain about the same place.
+            # All are located before any is repaired; branches of a union report the same place several times.
             spots = {spot.path: spot for spot in map(partial(_located, value), error.errors(include_url=False))}
         gone: dict[Path, set[int]] = {}
         for spot in spots.values():
@@ -112,9 +112,9 @@ def _validated[Model: BaseModel](model: type[Model], value: object, applied: lis
 
 
 def _dropped_around(value: object, path: Path, touched: dict[Path, Rule], gone: dict[Path, set[int]]) -> Rule | None:
-    """Drop the nearest thing around the path that is not the answer itself; None if that is all there is.
+    """Drop the nearest value around the path that is not part of the answer; None if there is none.
 
-    Items of lists are only noted in `gone`, so that the places of the others hold until all are known.
+    Items of lists are only noted in `gone`, so that indexes stay valid until all are known.
     """
     for end in range(len(path) - 1, 0, -1):
         key, holder = path[end - 1], _at(value, path[: end - 1])
@@ -124,18 +124,18 @@ def _dropped_around(value: object, path: Path, touched: dict[Path, Rule], gone: 
             del holder[key]
             touched[path[:end]] = DROP_INVALID
             return DROP_INVALID
-        # A vector that is missing is noticed where vectors are counted.
+        # A missing vector is detected when vectors are counted.
         if isinstance(holder, list) and isinstance(key, int) and path[end - 2] not in _PRECIOUS - {"data"}:
             gone.setdefault(path[: end - 1], set()).add(key)
             return DROP_INVALID
-        if isinstance(holder, dict) and key not in holder:  # it went with another spot
+        if isinstance(holder, dict) and key not in holder:  # dropped with another spot already
             return DROP_INVALID
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where in the data an error points: the object that holds it, the key, and what is there now."""
+    """The place of an error in the data: the containing object, the key, and the present value."""
 
     path: Path
     holder: object
@@ -158,11 +158,11 @@ def _located(value: object, details: ErrorDetails) -> _Spot:
 
 
 def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rule | None:
-    """The rule that repaired the spot; None if nothing can that leaves what is around it."""
+    """The rule that repaired the spot; None if it can only be repaired by dropping an object around it."""
     before = touched.get(spot.path)
     if not isinstance(spot.holder, dict) or not isinstance(spot.key, str) or before == FILL_NULL:
         return None
-    if spot.value is _NOTHING:  # also where an empty value went that had to be null
+    if spot.value is _NOTHING:  # also after an empty value was dropped that had to be null
         spot.holder[spot.key] = None
         return FILL_NULL
     if before:

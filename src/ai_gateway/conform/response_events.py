@@ -1,13 +1,13 @@
-"""The events of a streamed response, written so that no order of calls makes an illegal one.
+"""The event automaton of a streamed response: no order of calls gives an illegal stream.
 
-Legal: `response.created` and `response.in_progress`, with `response.queued` between them where it has to wait; then
-item after item, each added, told part by part and done; then exactly one of `response.completed`,
-`response.incomplete` and `response.failed`. One `sequence_number` counts all events from 0, one `output_index` all
-items; the id of an item is the same everywhere, and what `output_item.done` says of it is what the response has in the
-end (OpenAI's "Streaming events", openresponses.org "Specification").
+Legal: `response.created` and `response.in_progress`, with `response.queued` between them in the background; then item
+after item, each added, sent part by part and done; then exactly one of `response.completed`, `response.incomplete` and
+`response.failed`. `sequence_number` counts all events from 0, `output_index` all items; the id of an item is the same
+in all events, and `output_item.done` has the item as in the final response (OpenAI's "Streaming events",
+openresponses.org "Specification").
 
-Nearly every event is a delta of which only the text and the number differ from the one before: it is put together from
-bytes, and its text goes from one JSON string into the other without being read.
+Nearly every event is a delta that differs from the previous one in text and number only: it is assembled from bytes,
+and its text is copied from one JSON string to the other without being parsed.
 """
 
 import time
@@ -43,7 +43,7 @@ _CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"res
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """What is known of a response before it begins. `echo` are the fields that only repeat what was asked."""
+    """The facts of a response before it begins. `echo` are fields that repeat the request."""
 
     id: str
     created_at: int
@@ -52,7 +52,7 @@ class ResponseHead:
 
 
 class ResponseEvents(Output, Parts):
-    """The events of one response. What each method returns is to be sent; `final` is the response once it is over."""
+    """The events of one response. The methods return what has to be sent; `final` is the response once it is over."""
 
     def __init__(
         self,
@@ -74,29 +74,29 @@ class ResponseEvents(Output, Parts):
         self._item: OpenItem | None = None
         self._part: Key | None = None
         self._place = b""
-        self._delta = b""  # what stands before the text of a delta of the part that is open
+        self._delta = b""  # the bytes before the text in a delta of the open part
         self._annotations: list[bytes] = []
         self._logprobs: list[dict[str, object]] = []
         self._blocks: list[JsonValue] = []
         self._summary: list[str] = []
         self._earlier = 0  # characters of text in parts before this one
-        self._has_answered = False  # in words or with calls
-        self.unread: list[JsonValue] = []  # annotations that a response has no form for
-        self.kept: str | None = None  # what the provider wants back, sealed
+        self._has_answered = False  # with text or tool calls
+        self.unread: list[JsonValue] = []  # annotations that the Responses API does not have
+        self.kept: str | None = None  # sealed data that the provider needs in the next request
         self._previewed: Sequence[bytes] = ()
 
     @property
     def number(self) -> int:
-        """How many events there have been: the number of the next one."""
+        """The number of the next event."""
         return self._number
 
     def queued(self) -> bytes:
-        """The first two events of a response that begins later."""
+        """The first two events of a response in the background."""
         response = b'"response":' + self._response("queued")
         return self._event(_CREATED, response) + self._event(_QUEUED, response)
 
     def begin(self, model: str | None = None) -> bytes:
-        """It begins, and is created now if it was not before. `model` is the one that answers, if it is known."""
+        """Begin the response, and create it unless it is queued. `model` is the one that answers, if known."""
         self.has_begun = True
         self._model = model or self._model
         response = b'"response":' + self._response("in_progress")
@@ -121,7 +121,7 @@ class ResponseEvents(Output, Parts):
     def more(self, texts: Sequence[bytes]) -> bytes:
         opened = b""
         if not self._delta:
-            if self._item is None or self._item.kind != "reasoning":  # told when it is whole
+            if self._item is None or self._item.kind != "reasoning":  # sent when it is whole
                 self.texts += texts
                 return b""
             opened = self._open_summary()
@@ -159,25 +159,25 @@ class ResponseEvents(Output, Parts):
     def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
         if field == "gateway_tool_calls":
             return b"".join([self._close() + self._ran(value) for value in values if isinstance(value, dict)])
-        if field == "thinking_blocks":  # signed: what follows is another part
+        if field == "thinking_blocks":  # signed: the next text is another part
             return b"".join([self._signed(value) for value in values])
         return b"".join([self._annotated(value) for value in values if isinstance(value, dict)])
 
     def _signed(self, block: JsonValue) -> bytes:
-        """A block of the reasoning that is open, whose text has been told as a rule."""
+        """A signed block; its text has usually been sent as the open reasoning already."""
         thought = block.get("thinking") if isinstance(block, dict) and self._part is None else None
         written = self.more((inside(thought),)) if isinstance(thought, str) and thought else b""
         self._blocks.append(block)
         return written + self._close_part()
 
     def _annotated(self, told: Fields) -> bytes:
-        """A reference of the text that is open. Chat's indices count from where the whole turn's text begins."""
+        """An annotation of the open text. Indices in chat completions count from the start of the whole turn's text."""
         annotation = flat_annotation(told)
         if annotation is None:
             self.unread.append(told)
             return b""
         if self._has_run and type(start := annotation.get("start_index")) is int and start < self._earlier:
-            return b""  # it has been told with its text
+            return b""  # it was sent with its text
         for name in ("start_index", "end_index"):
             if type(at := annotation.get(name)) is int:
                 annotation[name] = max(0, at - self._earlier)
@@ -190,15 +190,15 @@ class ResponseEvents(Output, Parts):
         return self._event(b"response.output_text.annotation.added", fields)
 
     def listed(self, told: Fields) -> bytes:
-        """What a server of tools has, which is known by now."""
+        """The tools of an MCP server."""
         item = {**told, "id": self._id(str(told["type"]))}
         answered = self._has_answered
         written = self.whole(item, ("in_progress", "completed" if told["error"] is None else "failed"))
-        self._has_answered = answered  # it is no answer yet
+        self._has_answered = answered  # a list of tools is not an answer
         return written
 
     def whole(self, item: Fields, states: Sequence[str] = ()) -> bytes:
-        """An item that is told at once."""
+        """An item that is sent whole."""
         self._has_answered = True
         begun = {**item, "status": "in_progress"} if "status" in item else item
         written = self._close() + self._added(begun)
@@ -208,19 +208,19 @@ class ResponseEvents(Output, Parts):
         return written + self._close_item(to_json(item))
 
     def completed(self, usage: Fields | None, /, **changed: JsonValue) -> bytes:
-        """The end of a whole response. `changed` are fields that turned out to be others than was asked."""
+        """The end of a whole response. `changed` are fields that differ from the request."""
         return self._ended("completed", usage, None, changed)
 
     def incomplete(self, reason: str, usage: Fields | None, /, **changed: JsonValue) -> bytes:
-        """The end of one that was cut off, or stopped, for this reason."""
+        """The end of an incomplete response, for this reason."""
         return self._ended("incomplete", usage, reason, changed)
 
     def failed(self, code: str, message: str) -> bytes:
-        """The end of one that cannot go on, whatever it has said so far."""
+        """The end of a failed response."""
         return self._cut("failed", {"code": code, "message": message})
 
     def cancelled(self) -> bytes:
-        """The end of one that nobody wants any more: the contract has no other event for it."""
+        """The end of a cancelled response, for which the contract has no event of its own."""
         return self._cut("cancelled", None)
 
     def _cut(self, status: str, error: Fields | None) -> bytes:
@@ -233,7 +233,7 @@ class ResponseEvents(Output, Parts):
     def _ended(self, status: str, usage: Fields | None, reason: str | None, changed: Mapping[str, JsonValue]) -> bytes:
         written = b"" if self.has_begun else self.begin()
         is_empty = self._item is None and not self._output
-        if is_empty or (reason is None and not self._has_answered):  # agents take that for a turn that goes on
+        if is_empty or (reason is None and not self._has_answered):  # agents would continue the turn
             written += self._open_content(TEXT)
         written += self._close(cut=reason is not None) + self._break_off()
         if self.kept is not None:
@@ -262,13 +262,13 @@ class ResponseEvents(Output, Parts):
         return b'%b,"output":[%b]%b}' % (to_wire(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
 
     def _begun(self, kind: str) -> OpenItem:
-        """An item that is open from now on."""
+        """Begin an item."""
         self._item = OpenItem(kind, self._id(kind), len(self._output))
         self.texts = []
         return self._item
 
     def _close(self, *, cut: bool = False) -> bytes:
-        """The end of the item that is open, if any is. `cut`: where it ends, the answer was cut off."""
+        """The end of the open item, if any. `cut`: the answer was cut off there."""
         item = self._item
         if item is None:
             return b""
@@ -388,7 +388,7 @@ class ResponseEvents(Output, Parts):
         return written + self._close_item(to_json(restored))
 
     def _close_arguments(self, item: OpenItem, restored: Fields, event: bytes, field: str) -> bytes:
-        """What a call was given, in a delta of its own unless it went out as it came."""
+        """The call's arguments, in one delta unless they were streamed."""
         told, written = to_json(restored[field]), b""
         if restored[field] and (item.kind != FUNCTION or not self.texts):
             written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))

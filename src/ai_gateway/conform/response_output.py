@@ -1,6 +1,6 @@
-"""The items of one response and the events that tell of them: their numbers, their places, and those that run here.
+"""The output items of one response: numbers of events, indexes of items, and items of gateway-run calls.
 
-Items of calls that run here are open beside each other, each at its place, while nothing else is told.
+Items of gateway-run calls may be open concurrently, each at its index, while no other item is.
 """
 
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ DONE: Final = b"response.output_item.done"
 
 
 class Output:
-    """`ran` knows the items of calls that run here."""
+    """`ran` maps gateway-run calls to items."""
 
     def __init__(self, response_id: str, ran: RanHere) -> None:
         self._number = 0
-        self._output: list[bytes] = []  # empty where an item that runs will be
+        self._output: list[bytes] = []  # empty at the index of a running item
         self._has_run = False
         self._response_id = response_id
         self._here = ran
-        self._running: dict[str, tuple[Fields, str, int]] = {}  # calls by their index: their item's id, and its place
-        self._untold: list[int] = []  # places of items that wait for those before them
+        self._running: dict[str, tuple[Fields, str, int]] = {}  # by call index: item, id, place
+        self._untold: list[int] = []  # indexes of items that wait for earlier ones
 
     def _event(self, name: bytes, fields: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
         return b'event: %b\ndata: {"type":"%b",%b,"sequence_number":%d}\n\n' % (name, name, fields, number)
 
     def _id(self, kind: str) -> str:
-        """The id of the next item: another one for each item of each response."""
+        """The id of the next item, unique over all responses."""
         return item_id(kind, self._response_id, len(self._output))
 
     def _added(self, item: Fields) -> bytes:
@@ -50,7 +50,7 @@ class Output:
         )
 
     def _ran(self, call: Fields) -> bytes:
-        """A call that is run here: its item is open while it runs, beside those of others."""
+        """Report a gateway-run call: its item is open while the tool runs."""
         self._has_run = True
         index, written = str(call.get("index")), b""
         if index not in self._running:
@@ -66,14 +66,14 @@ class Output:
         return written + self._over({**known, **call}, item_id, place)
 
     def _break_off(self) -> bytes:
-        """The end of what still runs."""
+        """End the items that still run."""
         written = b""
         while self._running:
             written += self._over(*self._running.pop(next(iter(self._running))))
         return written
 
     def _over(self, call: Fields, item_id: str, place: int) -> bytes:
-        """The end of one, which is told at once. Items are done in their order, as clients expect of a list."""
+        """End one item. Items are done in the order of the list, as clients expect."""
         item, events = self._here.ended(call, item_id)
         self._output[place] = to_json(item)
         self._untold.append(place)

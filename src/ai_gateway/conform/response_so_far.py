@@ -1,7 +1,7 @@
-"""What a response has said so far, read from its events: for one that is ended by somebody who has not made it.
+"""The state of a response, reconstructed from its events, to end one whose maker is gone.
 
-Of an item that is open, what was told of it is kept, as cut off: its texts as far as they came, and the events that
-end its parts. One of a kind that cannot be incomplete, or of which nothing can be known before it is done, is left out.
+An open item is kept as incomplete: with its texts so far, and the events that end its parts. Items of kinds that cannot
+be incomplete, or have no content before they are done, are left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 type _Fields = dict[str, Any]
 
-# Texts of parts, by what their events begin with: the list and the name of the place in it, and the field of the part.
+# Texts of parts, by the prefix of their events: the list, the name of the index in it, and the part's field.
 _PARTS: Final[Mapping[str, tuple[str, str, str]]] = {
     "response.output_text": ("content", "content_index", "text"),
     "response.refusal": ("content", "content_index", "refusal"),
@@ -24,14 +24,14 @@ _KINDS_OF_PARTS: Final = {
     "reasoning_text": "response.reasoning_text",
     "summary_text": "response.reasoning_summary_text",
 }
-# What calls are given, by what its events begin with.
+# Arguments of calls, by the prefix of their events.
 _GIVEN: Final[Mapping[str, str]] = {
     "response.function_call_arguments": "arguments",
     "response.custom_tool_call_input": "input",
     "response.mcp_call_arguments": "arguments",
     "response.code_interpreter_call_code": "code",
 }
-# What the status of an item is whose end never came, by its kind; None where the kind has none (OpenAI's document).
+# The status of an unfinished item by its type; None for types without a status (OpenAI's document).
 _CUT: Final[Mapping[str, str | None]] = {
     **dict.fromkeys(
         ("message", "reasoning", "function_call", "file_search_call", "code_interpreter_call"), "incomplete"
@@ -40,7 +40,7 @@ _CUT: Final[Mapping[str, str | None]] = {
     **dict.fromkeys(("web_search_call", "image_generation_call"), "failed"),
     "custom_tool_call": None,
 }
-# What has all it will have once this was told of it.
+# Events after which an item has its whole content.
 _FOUND: Final = frozenset({"response.web_search_call.completed", "response.file_search_call.completed"})
 _DONE: Final = "response.output_item.done"
 
@@ -56,7 +56,7 @@ class _Part:
 
     @property
     def told(self) -> _Fields:
-        """The part as far as it came."""
+        """The part so far."""
         if self.done:
             return self.fields
         cited = {"annotations": self.annotations} if self.annotations else {}
@@ -65,7 +65,7 @@ class _Part:
 
 @dataclass(slots=True)
 class _Open:
-    """An item that is open: what its own events have told."""
+    """An open item, from its events."""
 
     item: _Fields
     parts: dict[tuple[str, int], _Part] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class _Open:
             self.given_done.add(stem)
 
     def cut(self, index: int) -> Iterator[_Fields]:
-        """The events that end it as it is, and make `item` what the last of them tells."""
+        """The events that end the item, and set `item` to its final form."""
         place = {"item_id": self.item.get("id"), "output_index": index}
         for (at, number), part in sorted(self.parts.items()):
             told, name = part.told, _PARTS[part.stem][2]
@@ -143,7 +143,7 @@ class _Open:
 
 
 class SoFar:
-    """Feed it the events of one response. `response` is the last that one of them has told whole."""
+    """Feed it the events of one response. `response` is the one in the latest event that has it."""
 
     def __init__(self) -> None:
         self.response: _Fields = {}
@@ -167,7 +167,7 @@ class SoFar:
             self._open[index].event(name, value)
 
     def cut(self) -> list[_Fields]:
-        """The events that end what is open, without their numbers. From now on that is a part of `output`."""
+        """The events that end the open items, without sequence numbers; the items become part of `output`."""
         events: list[_Fields] = []
         for index, each in sorted(self._open.items()):
             if str(each.item.get("type")) in _CUT:
@@ -178,7 +178,7 @@ class SoFar:
 
     @property
     def output(self) -> list[Any]:
-        """The items that are done."""
+        """The finished items."""
         return [self._done[index] for index in sorted(self._done)]
 
 
@@ -188,7 +188,7 @@ def _place(value: Mapping[str, Any], name: str) -> int:
 
 
 def _empty(stem: str) -> _Fields:
-    """A part that nobody has announced."""
+    """A part without an `added` event."""
     kind = next(kind for kind, own in _KINDS_OF_PARTS.items() if own == stem)
     more: _Fields = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
     return {"type": kind, _PARTS[stem][2]: "", **more}

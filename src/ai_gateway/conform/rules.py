@@ -1,7 +1,7 @@
-"""The registry of repair rules: what each one repairs, for the code, the docs page, the reply header and the counts.
+"""The registry of repair rules, used by the code, the docs page, the response header and the metrics.
 
-A rule adds what the gateway knows itself, renames what is only spelled otherwise, or removes what the contract forbids
-and carries no content of an answer. Content is kept, or the reply fails: there is no rule that loses any.
+A rule adds a fact that the gateway knows itself, corrects the form of a value, or removes what the contract forbids and
+is not content. Content is kept, or the reply fails: no rule loses any.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`repairs` says what, in the words of docs/conformance.md.
+    """`repairs` describes the rule in docs/conformance.md.
 
-    `advisory` rules repair what the contract allows and clients stumble over: no reason to refuse a reply.
+    `advisory` rules repair what the contract allows but clients fail on: no reason to refuse a reply in `enforce`.
     """
 
     name: str

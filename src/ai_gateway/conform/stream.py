@@ -1,4 +1,4 @@
-"""A provider's stream held to the contract, event by event: as bytes where it can, through the state machine else."""
+"""Conforms a provider's stream event by event: relayed as bytes where possible, else through the state machine."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
@@ -19,11 +19,11 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
     conformer: Conformer,
     continuations: Continuations | None = None,
 ) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
-    """The legal stream. Failures of the provider pass through; one that ends too soon is UpstreamStreamTruncated.
+    """The legal stream. Failures of the provider pass through; raises UpstreamStreamTruncated for a truncated one.
 
-    Where the provider is only observed, every chunk is relayed as it came, and what would have been changed is
-    reported. With `continuations`, chunks that only continue a text go out as bytes: as they came to a caller of the
-    same wire, and as their texts alone to one of another wire.
+    In mode `observe`, every chunk is relayed unchanged, and the repairs are only reported. With `continuations`, chunks
+    that only continue a text bypass validation: relayed to a caller of the same wire, or as their texts to one of
+    another wire.
     """
     async with aclosing(arrived):
         try:
@@ -45,7 +45,7 @@ def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
     conformer: Conformer,
     continuations: Continuations | None,
 ) -> Iterable[Item[Chunk] | Verbatim | Continued]:
-    """What to send for what has arrived."""
+    """The items to send for what has arrived."""
     if piece is DONE:
         state.terminated = True
         return ()
@@ -57,7 +57,7 @@ def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
 
 
 def _unless_observed[Sent](items: Iterator[Sent], conformer: Conformer) -> Iterator[Sent]:
-    """What the gateway sends of its own accord, which it does not where it only observes."""
+    """Items that the gateway adds itself, which it does not in mode `observe`."""
     for item in items:
         if not conformer.observes:
             yield item
@@ -70,7 +70,7 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
     conformer: Conformer,
     continuations: Continuations | None,
 ) -> Iterator[Item[Chunk] | Verbatim | Continued]:
-    """What to send for events that arrived together; those that only continue a text are not even parsed."""
+    """The items to send for events that arrived together; continuations are not parsed."""
     at = 0
     while at < len(events):
         end = continuations.match(events, at) if continuations is not None else at
@@ -96,7 +96,7 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
     conformer: Conformer,
     continuations: Continuations | None,
 ) -> Iterator[Item[Chunk] | Verbatim | Continued]:
-    """What to send for an event if it is a chunk, behind what had to wait for it."""
+    """The items to send for an event: those held back until it, and its chunk if it is one."""
     if not isinstance(event, Item):
         state.terminated |= event is DONE
         return
@@ -123,14 +123,14 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
 def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
     received: Sequence[Received[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
 ) -> Iterator[Item[Chunk] | Verbatim | Continued]:
-    """Every chunk as it came, once it is reported what would be done to it."""
+    """The chunk unchanged, after its repairs are reported."""
     for each in received:
         item = conformer.event(model, each)
         if not isinstance(item, Item):
             state.terminated |= item is DONE
             continue
         conformer.note_chunk(item.model)
-        if "id" not in item.model.model_fields_set:  # it stands for an event that could not be read
+        if "id" not in item.model.model_fields_set:  # a stand-in for an unreadable event
             yield item
             continue
         try:
@@ -144,6 +144,6 @@ def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCo
 
 
 def prompt_count(body: models.CreateCompletionRequest) -> int:
-    """How many prompts a request holds: a text or a list of tokens is one."""
+    """The number of prompts of a request: a text or a list of tokens is one."""
     prompt = body.prompt
     return len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1

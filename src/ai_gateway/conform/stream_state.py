@@ -1,11 +1,10 @@
-"""One state machine for every stream: whatever the provider sends, what leaves is a legal stream or an error.
+"""The state machine for streams of chunks: its output is a legal stream or an error for any input.
 
 Legal: one id, model and time; the role in a choice's first delta; a tool call's id, type and name when it is first
 mentioned and never again; one finish reason a choice and nothing after it; usage last, in a chunk of its own, and only
 if it was asked for. A stream that ends while a choice is unfinished is truncated, and says so.
 
-Chunks that are legal already pass through as they are. A chunk that is not is changed in a copy, so that nobody takes
-the bytes it came in for its own.
+Legal chunks pass unchanged. An illegal one is changed in a copy, so that its original bytes are not relayed.
 """
 
 from collections import deque
@@ -34,15 +33,15 @@ from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
-# Chunks without choices that are kept until the first with one: none of them is an answer, and they may be without end.
+# Chunks without choices that are kept until the first with one: none is part of the answer, and there may be many.
 _MOST_HEADLESS = 100
 
 
 @dataclass(slots=True)
 class ChoiceState:
-    """What one choice has said so far. `said` names the fields of its deltas that had content.
+    """The state of one choice. `said` names the fields of its deltas that had content.
 
-    It is `finished` while the last that it said is a reason to end, and `closed` once that has been sent.
+    It is `finished` while its last chunk has a finish reason, and `closed` once that has been sent.
     """
 
     calls: ToolCalls
@@ -53,13 +52,13 @@ class ChoiceState:
     reason: str | None = None
 
     def note(self, delta: models.ChatCompletionStreamResponseDelta, fields: set[str]) -> None:
-        """Those of the fields have been said that have content."""
+        """Add those of the fields that have content."""
         self.said.update(name for name in fields if getattr(delta, name))
 
 
 @dataclass(slots=True, eq=False)
 class _Held[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
-    """A chunk that ends choices, with those of them that have not gone on, and what it says beside its own fields."""
+    """A held chunk with finish reasons: its choices that were not resumed, and its further fields."""
 
     item: Item[Chunk]
     choices: dict[int, AnyChoice]
@@ -67,23 +66,22 @@ class _Held[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateComp
     is_changed: bool = False
 
     def sent(self) -> Item[Chunk]:
-        """The chunk as it goes out."""
+        """The chunk to send."""
         if not self.is_changed and not self.more:
             return self.item
         return Item(self.item.model.model_copy(update={**self.more, "choices": list(self.choices.values())}))
 
 
 class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)]:
-    """What a stream has said so far. `report` is called with each rule that had to be applied.
+    """The state of one stream. `report` is called with each applied rule.
 
-    `terminated` is set once the provider has declared the stream to be over, which it may do with fewer choices than
-    were requested. `usage` is what it has counted, whether the caller wants it or not. `request_id` is what made-up
-    ids are made from; `cost` tells in the end what the stream has cost, for a caller who wants to know. `said` is kept
-    up to date with the fields that each choice has given content for. Without `shows_null`, it makes no difference
-    whether a chunk says that it counts nothing: it goes on to a wire whose events do not.
+    `terminated` is set once the provider has sent the terminator, also with fewer choices than requested. `usage` is
+    the upstream's, whether the caller requested it or not. Missing ids are made from `request_id`; `cost` gives the
+    stream's cost, for a caller who requested it. `said` has the fields with content of each choice. Without
+    `shows_null`, a null usage in chunks is ignored, since the caller's wire does not have it.
 
-    A chunk that ends its choice waits until the stream ends or its usage comes: some upstreams give every chunk a
-    reason to end. `is_last` says that what was taken last is such a chunk, which is to be handed to `hold`.
+    A chunk with a finish reason is held back until the stream ends or its usage arrives: some upstreams set one in
+    every chunk. `is_last` says that the last taken chunk is such a one, to be passed to `hold`.
     """
 
     def __init__(  # noqa: PLR0913 - by name, and most have a default
@@ -111,25 +109,25 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._choices: dict[int, ChoiceState] = {}
         self._headless: deque[Chunk] = deque(maxlen=_MOST_HEADLESS)
         self._early: list[Item[Chunk]] = []
-        self._held: dict[int, _Held[Chunk]] = {}  # by the index of each choice that has ended
+        self._held: dict[int, _Held[Chunk]] = {}  # by the index of each finished choice
         self._closed = 0
         self._counted: Item[Chunk] | None = None
-        self._only = 0  # the index of a stream's only choice, where its upstream does not number them from 0
+        self._only = 0  # the upstream's index of a stream's only choice, if not 0
 
     def early(self) -> list[Item[Chunk]]:
-        """What goes out before the chunk that was taken last."""
+        """The items to send before the last taken chunk."""
         if not self._early:
             return []
         early, self._early = self._early, []
         return early
 
     def hold(self, item: Item[Chunk]) -> None:
-        """Keep what was taken last, which ends its choices, until the stream ends or they go on."""
+        """Hold the last taken chunk, which finishes its choices, until the stream ends or they continue."""
         held = _Held(item, {choice.index: choice for choice in item.model.choices})
         self._held.update(dict.fromkeys(held.choices, held))
 
     def take(self, chunk: Chunk, raw: bytes | None = None) -> Chunk | None:
-        """What to send for a chunk, behind what is `early`: itself, a repaired copy, or nothing."""
+        """The chunk to send for a chunk, after `early`: itself, a repaired copy, or None."""
         self.is_last = False
         if self._goes_on(chunk):
             return chunk
@@ -144,7 +142,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 self._close_choices()
                 return None
         legal = self._legal_choices(stable)
-        if chunk.choices and not legal.choices:  # nothing legal was left of it but perhaps what is beside its choices
+        if chunk.choices and not legal.choices:  # no legal choice is left, perhaps further fields
             self._add_rest_of(stable)
             return None
         if self._include_usage and isinstance(chunk.usage, models.CompletionUsage):
@@ -152,11 +150,11 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return self._without_usage(legal)
 
     def relayed(self, choice: int, call: int, arguments: str) -> None:
-        """Arguments of a tool call that went by as continuations, which are sent on without being taken."""
+        """Note arguments of a tool call that were relayed as continuations."""
         self._choices[choice].calls.relayed(call, arguments)
 
     def _goes_on(self, chunk: Chunk) -> bool:
-        """Whether it only continues the text of a choice that has begun, as nearly all chunks do."""
+        """Whether the chunk only continues the text of a started choice, as nearly all do."""
         head = self._head
         if head is None or isinstance(chunk.usage, models.CompletionUsage) or len(chunk.choices) != 1:
             return False
@@ -175,7 +173,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
 
     def end(self) -> Iterator[Item[Chunk]]:
-        """What goes out last: why the choices ended, and the usage if it was asked for and came.
+        """The last chunks: finish reasons, and the usage if it was requested and received.
 
         Raises UpstreamStreamTruncated.
         """
@@ -198,18 +196,18 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if cost is None:
             yield counted
             return
-        # The quotient of two integers is the float that is nearest to it, and is written with no more digits than that.
+        # Division of integers is correctly rounded, so the float prints with no surplus digits.
         usage = self.usage.model_copy(update={"cost": cost / 10**12})
         yield Item(counted.model.model_copy(update={"usage": usage}))
 
     def unfinished(self) -> Iterator[Item[Chunk]]:
-        """What is held back of a stream that fails, without the reasons to end: they turned out to be wrong."""
+        """The held chunks of a stream that fails, without their finish reasons, which are wrong then."""
         for held in self._released():
             if choices := [going_on(choice) for choice in held.choices.values() if says_anything(choice)]:
                 yield Item(held.item.model.model_copy(update={**held.more, "choices": choices}))
 
     def _close_choices(self) -> None:
-        """Let the reasons to end go out that were held back, if no choice is left without one."""
+        """Release the held finish reasons, if every choice has one."""
         if not self._held or not (self.terminated or len(self._held) + self._closed == len(self._choices)):
             return
         for index, state in self._choices.items():
@@ -222,14 +220,14 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._early += [held.sent() for held in self._released()]
 
     def _released(self) -> list[_Held[Chunk]]:
-        """Every chunk that was held, in the order in which they came."""
+        """Every held chunk, in the order of arrival."""
         held, self._held = dict.fromkeys(self._held.values()), {}
         return list(held)
 
     def _add_rest_of(self, counted: Chunk) -> None:
-        """Give the last chunk what its upstream would have said in it, had the gateway not asked for usage.
+        """Add the further fields of a hidden usage chunk to the last chunk, where they would be without it.
 
-        llama.cpp's server, for one, sends its `timings` with whichever chunk is the last.
+        llama.cpp's server, for example, sends `timings` with the last chunk, whichever that is.
         """
         if not self._held:
             return
@@ -240,14 +238,14 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 last.more.setdefault(name, value)
 
     def _named_calls(self, index: int, state: ChoiceState) -> Iterator[Item[Chunk]]:
-        """Calls that waited for a name until the end, because theirs is empty."""
+        """Calls that waited for their name until the end, because it is empty."""
         calls = state.calls.end()
         if calls and self._head is not None:
             delta = {"tool_calls": [to_fields(call) for call in calls]}
             yield Item(self._made(self._head, [{**choice_of(self._head, index), "delta": delta}]))
 
     def _made(self, head: Chunk, choices: Sequence[Mapping[str, object]]) -> Chunk:
-        """A chunk that the upstream did not send."""
+        """A chunk made by the gateway."""
         fields = {"id": head.id, "object": head.object, "created": head.created, "model": head.model}
         usage = {"usage": None} if self._include_usage else {}
         return type(head).model_validate({**fields, **usage, "choices": choices})
@@ -269,7 +267,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if self._include_usage:
             if chunk.usage is None and "usage" in chunk.model_fields_set:
                 return chunk
-            return chunk.model_copy(update={"usage": None})  # null until the last chunk, where it was asked for
+            return chunk.model_copy(update={"usage": None})  # with include_usage, null until the last chunk
         if "usage" not in chunk.model_fields_set:
             return chunk
         bare = chunk.model_copy(update={"usage": None})
@@ -326,7 +324,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             models.CreateCompletionStreamResponseChoice,
         )
     ](self, choice: Choice, state: ChoiceState) -> Choice | None:
-        """What is left of a choice that says nothing after its end, except for fields beside its content."""
+        """The rest of a choice without content after its finish reason: its further fields."""
         held = self._held.get(choice.index)
         if held is not None and state.reason == "stop" and choice.finish_reason is not None:
             state.reason = choice.finish_reason
@@ -335,9 +333,9 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return None if is_empty(choice) or held is None else choice.model_copy(update={"finish_reason": None})
 
     def _resume(self, index: int) -> None:
-        """A choice goes on after its end: what was held of it goes out without the reason."""
+        """A choice continues after its finish reason: its held chunk is sent without the reason."""
         held = self._held.pop(index, None)
-        if held is None:  # it has been sent, or is in the same chunk
+        if held is None:  # already sent, or in the same chunk
             raise UpstreamInvalidResponse("The provider went on with a choice after its end.")
         mine, held.is_changed = held.choices.pop(index), True
         more, held.more = held.more, {}
@@ -345,7 +343,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             self._early.append(Item(held.item.model.model_copy(update={**more, "choices": [going_on(mine)]})))
 
     def _news(self, chunk: Chunk) -> dict[str, Any]:
-        """The fields of a chunk that the contract does not name and that the stream's first one does not have."""
+        """The fields of a chunk beyond the contract that the stream's first chunk does not have."""
         known = (self._head.model_extra or {}).keys() if self._head is not None else ()
         return {name: value for name, value in (chunk.model_extra or {}).items() if name not in known and value}
 
@@ -370,6 +368,6 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
 
 def _end_of(head: AnyChunk, index: int, state: ChoiceState) -> dict[str, object]:
-    """The end of a choice whose upstream gave no reason for it, or none that was the last it had to say."""
+    """The final chunk of a choice without a finish reason in its last chunk."""
     reason = "tool_calls" if state.calls and state.reason in {None, "stop"} else state.reason or "stop"
     return {**choice_of(head, index), "finish_reason": reason}

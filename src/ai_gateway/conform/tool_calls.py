@@ -1,8 +1,8 @@
-"""The tool calls of one streamed choice: each is introduced once, by id, type and name, and then continued.
+"""The tool calls of one streamed choice: each begins once, with id, type and name, and is then continued.
 
-Upstreams number calls as they like. Some give every call the index 0, or none: there, another id, another name, or the
-same name after arguments that are complete begins another call. Some begin with 1. What is sent is numbered from 0 in
-the order of the calls, because clients take the index for the place in their list.
+Upstreams number calls differently. Some give every call the index 0, or none: there, another id, another name, or the
+same name after complete arguments begins another call. Some begin with 1. The sent index counts from 0 in the order of
+the calls, because clients use it as the place in their list.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ type CallChunk = models.ChatCompletionMessageToolCallChunk
 
 
 def made_call_id(request_id: str, choice: int, call: int) -> str:
-    """An id for a call that has none: no two calls of a conversation get the same one."""
+    """An id for a call without one, unique within a conversation."""
     return f"call_{hashlib.sha256(f'{request_id}/{choice}/{call}'.encode()).hexdigest()[:24]}"
 
 
 @dataclass(slots=True)
 class Nesting:
-    """Whether pieces of JSON are a whole object by now, each piece read once: some upstreams name a call in each."""
+    """Tracks whether pieces of JSON are a complete object, reading each piece once."""
 
     _read: int = 0
     _depth: int = 0
     _in_text: bool = False
-    _escaped: int = -1  # the place in the next piece of a sign that means nothing
+    _escaped: int = -1  # the place in the next piece of an escaped character
     _is_none: bool = False
 
     def is_whole(self, pieces: Sequence[str]) -> bool:
-        """Whether these, of which there were some before, are one object."""
+        """Whether the pieces, which extend those of earlier calls, are one object."""
         unread, self._read = pieces[self._read :], len(pieces)
         for piece in unread:
             self._feed(piece)
@@ -50,7 +50,7 @@ class Nesting:
             is_object = isinstance(from_json("".join(pieces)), dict)
         except ValueError:
             is_object = False
-        self._is_none = not is_object and any(map(str.strip, pieces))  # more of it mends nothing
+        self._is_none = not is_object and any(map(str.strip, pieces))  # further pieces cannot make it one
         return is_object
 
     def _feed(self, piece: str) -> None:
@@ -69,9 +69,9 @@ class Nesting:
 
 @dataclass(slots=True)
 class _Call:
-    """One call: its index as it is sent, and what its upstream has said of it.
+    """One call: its sent index, and its state by the upstream's pieces.
 
-    `beside` and `of_function` are fields that the contract does not name, of pieces that wait for the call's name.
+    `beside` and `of_function` are fields beyond the contract, of pieces that wait for the call's name.
     """
 
     index: int
@@ -87,7 +87,7 @@ class _Call:
 
 @dataclass(slots=True)
 class ToolCalls:
-    """What one choice has said of its calls. `report` is called with each rule that had to be applied."""
+    """The calls of one choice. `report` is called with each applied rule."""
 
     report: Report
     request_id: str
@@ -100,8 +100,8 @@ class ToolCalls:
         return bool(self._all)
 
     def take(self, chunk: CallChunk) -> CallChunk | None:
-        """What to send for a piece of a call: itself, a mended copy, or nothing, now or at all."""
-        if "custom" in (chunk.model_extra or {}):  # the contract's chunks have no type for it: it says so in a field
+        """The piece to send for a piece of a call: itself, a repaired copy, or None."""
+        if "custom" in (chunk.model_extra or {}):  # the contract's chunks have no type for custom calls
             return self._placed(chunk, self._custom(chunk))
         call = self._current.get(chunk.index)
         if call is None and _says_nothing(chunk):
@@ -128,18 +128,18 @@ class ToolCalls:
         return None
 
     def relayed(self, index: int, arguments: str) -> None:
-        """More arguments of the call at `index`, which were sent on without being taken."""
+        """Note arguments of the call at `index` that were relayed."""
         self._current[index].arguments.append(arguments)
 
     def end(self) -> list[CallChunk]:
-        """The choice is over: what still has to be sent. Raises UpstreamInvalidResponse for a call that has no name."""
+        """The pieces to send at the choice's end. Raises UpstreamInvalidResponse for a call without a name."""
         waiting = [call for call in self._all if not call.introduced]
         if not all(call.is_named for call in waiting):
             raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
         return [self._begun(models.ChatCompletionMessageToolCallChunk(index=call.index), call) for call in waiting]
 
     def _next(self, told: int) -> _Call:
-        """Another call, under the next index: clients take it for the place in their list."""
+        """Begin another call, with the next index."""
         call = _Call(len(self._all))
         self._all.append(call)
         if call.index != told:
@@ -168,7 +168,7 @@ class ToolCalls:
         return name != call.name or call.nesting.is_whole(call.arguments)
 
     def _begun(self, chunk: CallChunk, call: _Call) -> CallChunk:
-        """The first mention: who is called is the provider's to say, the rest can be filled in."""
+        """The first piece of a call: the name has to be the provider's, the rest can be filled in."""
         call.introduced = True
         if _is_whole(chunk, call):
             return chunk
@@ -194,7 +194,7 @@ class ToolCalls:
         )
 
     def _continued(self, chunk: CallChunk, call: _Call) -> CallChunk | None:
-        """A later mention: clients append what they get, so what was said must not be said again."""
+        """A later piece of a call: clients append what they get, so nothing may be repeated."""
         call.arguments.append(_arguments(chunk))
         chunk = self._placed(chunk, call)
         function = chunk.function
@@ -211,14 +211,14 @@ class ToolCalls:
 
 
 def _without[Model: BaseModel](model: Model, *names: str) -> Model:
-    """A copy in which these fields, all of which may be absent, are."""
+    """A copy without these optional fields."""
     copy = model.model_copy(update=dict.fromkeys(names, MISSING))
     copy.model_fields_set.difference_update(names)
     return copy
 
 
 def _says_nothing(chunk: CallChunk) -> bool:
-    """Whether it only has an index, and perhaps what is empty."""
+    """Whether it only has an index and empty fields."""
     function = chunk.function
     if chunk.model_extra or _text(chunk.id):
         return False
@@ -226,7 +226,7 @@ def _says_nothing(chunk: CallChunk) -> bool:
 
 
 def _is_whole(chunk: CallChunk, call: _Call) -> bool:
-    """Whether the chunk says all of it by itself, so that it can go out as it came."""
+    """Whether the piece has id, type and name, so that it can be sent unchanged."""
     return (
         chunk.index == call.index
         and len(call.arguments) == 1

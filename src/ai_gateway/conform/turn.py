@@ -1,8 +1,8 @@
-"""A streamed turn as parts one after the other: chunks may mix them, and wires whose parts have a begin and an end not.
+"""A streamed turn as consecutive parts: chat chunks may interleave them, other wires' events may not.
 
-What a chat chunk says belongs to a text, a refusal, the reasoning, or one of several tool calls. A part is over when
-another begins, but a call is only over once its arguments are a whole object, or at the end: until then, what comes for
-other parts waits. So a call that is told in pieces between those of another one is told after it.
+The content of a chat chunk belongs to a text, a refusal, the reasoning, or one of several tool calls. A part ends when
+another begins, but a call only ends once its arguments are a complete object, or at the end of the stream: until then,
+content of other parts is held back. So a call whose pieces are interleaved with another one's is sent after it.
 """
 
 from abc import abstractmethod
@@ -29,7 +29,7 @@ _MOST_WAITING = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CallHead:
-    """How a tool call begins. `is_custom` calls have a text for input, where others have arguments."""
+    """The head of a tool call. `is_custom` calls have a text as input instead of arguments."""
 
     id: str
     name: str
@@ -37,9 +37,10 @@ class CallHead:
 
 
 class Parts(Protocol):
-    """What writes the parts as events of a wire. What each method returns is to be sent.
+    """Writes parts as events of a wire. The methods return what has to be sent.
 
-    `texts` are those of the open part, insides of JSON strings. `tells` names what else of a delta it has a form for.
+    `texts` are those of the open part, as contents of JSON strings. `tells` names further delta fields that it can
+    write.
     """
 
     texts: list[bytes]
@@ -47,53 +48,53 @@ class Parts(Protocol):
 
     @abstractmethod
     def open(self, key: Key, head: CallHead | None) -> bytes:
-        """Begin a part, behind the end of the one before."""
+        """Begin a part, after ending the previous one."""
 
     @abstractmethod
     def more(self, texts: Sequence[bytes]) -> bytes:
-        """Go on with the part that is open."""
+        """Continue the open part."""
 
     @abstractmethod
     def preview(self, texts: Sequence[bytes]) -> bytes:
-        """What `more` would return, without an effect until `commit`; empty where it is not that simple."""
+        """The result of `more` without an effect until `commit`; empty if that needs `more`."""
 
     @abstractmethod
     def commit(self) -> None:
-        """What was previewed last is sent."""
+        """Apply the last preview, which has been sent."""
 
     @abstractmethod
     def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
-        """What the open part has beside its texts, under one of the names in `tells`."""
+        """Write a further field of the open part, one of those in `tells`."""
 
     def likely(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:  # noqa: ARG002 - what an override needs
-        """More of the text that is open, with how likely each token of it was."""
+        """Continue the open text, with log probabilities."""
         return self.more((inside(text),))
 
 
 def inside(text: str) -> bytes:
-    """The inside of the JSON string of a text."""
+    """The content of a text's JSON string."""
     return to_json(text)[1:-1]
 
 
 def outside(texts: Sequence[bytes]) -> str:
-    """The text of which the insides of JSON strings are the pieces."""
+    """The text from contents of JSON strings."""
     return str(from_json(b'"%b"' % b"".join(texts)))
 
 
 type Beside = Callable[[], bytes]
-"""Writes what a part has beside its texts, such as annotations, once it is open."""
+"""Writes further fields of a part, such as annotations, once it is open."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A part that is to begin when the one before it is over."""
+    """A part that is held back until the previous one ends."""
 
     key: Key
     told: list[bytes | Beside] = field(default_factory=list)
 
 
 class Turn:
-    """Hands what is said to `parts`, one part after the other. What each method returns is to be sent."""
+    """Passes content to `parts`, one part after the other. The methods return what has to be sent."""
 
     def __init__(self, parts: Parts) -> None:
         self.open: Key | None = None
@@ -106,11 +107,11 @@ class Turn:
         self._read: list[str] = []
 
     def is_open(self, key: Key) -> bool:
-        """Whether more of this part would be told at once."""
+        """Whether this part is open, so that more of it is not held back."""
         return key == self.open and not self._waiting
 
     def say(self, key: Key, texts: Sequence[bytes]) -> bytes:
-        """Texts of a part, of which none is empty. Raises UpstreamInvalidResponse for one that is over already."""
+        """Nonempty texts of a part. Raises UpstreamInvalidResponse for a part that has ended."""
         if key == self.open:
             written = self._parts.more(texts)
             return written + self._release() if self._waiting and self._is_over() else written
@@ -120,7 +121,7 @@ class Turn:
         return self._begun(key) + self._parts.more(texts)
 
     def call(self, index: int, head: CallHead) -> bytes:
-        """A tool call begins."""
+        """Begin a tool call."""
         if index in self._heads:
             raise UpstreamInvalidResponse("The provider began one tool call twice.")
         self._heads[index] = head
@@ -130,7 +131,7 @@ class Turn:
         return b""
 
     def beside(self, key: Key, write: Beside) -> bytes:
-        """What a part has beside its texts."""
+        """Write further fields of a part."""
         if key == self.open:
             return write()
         if self._begins(key):
@@ -139,20 +140,20 @@ class Turn:
         return b""
 
     def end(self) -> bytes:
-        """Everything that still waits: no more will come."""
+        """The end of the turn: releases everything that is held back."""
         written = []
         while self._waiting:
             written.append(self._next())
         return b"".join(written)
 
     def _begins(self, key: Key) -> bool:
-        """Whether this part may begin now. Raises UpstreamInvalidResponse if it never may."""
+        """Whether this part may begin now. Raises UpstreamInvalidResponse if it has ended already."""
         if type(key) is int and (key in self._over or key not in self._heads):
             raise UpstreamInvalidResponse("The provider went on with a tool call after its end.")
         return not self._waiting and self._is_over()
 
     def _is_over(self) -> bool:
-        """Whether the open part is, if another one is to follow."""
+        """Whether the open part may end, so that another one can follow."""
         if type(self.open) is not int or self._heads[self.open].is_custom:
             return True
         texts = self._parts.texts
@@ -179,7 +180,7 @@ class Turn:
             raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
 
     def _release(self) -> bytes:
-        """What may be told now that the open part is over."""
+        """Release the held parts that may begin after the open one."""
         written = [self._next()]
         while self._waiting and self._is_over():
             written.append(self._next())

@@ -1,4 +1,4 @@
-"""An upstream's counts of tokens: whether they can be any, and how many are of which class. Bills are made of them."""
+"""Token counts of upstreams: checked for plausibility and split into classes for billing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from gateway_contract.openai import models
 
 # The largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6).
 _MOST = 2**53 - 1
-# What upstreams call input that was read from their cache, where they do not use the contract's name:
-# api-docs.deepseek.com "Context Caching"; platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
+# Upstreams' names of cached input tokens, other than the contract's: api-docs.deepseek.com "Context Caching";
+# platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
 _READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 _NONE: Mapping[str, Any] = {}
-# Searches of the web that an upstream has made and charges for: in an object of Anthropic's and OpenRouter's usage
-# (docs.claude.com "Web search tool", openrouter.ai/docs "Server tools"), beside the tokens in Perplexity's
-# (docs.perplexity.ai "Chat completions").
+# Web searches that an upstream charges for: in an object of Anthropic's and OpenRouter's usage (docs.claude.com "Web
+# search tool", openrouter.ai/docs "Server tools"), beside the tokens in Perplexity's (docs.perplexity.ai "Chat
+# completions").
 _SERVER_TOOLS, _ANTHROPIC_SEARCHES, _PERPLEXITY_SEARCHES = (
     "server_tool_use",
     "web_search_requests",
@@ -27,11 +27,11 @@ type _Details = models.CompletionUsagePromptTokensDetails | models.CompletionUsa
 
 
 class ImpossibleCount(ValueError):
-    """A count is negative, or larger than any can be."""
+    """A count is negative or impossibly large."""
 
 
 def tokens_of(counts: BaseModel) -> Tokens:
-    """What a reply's counts say of each class of tokens. Raises ImpossibleCount."""
+    """The tokens of each class in a reply's usage. Raises ImpossibleCount."""
     if type(counts) is not models.CompletionUsage:
         return Tokens(_possible(getattr(counts, "prompt_tokens", 0)))
     prompt, completion, total = counts.prompt_tokens, counts.completion_tokens, counts.total_tokens
@@ -49,7 +49,7 @@ def tokens_of(counts: BaseModel) -> Tokens:
 def divided(
     whole: tuple[int, int, int], read: Mapping[str, int], made: Mapping[str, int], more: Mapping[str, Any] = _NONE
 ) -> Tokens:
-    """Counts of prompt, completion and both by their classes; `more` is what else the usage says."""
+    """Prompt, completion and total counts split into classes; `more` has the further fields of the usage."""
     prompt, completion, total = whole
     tokens = Tokens(prompt, completion)
     if more or any(read.values()):
@@ -65,7 +65,7 @@ def divided(
 
 
 def _parts(details: _Details) -> Mapping[str, int]:
-    """How many there are of each kind, whether the contract names it or not; most replies have none of any."""
+    """The counts in the details of a usage, including kinds beyond the contract."""
     parts: dict[str, int] = {}
     for name, value in details.__dict__.items():
         if value and value is not MISSING:
@@ -88,9 +88,9 @@ def _divide_input(tokens: Tokens, parts: Mapping[str, int], more: Mapping[str, o
     tokens.cache_write = written - tokens.cache_write_1h
     tokens.input_audio, tokens.input_image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
     rest = tokens.input - tokens.input_audio - tokens.input_image
-    if read <= tokens.input and written <= tokens.input:  # what is more than the whole was counted beside it
+    if read <= tokens.input and written <= tokens.input:  # if the parts exceed the total, they were counted separately
         rest -= read + written
-    # Audio may have been read from the cache: such a token counts as audio.
+    # A cached audio token counts as audio.
     tokens.cache_read = read if rest >= 0 else max(0, read + rest)
     tokens.input = max(0, rest)
 
@@ -116,5 +116,5 @@ def _possible(value: int) -> int:
 
 
 def _count(value: object) -> int:
-    """A number of tokens under a name that the contract does not have; 0 for what is none."""
+    """A token count under a name beyond the contract; 0 if it is not a number."""
     return value if type(value) is int and 0 < value <= _MOST else 0

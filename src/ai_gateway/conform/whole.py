@@ -1,4 +1,4 @@
-"""What a whole reply owes beyond its schema: at least one choice, each with a place of its own, ended as it reads."""
+"""Checks of whole replies beyond the schema: at least one choice, unique indexes, a matching finish reason."""
 
 from pydantic import MISSING, BaseModel
 
@@ -11,7 +11,7 @@ from gateway_contract.openai import models
 def conform_choices[Rep: (models.CreateChatCompletionResponse, models.CreateCompletionResponse)](
     item: Item[Rep], _body: BaseModel, report: Report
 ) -> Item[Rep]:
-    """The reply itself, or a repaired copy. Raises UpstreamInvalidResponse for one without a choice."""
+    """The reply itself, or a repaired copy. Raises UpstreamInvalidResponse for one without choices."""
     reply = item.model
     choices = list(reply.choices)
     if len(choices) == 1 and choices[0].index == 0 and not _stops_with_calls(choices[0]):
@@ -32,7 +32,7 @@ def conform_choices[Rep: (models.CreateChatCompletionResponse, models.CreateComp
 
 
 def _stops_with_calls(choice: object) -> bool:
-    """Whether a choice calls tools and says that it just stopped, while agents look for `tool_calls`."""
+    """Whether a choice with tool calls has the finish reason `stop`, while agents check for `tool_calls`."""
     if not isinstance(choice, models.CreateChatCompletionResponseChoice) or choice.finish_reason != "stop":
         return False
     return choice.message.tool_calls is not MISSING and bool(choice.message.tool_calls)

@@ -1,6 +1,7 @@
-"""What upstreams say of a prompt that is too long, in the words by which agents compact their history.
+"""Errors of too long prompts in Anthropic's wording, which agents recognise to compact their history.
 
-Anthropic's own agent looks for `prompt is too long: 9000 tokens > 8192 maximum`, and for how much room the answer has.
+Anthropic's own agent (Claude Code) parses `prompt is too long: 9000 tokens > 8192 maximum`, and the message about
+`max_tokens`.
 """
 
 import re
@@ -10,11 +11,11 @@ from ai_gateway.errors import GatewayError
 
 _TOO_LONG: Final = "prompt is too long"
 LONGEST_LOOKED_AT: Final = 2_000
-"""Characters of a message, which may be an upstream's page."""
+"""Characters of a message that are searched; an upstream may send a whole page."""
 
 _TOKENS = r"(?:(?:input|prompt) )?tokens"
-# How upstreams name the size of a prompt and what they take: OpenAI, vLLM and OpenRouter, llama.cpp, Anthropic,
-# SGLang and Together, Cerebras, Gemini.
+# How upstreams word the size of a prompt and their limit: OpenAI, vLLM and OpenRouter, llama.cpp, Anthropic, SGLang and
+# Together, Cerebras, Gemini.
 _SIZES: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -26,7 +27,7 @@ _SIZES: Final = tuple(
         r"current length is (?P<size>\d+) while limit is (?P<most>\d+)",
     )
 )
-# The same where they tell the prompt from the answer that it leaves no room for: OpenAI and OpenRouter, vLLM, SGLang.
+# The same where prompt and requested output exceed the limit together: OpenAI and OpenRouter, vLLM, SGLang.
 _SPLITS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -46,9 +47,9 @@ _ABOUT_OUTPUT: Final = re.compile(r"max_(?:completion_|output_)?tokens|max_new_t
 
 
 def too_long(error: GatewayError, *, told_as_refusal: bool) -> str | None:
-    """That a prompt is too long, with the numbers where there are any; None where the error is about something else.
+    """The message for a prompt that is too long, with its numbers if known; None if the error is another one.
 
-    `told_as_refusal`: by its status it is about the request.
+    `told_as_refusal`: the upstream's status says that the request is at fault.
     """
     message = error.message[:LONGEST_LOOKED_AT]
     for split in _SPLITS:
@@ -67,7 +68,7 @@ def too_long(error: GatewayError, *, told_as_refusal: bool) -> str | None:
 
 
 def _numbers(error: GatewayError, message: str) -> tuple[int, int] | None:
-    """How many tokens a prompt has, and how many it may have."""
+    """The prompt's tokens, and the most that the model takes."""
     size, most = (error.extras.get(name) for name in ("n_prompt_tokens", "n_ctx"))  # llama.cpp's
     if type(size) is int and type(most) is int:
         return size, most
@@ -76,7 +77,7 @@ def _numbers(error: GatewayError, message: str) -> tuple[int, int] | None:
 
 
 def _together(size: int, answer: int, most: int) -> str:
-    """That a prompt is too long, or that it is with its answer: by these words, agents ask for a shorter answer."""
+    """The message for a prompt that is too long, alone or with `max_tokens`: agents then lower `max_tokens`."""
     if size > most:
         return f"{_TOO_LONG}: {size} tokens > {most} maximum"
     sum_of = f"input length and `max_tokens` exceed context limit: {size} + {answer} > {most}"

@@ -1,4 +1,4 @@
-"""The wire of Anthropic's API: its envelope of errors, its statuses, and the headers that its clients read."""
+"""The wire of Anthropic's API: its error envelope, its statuses, and the headers that its clients read."""
 
 import json
 import math
@@ -13,14 +13,14 @@ from ai_gateway.contract.wire import Headers, Wire
 from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamOverloaded, UpstreamRefused
 
 VERSION_HEADER: Final = "anthropic-version"
-"""What clients of this API send with every request, and clients of others never."""
+"""A header that clients of this API send with every request, and clients of other APIs never."""
 
 _VERSION: Final = VERSION_HEADER.encode()
-# Parts of paths that are this API's alone: of what is served, of what was (/v1/complete), and of its administration.
+# Path segments of this API alone: of served operations, of former ones (/v1/complete), of its administration.
 _OWN_STEPS: Final = frozenset({"messages", "complete", "organizations"})
-_OPENAIS_STEPS: Final = frozenset({"threads", "uploads"})  # where messages and complete are OpenAI's words
+_OPENAIS_STEPS: Final = frozenset({"threads", "uploads"})  # below these, `messages` and `complete` are OpenAI's
 
-# docs.anthropic.com, "Errors". What is not in it is invalid_request_error below 500, and api_error from there on.
+# docs.anthropic.com, "Errors". Other statuses are invalid_request_error below 500, and api_error from there on.
 _TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
     402: "billing_error",
@@ -37,7 +37,7 @@ _LONGEST_WAIT_S = 86_400
 _EXTRA = "Extra inputs are not permitted"
 _FIELD = re.compile(r"[a-z_]+(?:\.[a-z_]+)*")
 _REFUSALS = frozenset({400, 413, 422})
-# Upstreams' names of fields that callers of this wire have under others.
+# OpenAI's names of request fields, and this wire's names of the same.
 _PLACES: Final[Mapping[str, str]] = {
     "stop": "stop_sequences",
     "max_completion_tokens": "max_tokens",
@@ -57,7 +57,7 @@ _SPAN = re.compile(
 
 
 def anthropic_error(error: GatewayError, request_id: str) -> bytes:
-    """The envelope, in the words by which clients of this API decide what to do."""
+    """The error envelope, worded as clients of this API expect it."""
     kind = _TYPES.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
     body = {
         "type": "error",
@@ -68,9 +68,9 @@ def anthropic_error(error: GatewayError, request_id: str) -> bytes:
 
 
 def known_as(error: GatewayError) -> GatewayError:
-    """An upstream that has too much to do has a status of its own here, after which clients wait.
+    """The error with this wire's own status for overload (529), after which clients wait.
 
-    Many routers pass that status on.
+    529 is also relayed by many routers.
     """
     is_overloaded = isinstance(error, UpstreamOverloaded) or (
         isinstance(error, UpstreamError) and error.upstream_status == _OVERLOADED
@@ -79,7 +79,7 @@ def known_as(error: GatewayError) -> GatewayError:
 
 
 def claims(steps: Sequence[str], headers: Headers) -> bool:
-    """Whether a client of this API asks: by its header, or for what only this API has, wherever it takes it to be."""
+    """Whether the request is one for this API: by its header, or by a path segment that only this API has."""
     if any(name == _VERSION for name, _ in headers):
         return True
     return not _OWN_STEPS.isdisjoint(steps) and _OPENAIS_STEPS.isdisjoint(steps)
@@ -88,7 +88,7 @@ def claims(steps: Sequence[str], headers: Headers) -> bool:
 def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
     """The request's id, seconds to wait as a whole number, and limits under Anthropic's names.
 
-    A reset is a time here (RFC 3339), and a span of time with OpenAI.
+    A reset is a time here (RFC 3339), and a duration in OpenAI's headers.
     """
     own = {"request-id": request_id} if request_id else {}
     wait = headers.get("retry-after")
@@ -112,7 +112,7 @@ def _words(error: GatewayError) -> str:
         return _upstreams_words(error)
     if error.status != 400 or not error.param:
         return error.message
-    # As the official service says it, and as clients look for it: the place with dots, then what is wrong there.
+    # As the official service words it, and as clients parse it: the place with dots, then what is wrong there.
     place = re.sub(r"\[(\d+)\]", r".\1", error.param)
     if isinstance(error, InvalidRequest) and error.code == "unknown_parameter":
         return f"{place}: {_EXTRA}"
@@ -120,7 +120,7 @@ def _words(error: GatewayError) -> str:
 
 
 def _upstreams_words(error: UpstreamRefused) -> str:
-    """What an upstream of another wire has said of the request that it got: places in it are none of the caller's."""
+    """The message of an upstream of another wire, with the field under the name that callers of this wire know."""
     message = error.message[:LONGEST_LOOKED_AT]
     unknown = _UNKNOWN_FIELD.search(message)
     param = error.param or (unknown[1] if unknown is not None else None)

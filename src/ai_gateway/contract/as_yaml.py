@@ -8,12 +8,12 @@ from collections.abc import Iterator
 _PLAIN = re.compile(r"[A-Za-z_$/][\w$/{}.-]*", re.ASCII)
 # Plain, these are not text in YAML 1.1, which most readers still go by (https://yaml.org/type/bool.html).
 _NOT_TEXT = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
-# What JSON may hold as it is and YAML may not, or takes for a line break (YAML 1.2.2, sections 5.1 and 5.4).
+# Characters that JSON allows and YAML does not, or reads as line breaks (YAML 1.2.2, sections 5.1 and 5.4).
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def as_yaml(data: object) -> str:
-    """In block style. Text that could be taken for anything else is quoted as in JSON, which YAML reads alike."""
+    """In block style. Text that YAML could read as another type is quoted as in JSON, which YAML reads the same."""
     return "\n".join(_block(data, "")).lstrip("\n") + "\n"
 
 

@@ -28,17 +28,17 @@ _VALUE_BYTES = 64
 _ARRAY_BYTES = 64
 _OBJECT_BYTES = 512
 _SMALL = 2 * 1024
-# Before each value stands one of these; in texts they mean nothing. Only so many quotes are looked at: a body of more
-# has many values anyway.
+# One of these precedes each value; those inside of strings do not count. At most so many quotes are searched: a body
+# with more has many values anyway.
 _BEFORE_VALUES = {b",": _VALUE_BYTES, b"[": _VALUE_BYTES + _ARRAY_BYTES, b"{": _VALUE_BYTES + _OBJECT_BYTES}
 _MOST_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
-CLOSE = {"connection": "close"}  # of a body that is not read to its end, or the rest would be taken for a request
+CLOSE = {"connection": "close"}  # for a body that is not read to its end: its rest would be parsed as a request
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How much may be read (bytes), how long its start may take (seconds), and whether it has to call itself JSON.
+    """The most bytes of a body, the seconds until its start, and whether its media type has to be JSON.
 
     `budget` is for the bodies of all requests together.
     """
@@ -50,7 +50,7 @@ class BodyLimits:
 
 
 class BufferedBody:
-    """An ASGI `receive` of our own server, which knows whether the body has arrived already. Others can only wait."""
+    """The ASGI `receive` of our own server, which can also give a body that has arrived without waiting."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ class BufferedBody:
 
 
 async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes:
-    """The raw body, which calls itself JSON; `allocation` is charged with its size.
+    """The raw body of media type JSON; `allocation` is charged with its size.
 
     Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -75,9 +75,9 @@ async def read_bytes(headers: Mapping[str, str], receive: Receive, limits: BodyL
 def read_arrived(
     headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation
 ) -> bytes | None:
-    """The same, if all of it is there already; None if it has to be awaited."""
-    # A program may leave the type out where the wire's own server does not look at it. A web page, which browsers name
-    # in Origin, may not: other types are what it can send anywhere without being allowed to.
+    """The same if all of it has arrived; None if it has to be awaited."""
+    # Programs may leave the media type out where the wire's own server ignores it. Web pages (requests with Origin) may
+    # not: without a JSON type, browsers send cross-origin requests without a preflight.
     if not limits.any_type or "origin" in headers:
         _check_type(headers)
     _check_encoding(headers)
@@ -88,7 +88,7 @@ def read_arrived(
 
 
 async def receive_rest(receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes:
-    """The body that `read_arrived` did not find, once it is there. Raises as `read_bytes` does."""
+    """Wait for a body for which `read_arrived` gave None. Raises as `read_bytes` does."""
     parts: list[bytes] = []
     await _receive_parts(receive, limits, allocation, parts.append)
     return b"".join(parts)
@@ -101,10 +101,10 @@ async def receive_body(
     allocation: Allocation,
     take: Callable[[bytes], None],
 ) -> None:
-    """Hand a body of any type to `take` as it comes, within its limits; `allocation` is charged with its size.
+    """Pass a body of any type to `take` in pieces, within its limits; `allocation` is charged with its size.
 
-    One that has arrived is not waited for, nor timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded,
-    RequestTimeout, ClientGone, or what `take` raises.
+    A body that has arrived is not timed. Raises UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout,
+    ClientGone, or what `take` raises.
     """
     _check_encoding(headers)
     raw = _arrived(receive, limits, allocation)
@@ -116,7 +116,7 @@ async def receive_body(
 
 
 def _check_announced(headers: Mapping[str, str], limits: BodyLimits, allocation: Allocation) -> None:
-    """Refuse a body that is still to come by the length that its head says it has."""
+    """Refuse a body by its Content-Length before it is received."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)
@@ -124,7 +124,7 @@ def _check_announced(headers: Mapping[str, str], limits: BodyLimits, allocation:
 
 
 def _arrived(receive: Receive, limits: BodyLimits, allocation: Allocation) -> bytes | None:
-    """The body, if all of it is there already."""
+    """The body, if all of it has arrived."""
     raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
     if raw is not None:
         if len(raw) > limits.max_bytes:
@@ -172,9 +172,9 @@ async def read_upload(
 
 
 def _about_parsed(raw: bytes) -> tuple[int, int]:
-    """About how much JSON will take that is not parsed, more rather than less; and its arrays and objects alone."""
+    """An upper estimate of the bytes that JSON takes when parsed: for all values, and for arrays and objects alone."""
     *pieces, rest = raw.split(b'"', _MOST_QUOTES)
-    if len(pieces) == _MOST_QUOTES:  # those inside of texts are in the way
+    if len(pieces) == _MOST_QUOTES:  # escaped quotes may have used up the pieces: split without them
         *pieces, rest = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', _MOST_QUOTES)
     outside, in_text = list[bytes](), False
     for piece in pieces:
@@ -214,10 +214,10 @@ def _too_large(limits: BodyLimits) -> PayloadTooLarge:
 def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
     """The JSON value in `raw`; `allocation` is charged for its values beside their bytes.
 
-    They are charged before they are parsed, so that there is memory for them: as many as could be in so many bytes,
-    or where that does not fit, about as many as there are. The few values that most bodies have are counted once they
-    are there, at hardly any cost. Raises InvalidRequest, Overloaded, or PayloadTooLarge for objects and arrays that
-    could never fit: no caller has so many, and a body of nothing else takes thirty times its size.
+    They are charged before they are parsed, so that there is memory for them: as many as so many bytes could hold or,
+    where that does not fit, an estimate. The few values of most bodies are counted after parsing, at hardly any cost.
+    Raises InvalidRequest, Overloaded, or PayloadTooLarge for more objects and arrays than could ever fit: no real
+    request has so many, and they take thirty times the body's size.
     """
     if allocation is None or len(raw) <= _SMALL:
         return _read(raw)[0]
@@ -237,12 +237,12 @@ def _read(raw: bytes) -> tuple[object, int | None]:
         raise InvalidRequest("The request has no body: send a JSON object.")
     try:
         return read_json_counted(raw)
-    except ValueError as error:  # its message names a place but never quotes the input
+    except ValueError as error:  # its message gives a position and never quotes the input
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 
 
 def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
-    """The value as the exact model. Raises InvalidRequest that names the field to blame."""
+    """The value as the exact model. Raises InvalidRequest that names the wrong field."""
     try:
         exact: Model = model.__pydantic_validator__.validate_python(value, strict=True)  # see `exact_json`
     except ValidationError as error:

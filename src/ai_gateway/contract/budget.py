@@ -1,4 +1,4 @@
-"""How many requests may be in flight, and how many bytes may be in use; what is more is refused at once."""
+"""Admission control: bounds on requests in flight and on bytes in use; beyond them, requests are refused at once."""
 
 import sys
 from typing import Literal, Self
@@ -8,9 +8,9 @@ from ai_gateway.observability.metrics import Event, count
 
 
 class Admission:
-    """A count with a top. Entered around a whole request, so that a stream counts until its end.
+    """A bounded counter. Entered around a whole request, so that a stream counts until its end.
 
-    Nothing waits here: a queue would only hide that the callers are too many, and answer those who have left.
+    There is no queue: it would only hide overload, and serve clients that have disconnected.
     """
 
     def __init__(self, most: int) -> None:
@@ -33,7 +33,7 @@ class BudgetExceeded(Exception):
 
 
 class ByteBudget:
-    """Bytes that may be in use at once. What is charged stays in use until it is released."""
+    """Bytes that may be in use at once. A charge stays in use until it is released."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -58,7 +58,7 @@ class ByteBudget:
 
 
 class Loan:
-    """What is used of a budget for a while: given back at the end of the block."""
+    """A part of a budget that is in use for the length of a `with` block."""
 
     __slots__ = ("_budget", "size")
 
@@ -85,16 +85,16 @@ class Loan:
 
 type Held = Literal["request bodies", "replies"]
 
-# What is smaller is not weighed, beside a body's own bytes: as many as may be in flight at once have room anyway.
+# Smaller translations are not charged beside the body's bytes: MAX_IN_FLIGHT bounds them well enough.
 UNWEIGHED = 64 * 1024
 _OBJECT_BYTES = 512  # a parsed object, with the model that is made of it
 _VALUE_BYTES = 32
 
 
 class Allocation:
-    """What one request uses of the budget for bodies, translations and replies together, until the request's end.
+    """The bytes that one request uses of BODIES_MAX_SIZE for body, translations and reply, until it ends.
 
-    What was made of them lives on as long. What does not fit raises Overloaded.
+    Objects that are parsed from them live as long. A charge that does not fit raises Overloaded.
     """
 
     __slots__ = ("_budget", "size")
@@ -122,22 +122,22 @@ class Allocation:
         self.size += size
 
     def charge_at_most(self, size: int, of: Held = "request bodies") -> None:
-        """Use so much more, but never more than all there is: alone, any request has room."""
+        """Use so much more, but at most the whole budget: a request that is alone always fits."""
         self.charge(min(size, self._budget.limit - self.size), of)
 
     def check_possible(self, size: int, problem: str) -> None:
-        """Raise PayloadTooLarge for what can never fit."""
+        """Raise PayloadTooLarge for a size above the whole budget."""
         if size > self._budget.limit:
             raise PayloadTooLarge(problem)
 
     def charge_translation(self, size: int) -> None:
-        """Use so much more for what a body is translated to. Raises PayloadTooLarge if there can never be room."""
+        """Use so much more for a translated body. Raises PayloadTooLarge if it can never fit."""
         self.check_possible(size, "The body has more messages, calls and images than can be translated: send fewer.")
         if size > UNWEIGHED:
             self.charge_at_most(size)
 
     def handed_over(self) -> "Allocation":
-        """What is used here, as the use of somebody else, who gives it back."""
+        """Move the charges to a new allocation, whose owner releases it."""
         other = Allocation(self._budget)
         other.size, self.size = self.size, 0
         return other
@@ -149,7 +149,7 @@ class Allocation:
 
 
 class Growth:
-    """Charges for what grows piece by piece, with so many bytes for each of it: ahead, and seldom."""
+    """Charges for data that grows piece by piece, `per_byte` bytes for each: ahead, in few large steps."""
 
     __slots__ = ("_paid", "_per_byte", "_room", "_size")
 
@@ -160,7 +160,7 @@ class Growth:
         self._paid = UNWEIGHED
 
     def add(self, size: int) -> None:
-        """There is so much more. Raises Overloaded if there is no room for it."""
+        """Add a piece of this size. Raises Overloaded if it does not fit."""
         self._size += size
         while self._size > self._paid:
             self._room.charge(self._paid * self._per_byte, "replies")
@@ -168,10 +168,10 @@ class Growth:
 
 
 def parsed_size(raw: bytes) -> int:
-    """About how much is made of a reply's JSON, beside its bytes."""
+    """An estimate of the bytes that a reply's JSON takes when parsed, beside the JSON itself."""
     return raw.count(b"{") * _OBJECT_BYTES + raw.count(b",") * _VALUE_BYTES
 
 
 def unbounded() -> Allocation:
-    """For calls that the gateway makes on its own behalf."""
+    """An allocation without limit, for calls that the gateway makes for itself."""
     return Allocation(ByteBudget(sys.maxsize))

@@ -1,4 +1,4 @@
-"""One request: who calls and what for, and what each attempt to answer it has noted."""
+"""One request as values: its caller, its call, and the notes of each attempt."""
 
 import math
 import re
@@ -21,26 +21,26 @@ from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
 OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
-"""An id of a request that the gateway has made."""
+"""Matches a request id that the gateway has made."""
 _MOST_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
 _LIMITS = "x-ratelimit-"
 UPSTREAMS_LIMITS = "x-gateway-upstream-"
-"""Before the names of an upstream's own headers: what they say is not the gateway's own."""
-_UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # which may be entered any number of times
+"""Prefix of headers that are relayed from an upstream."""
+_UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # may be entered repeatedly
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. `key_id` names the key without giving it away; None where no key was needed.
+    """The authenticated client. `key_id` names the key without revealing it; None where no key was needed.
 
-    `trusted` callers may see operational details: they named a valid key, or call from this machine. `administers` is
-    for keys that make other keys and call no model. `may` names what a key is restricted to; empty for no restriction.
-    `expires_at` is in seconds since the epoch. `is_stored` says that the key was made by an administrator, and may be
-    revoked by one. `scopes` are what limits its calls, for `accounts` alone to read, and `limits_state` the number of
-    the state of all limits that they are of.
+    `trusted` callers may see operational details: they have a valid key, or call from this machine. `administers` is
+    for keys that make other keys and call no model. `may` holds the permissions of a restricted key; empty for no
+    restriction. `expires_at` is in seconds since the epoch. `is_stored` says that the key was made by an administrator,
+    and may be revoked by one. `scopes` are the limits that apply to its calls, read by `accounts` alone, and
+    `limits_state` is the revision of all limits that they belong to.
     """
 
     key_id: str | None = None
@@ -60,10 +60,9 @@ ANONYMOUS = Caller()
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """What a caller said in the terms of a wire of its own, without model and stream.
+    """A request in the terms of the caller's own wire, without model and stream.
 
-    A provider that speaks this wire itself (`Provider.wires`) sends it as it is: it counts for more than its
-    translation.
+    A provider that speaks this wire itself (`Provider.wires`) sends it unchanged, in place of its translation.
     """
 
     wire: str
@@ -72,11 +71,11 @@ class Native:
 
 @dataclass(slots=True)  # never changed once it is noted, but made for every request: see `Call`
 class Tokens:
-    """Tokens by class. None is in two of them.
+    """Token counts by class. No token is in two of them.
 
-    `input` is what was neither read from the upstream's cache nor written to it: `cache_write` for five minutes, or
-    for as long as the upstream has it without being asked, `cache_write_1h` for an hour. `output` is text without
-    `reasoning`. `searches` are no tokens: how often the upstream has searched the web, where it says so.
+    `input` is what was neither read from the upstream's prompt cache nor written to it: `cache_write` for five minutes,
+    or the upstream's default lifetime, `cache_write_1h` for an hour. `output` is text without `reasoning`. `searches`
+    are not tokens but the web searches that the upstream reports.
     """
 
     input: int = 0
@@ -93,18 +92,18 @@ class Tokens:
 
     @property
     def whole_input(self) -> int:
-        """What the prompt had of every class."""
+        """The prompt's tokens of all classes."""
         return (
             self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.input_audio + self.input_image
         )
 
     @property
     def whole_output(self) -> int:
-        """What the reply had of every class."""
+        """The reply's tokens of all classes."""
         return self.output + self.reasoning + self.output_audio + self.output_image
 
     def counts(self) -> tuple[int, ...]:
-        """The numbers of every class, in their order, and `searches` at the end."""
+        """The counts in the order of the classes, with `searches` last."""
         return (
             self.input,
             self.output,
@@ -120,23 +119,24 @@ class Tokens:
         )
 
     def plus(self, other: "Tokens") -> "Tokens":
-        """Both together."""
+        """The sum of both."""
         return Tokens(*map(add, self.counts(), other.counts()))
 
 
 @dataclass(slots=True)
 class Notes:
-    """What one attempt has noted of itself. `attempts` counts it and those before it that reached an upstream.
+    """The notes of one attempt. `attempts` counts it and those before it that reached an upstream.
 
-    `upstream_model` is what the model is called where it runs, if the caller calls it otherwise. `limits` are the
-    upstream's headers that tell when to come back (lower-case names). `missing` names providers that a list of models
-    lacks. `dropped` names request fields, or paths inside them, that the provider did not get. `tokens` is what the
-    upstream has counted, `service_tier` the tier that it says it has served.
+    `upstream_model` is the upstream's name for the model, if the request had another one. `limits` are the upstream's
+    rate-limit and retry headers (lower-case names). `missing` names providers that a list of models lacks. `dropped`
+    names request fields, or paths inside them, that the provider did not get. `tokens` is the upstream's own count,
+    `service_tier` the tier that it reports.
 
-    `model` is the one that was called, and `failure` is there if no reply came of it. `started`, `answered` (the
-    whole reply, or the first item of a stream, is there) and `ended` are seconds since the epoch. `chunks` and
-    `text_bytes` count what a stream has brought, for when nobody says what it took. `trace` is what the upstream is to
-    get in place of the caller's own headers about its trace, where the gateway makes spans of it.
+    `model` is the one that was called, and `failure` is set if the attempt failed. `started`, `answered` (the whole
+    reply, or the first item of a stream, has arrived) and `ended` are seconds since the epoch. `chunks` and
+    `text_bytes` count what a stream has delivered, for streams without usage. `trace` has the trace headers for the
+    upstream where the gateway makes spans; they replace the caller's own. `beside` is the beginning of anything in its
+    stream that is not an event.
     """
 
     provider: str = ""
@@ -156,15 +156,16 @@ class Notes:
     chunks: int = 0
     text_bytes: int = 0
     trace: Mapping[str, str] | None = None
+    beside: bytes = b""
 
     def headers(self) -> dict[str, str]:
-        """The reply's headers that tell of it, errors included."""
+        """The response headers about this attempt, for errors as well."""
         headers: dict[str, str] = {}
         if self.attempts:
             headers["x-gateway-attempts"] = str(self.attempts)
         if self.provider:
             headers["x-gateway-provider"] = self.provider
-        if self.upstream_model is not None:  # the name may hold anything; a header may not
+        if self.upstream_model is not None:  # an upstream's name may have characters that a header may not
             headers["x-gateway-model"] = quote(self.upstream_model[:_LONGEST_NAME], safe=_PLAIN)[:_LONGEST_NAME]
         if self.dropped:
             headers[DROPPED_HEADER] = header_list(self.dropped)
@@ -178,7 +179,7 @@ class Notes:
 
 
 def header_list(names: Iterable[str]) -> str:
-    """Names as a header may carry them: sorted; `+2` at the end for two more that are too odd or too many."""
+    """Names as a header value: sorted; `+2` at the end for two more that do not fit or cannot be in a header."""
     names = list(names)
     harmless = sorted(filter(_HARMLESS.fullmatch, names))[:_MOST_NAMES]
     more = len(names) - len(harmless)
@@ -186,64 +187,63 @@ def header_list(names: Iterable[str]) -> str:
 
 
 class Bridge(Protocol):
-    """Writes texts that a stream goes on with as events of a caller's own wire."""
+    """Writes chunks that only continue a text as events of the caller's own wire."""
 
     def preview(self, run: Continued) -> bytes | None:
-        """The events, without an effect until `commit`; None where they are not that simple."""
+        """The events, without an effect until `commit`; None if these chunks need the full translation."""
 
     def commit(self) -> None:
-        """What was previewed last has been sent."""
+        """The events that were previewed last have been sent."""
 
 
 class Reservation(Protocol):
-    """What is held of its caller's limits while a call runs. `headers` tell the caller what is left of them."""
+    """A call's reservation of its caller's limits while it runs. `headers` give the caller what remains of them."""
 
     headers: Mapping[str, str]
 
     def ran(self, call_id: str, run: ToolRun) -> None:
-        """A tool is run for the call, under this id of the model's: as it began, and again when it is over."""
+        """Record a tool run under the model's id of the tool call: once when it begins, and again when it is over."""
 
     def cost(self) -> int | None:
-        """What the attempts of the call come to by now, in 1e-12 USD; None where that is not known."""
+        """The cost of the call's attempts so far, in 1e-12 USD; None if it is unknown."""
 
     async def settle(self) -> None:
-        """Replace what was held by what the attempts of the call have noted. Has an effect once; never raises."""
+        """Replace the reservation by the usage in the notes of the attempts. Idempotent; never raises."""
 
     def abandon(self) -> None:
-        """The same for a call whose client has left: must not wait."""
+        """The same for a call whose client has disconnected: does not wait."""
 
 
 class Trace(Protocol):
-    """The trace that a request is part of, where the gateway makes spans of it. Nothing of it waits or raises."""
+    """The trace of a request, where the gateway makes spans. No method waits or raises."""
 
     @property
     def trace_id(self) -> str:
         """In hex."""
 
     def attempted(self, notes: Notes) -> Mapping[str, str]:
-        """An attempt begins, of which these are the notes. Returns the headers about the trace for its upstream."""
+        """An attempt with these notes begins. Returns the trace headers for its upstream."""
 
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
-        """A span for what is done in the block, which is given the headers for a request that it makes."""
+        """A span around a block, which gets the trace headers for a request that it makes."""
 
     def afterwards(self) -> "Trace":
-        """That of work which begins now and goes on when the request is over: a span inside of the request's."""
+        """The trace of work that begins now and outlasts the request: a child span of the request's."""
 
 
-@dataclass(slots=True)  # one is made for every request, and `frozen` makes that four times as dear
+@dataclass(slots=True)  # not frozen: creating one for every request would cost four times as much
 class Call:
-    """A request that has passed authorisation. Nothing of it changes once it is made.
+    """A request that has passed authorisation. It never changes once it is made.
 
-    `operation` is the contract's operationId without its door suffix. `provider` is the path segment, or None when the
-    model decides who answers. `parsed` is the body as JSON, which knows the order of keys and what models do not name;
-    `unknown` is what of it the contract does not list.
-    `attempts` has the notes of every attempt, the last one being that whose reply, or failure, goes out. `sink`, where
-    the server has one, sends more of a stream that has begun at once, or says that it cannot. `leaving` is what to do
-    when the request has ended, and `room` what it uses of the memory that all requests share. `size` is that of the
-    body in bytes, `recalled` that of what is kept here and goes on with it. `reservation` is there from when the call
-    may go on to an upstream. `bridge` is there where the stream goes on to its caller on another wire than that of the
-    operation that answers it. `round` says which call of a model this is where the gateway runs tools between them, and
-    `rounds` are those before the last. `trace` is there where spans are made of it.
+    `operation` is the contract's operationId without its wire's suffix. `provider` is the path segment, or None when
+    the model selects the provider. `parsed` is the body as JSON, which has the order of keys and fields that the models
+    lack; `unknown` is what the contract does not list of it. `attempts` has the notes of every attempt; the last one's
+    reply, or failure, goes out. `sink`, if the server has one, writes more of a started stream at once, or returns
+    False. `leaving` are callbacks for the request's end, and `room` is its part of the memory that all requests share.
+    `size` is the body's in bytes, `recalled` that of stored items which go upstream with it. `reservation` is set
+    before the first upstream is called. `bridge` is set for a stream that goes to its caller on another wire than that
+    of its operation. `round` is the current round of a tool loop, and `rounds` are those before it. `trace` is set
+    where spans are made.
     """
 
     operation: str
@@ -268,13 +268,13 @@ class Call:
     trace: Trace | None = None
 
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
-        """Do something for the call as a span of its trace. The block is given the headers for a request it makes."""
+        """A span of the call's trace around a block, which gets the trace headers for a request that it makes."""
         return self.trace.step(step, attributes) if self.trace is not None else _UNTRACED
 
     def afterwards(self) -> "Call":
-        """The same for work that goes on when the request is over. Who does it calls `leave` at its end.
+        """A copy of the call for work that outlasts the request. That work calls `leave` at its end.
 
-        What the request uses of the memory that all share is from now on used by that.
+        The request's part of the shared memory moves to it.
         """
         return replace(
             self,
@@ -288,7 +288,7 @@ class Call:
         )
 
     def leave(self) -> None:
-        """Give back what it holds."""
+        """Run the callbacks of the request's end."""
         self.room.release()
         if self.reservation is not None:
             self.reservation.abandon()
@@ -305,17 +305,17 @@ class Call:
 
     @property
     def asks_for_stream(self) -> bool:
-        """Whether the reply should be a stream: because the body says so, or where its wire has that by default."""
+        """Whether the reply should be a stream: by the body, or by the wire's default."""
         asked = self.parsed.get("stream") if self.parsed is not None else None
         return bool(asked) if asked is not None else self.operation in self.wire.streams
 
     async def settle(self) -> None:
-        """Settle what is held for it, if anything is."""
+        """Settle its reservation, if there is one."""
         if self.reservation is not None:
             await self.reservation.settle()
 
     def reply_headers(self) -> dict[str, str]:
-        """The reply's headers that tell of the call, errors included."""
+        """The response headers about the call, for errors as well."""
         headers = self.notes.headers()
         if self.notes.limits:
             self.tell_limits_apart(headers)
@@ -326,9 +326,9 @@ class Call:
         return headers
 
     def tell_limits_apart(self, headers: dict[str, str]) -> None:
-        """Put an upstream's own limits, which are the gateway's and not the caller's, under names that say so.
+        """Rename the upstream's rate-limit headers, which are the gateway's limits there and not the caller's.
 
-        They keep their own name as well where the caller has no limits that could be meant by it.
+        They keep their own name as well if the caller has no limits here.
         """
         own = self.reservation is not None and any(name.startswith(_LIMITS) for name in self.reservation.headers)
         for name in [name for name in headers if name.startswith(_LIMITS)]:
@@ -338,23 +338,24 @@ class Call:
 
     @property
     def notes(self) -> Notes:
-        """Those of the last attempt; empty ones where there was none."""
+        """The notes of the last attempt; empty ones if there was none."""
         if not self.attempts:
             self.attempts.append(Notes())
         return self.attempts[-1]
 
 
 def _ignore(_rule: str) -> None:
-    """Where nothing is held to the contract."""
+    """For replies that are not conformed."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A call on its way to one provider: what `Provider` methods get.
+    """A call at one provider: the argument of `Provider` methods.
 
     `deadline` is when the reply must be whole, or its stream have begun (`time.monotonic`). `repaired` reports a rule
     that the provider itself applied; it raises UpstreamInvalidResponse where replies may not be repaired. `divert` may
-    be offered packets of whole events while nothing else of the stream is under way; what it takes has been sent.
+    be offered packets of whole events while no other item of the stream is in flight; it returns whether it has sent
+    them.
     """
 
     call: Call
@@ -373,9 +374,9 @@ class Attempt:
 
     @property
     def upstream_request_id(self) -> str:
-        """The id as upstreams get it: a caller's as it came, one of our own as a bare UUID, which some insist on.
+        """The id for upstreams: a caller's unchanged, one of our own as a bare UUID.
 
-        asgi-correlation-id, for one, takes none but those of version 4.
+        Some upstreams accept UUIDs only: asgi-correlation-id, for example, takes version 4 alone.
         """
         own = OWN_ID.fullmatch(self.call.request_id)
         return "-".join(own.groups()) if own is not None else self.call.request_id
@@ -385,6 +386,6 @@ class Attempt:
         return self.call.headers
 
     def native(self, wire: str) -> Mapping[str, JsonValue] | None:
-        """What the caller said in the terms of this wire, if it did."""
+        """The request in the terms of this wire, if the caller speaks it."""
         native = self.call.native
         return native.body if native is not None and native.wire == wire else None

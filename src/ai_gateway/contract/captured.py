@@ -1,6 +1,6 @@
-"""The bodies of one request and its reply as they pass, for a log or a trace: up to a bound, whatever the wire.
+"""The bodies of one request and its reply, captured for a log or a trace: up to a bound, on any wire.
 
-They are kept as they came. Whoever writes them down strikes the keys in them, and may not always do it at all.
+They are kept as received. Observers that write them out strike the keys in them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,9 +14,9 @@ _ROOM = 32 * 2**20
 
 
 class Capturing:
-    """Whether bodies are looked at by anybody now, and how much may be kept of all that are in flight.
+    """Whether bodies are captured at present, and the memory for those in flight.
 
-    `most` bounds one body in bytes, `room` all of them together; a body for which there is no room is kept in part.
+    `most` bounds one body in bytes, `room` all of them together; a body that does not fit is kept in part.
     """
 
     def __init__(self, most: int, room: int = _ROOM) -> None:
@@ -26,7 +26,7 @@ class Capturing:
         self._room = room
 
     def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes more, which are used then."""
+        """Reserve so many more bytes; False if they do not fit."""
         if self.used + size > self._room:
             return False
         self.used += size
@@ -34,7 +34,7 @@ class Capturing:
 
 
 class Kept:
-    """What is kept of one body, of `size` bytes."""
+    """The captured part of one body, which has `size` bytes in all."""
 
     def __init__(self, capturing: Capturing) -> None:
         self.media = ""
@@ -47,7 +47,7 @@ class Kept:
         """More of it."""
         self.size += len(part)
         left = self._capturing.most - self.held
-        if left <= 0 or self.held != self.size - len(part):  # what was cut once has no middle
+        if left <= 0 or self.held != self.size - len(part):  # only a beginning is kept: nothing follows a cut
             return
         part = part[:left]
         if part and self._capturing.take(len(part)):
@@ -65,7 +65,7 @@ class Kept:
 
 
 class Captured:
-    """Both bodies. `release` gives the room back."""
+    """Request and reply body. `release` frees their memory."""
 
     def __init__(self, capturing: Capturing, media: str) -> None:
         self.request, self.reply = Kept(capturing), Kept(capturing)
@@ -73,11 +73,11 @@ class Captured:
         self._capturing = capturing
 
     def receiving(self, receive: Receive) -> Receive:
-        """ASGI's `receive` that notes what it hands over."""
+        """ASGI's `receive`, captured."""
         return _CapturedBody(receive, self.request.add)
 
     def sending(self, send: Send) -> Send:
-        """ASGI's `send` that notes what it is given."""
+        """ASGI's `send`, captured."""
 
         def noted(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
@@ -89,7 +89,7 @@ class Captured:
         return noted
 
     def release(self) -> None:
-        """To be called once, when the request is over and whoever wants the bodies has them."""
+        """To be called once, when the request is over and the observers have read the bodies."""
         self._capturing.used -= self.request.held + self.reply.held
 
 

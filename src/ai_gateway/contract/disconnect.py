@@ -1,4 +1,4 @@
-"""Whether the client is still there; when it leaves, what is being done for it stops."""
+"""Disconnects: when the client closes its connection, the work for its request is cancelled."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope
 
 
 class ClientGone(Exception):
-    """The client left; there is nobody to answer."""
+    """The client has disconnected; there is nothing to answer."""
 
 
 def _cannot(_data: bytes) -> bool:
@@ -22,9 +22,8 @@ def _nothing() -> None:
 class Connection:
     """A connection whose server says when it is lost. Put into the ASGI scope as `connection` by our own server.
 
-    `write` sends more of the body of the reply that is under way, past ASGI and without waiting. It is False, and
-    nothing is sent, while the reply has not begun or the client reads too slowly. `abort` ends it and drops
-    what has not left.
+    `write` sends more of the reply's body, bypassing ASGI and without waiting. It returns False, and sends nothing,
+    while the reply has not begun or the client reads too slowly. `abort` closes the connection and drops unsent bytes.
     """
 
     def __init__(self) -> None:
@@ -34,18 +33,18 @@ class Connection:
         self.abort: Callable[[], None] = _nothing
 
     def lose(self) -> None:
-        """Tell everybody who waits for it."""
+        """Call all that wait for the disconnect."""
         self.lost = True
-        self.write, self.abort = _cannot, _nothing  # or the protocol, which has this connection, would be kept by it
+        self.write, self.abort = _cannot, _nothing  # breaks the reference cycle with the protocol
         for leave in list(self.callbacks):
             leave()
 
 
 class Presence:
-    """Cancels the current task when the client leaves.
+    """Disconnect guard: cancels the current task when the client disconnects.
 
-    A server of ours tells at no cost; of any other, a task of its own has to ask. Raises ClientGone on entry if the
-    client has left already.
+    Our own server calls back at no cost; under any other, a task has to wait for the message. Raises ClientGone on
+    entry if the client has disconnected already.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -73,7 +72,7 @@ class Presence:
             self._watcher.cancel()
 
     def cancelled_here(self) -> bool:
-        """Whether it was the client that ended the task; the cancellation is then taken back."""
+        """Whether the client's disconnect cancelled the task; the cancellation is then undone (`Task.uncancel`)."""
         if self._gone:
             self._task.uncancel()
         return self._gone

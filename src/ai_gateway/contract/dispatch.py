@@ -1,4 +1,4 @@
-"""Which operation a request is for: known by one look, where its path says so."""
+"""The operation that a request is for, found with one look-up for most paths."""
 
 import re
 from collections.abc import Awaitable, Iterable
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable
 from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# What was asked for is remembered, up to so many paths of which callers choose the first part, and that long.
+# Look-ups are cached: at most so many paths, whose first segment callers choose, of at most this length.
 _MOST, _LONGEST = 512, 64
 
 
@@ -15,10 +15,10 @@ class Operation(Route):
 
 
 class Direct:
-    """Calls the operation that a request is for; only what is none goes to `other`.
+    """Calls the operation that a request is for; a request for none goes to `other`.
 
-    The first route that fits has it. Where a path has no parameter, or only one in front (its provider), that route is
-    known from the start and found in one look.
+    The first matching route wins. Paths without parameters, or with only a provider in front, are found with one
+    look-up.
     """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
@@ -87,13 +87,13 @@ class Direct:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """A path's first part, and all from the slash behind it."""
+    """A path's first segment, and the rest with its slash."""
     end = path.find("/", 1)
     return (path[1:end], path[end:]) if end > 0 else (path[1:], "")
 
 
 def _overlaps(earlier: Operation, route: Operation) -> bool:
-    """Whether some path that fits `route`, which has no parameter but its first part, fits the other one as well."""
+    """Whether a path of `route`, whose only parameter is the first segment, can match the earlier route as well."""
     first, rest = _split(route.path)
     if "{" not in first:
         return earlier.path_regex.match(route.path) is not None

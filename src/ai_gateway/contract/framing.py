@@ -1,18 +1,18 @@
-"""How the items of a stream stand on the wire: as server-sent events, or one to a line."""
+"""How the items of a stream are framed on the wire: as server-sent events, or one JSON value a line (NDJSON)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-# Unicode has more line ends than bytes do, and clients that decode before they split see them inside of texts.
+# Some clients decode before they split into lines: they take Unicode's further line ends inside strings for ends.
 _LINE_ENDS = {char.encode(): rb"\u%04x" % ord(char) for char in "\u0085\u2028\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """What stands before and after each item. `end` follows a whole stream, and never a broken one.
+    """The bytes before and after each item. `end` follows a whole stream, and never a failed one.
 
-    `escapes` is what an item may not hold as it is, with the way to say it in JSON. `named` says that each event tells
-    its name, without which clients of such a wire do not know it. `keep_alive` says nothing, where a wire has a way to.
+    `escapes` maps characters that an item may not contain to their JSON escapes. `named` says that each event carries
+    its name, which clients of such wires need. `keep_alive` is what clients ignore, on wires that have it.
     """
 
     media: bytes
@@ -39,11 +39,11 @@ class Framing:
 SSE = Framing(
     b"text/event-stream; charset=utf-8", b"data: ", b"\n\n", b"data: [DONE]\n\n", keep_alive=b": keep-alive\n\n"
 )
-# The same where the last item says by itself that it is the last one.
+# The same on wires whose last event marks the end by itself.
 SSE_OPEN = replace(SSE, end=b"")
 EVENTS = replace(SSE_OPEN, named=True)
 EVENTS_DONE = replace(SSE, named=True)
-# Anthropic's has a sign of life that its clients know (docs.anthropic.com "Streaming messages", "Ping events").
+# Anthropic's keep-alive is the ping event (docs.anthropic.com "Streaming messages", "Ping events").
 EVENTS_PING = replace(EVENTS, keep_alive=b'event: ping\ndata: {"type":"ping"}\n\n')
-# Whether a stream of lines is whole is said in its last item.
+# In NDJSON the last item marks the end (`done`).
 NDJSON = Framing(b"application/x-ndjson", b"", b"\n", b"", _LINE_ENDS)

@@ -1,8 +1,8 @@
-"""The headers of a request as a mapping of texts, made once for all who read them."""
+"""The headers of a request as a mapping of strings, made once for all readers."""
 
 from starlette.types import Scope
 
-# What nearly every request has, so that it need not be decoded each time.
+# Names that nearly every request has, so that they need not be decoded each time.
 _NAMES = {
     name.encode(): name
     for name in (

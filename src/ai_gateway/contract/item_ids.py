@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-# What OpenAI's own ids begin with, by the type of the item.
+# Prefixes of OpenAI's own ids, by the type of the item.
 _PREFIXES: Final[Mapping[str, str]] = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -27,21 +27,21 @@ _PREFIXES: Final[Mapping[str, str]] = {
     "mcp_call": "mcp_",
     "mcp_list_tools": "mcpl_",
 }
-_GIVEN: Final = 0x8000  # the places of what a response was made from, behind those of its output
+_GIVEN: Final = 0x8000  # first place of input items, behind those of the output
 _MADE = re.compile("[a-z]+_([0-9a-f]{48})[0-9a-f]{4,8}")
 
 
 def item_id(kind: str, response_id: str, at: int) -> str:
-    """The id of a response's item of this type, which is the one at this place: always the same."""
+    """The id of a response's output item, derived from its type and place, so that it is always the same."""
     return f"{_PREFIXES.get(kind, 'item_')}{response_id.rpartition('_')[2]}{at:04x}"
 
 
 def given_id(kind: str, response_id: str, at: int) -> str:
-    """The same of an item that the response was made from, which came without an id."""
+    """The same for an input item that came without an id."""
     return item_id(kind, response_id, _GIVEN + at)
 
 
 def response_of(item_id: str) -> str | None:
-    """The id of the response that an item with this id belongs to, if the gateway has given it that id."""
+    """The id of the response that an item belongs to, if the gateway made the item's id."""
     found = _MADE.fullmatch(item_id)
     return None if found is None else f"resp_{found[1]}"

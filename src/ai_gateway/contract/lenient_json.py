@@ -1,4 +1,4 @@
-"""JSON as upstreams send it: what no strict parser takes is read all the same, and what was mended is named."""
+"""JSON as upstreams send it: read where strict parsers fail, with the repairs named."""
 
 import json
 from codecs import BOM_UTF8
@@ -6,18 +6,18 @@ from math import isfinite
 
 from ai_gateway.contract.strict_json import read_json
 
-# What OpenAI's API gives for a token that is too unlikely to have a finite log probability: platform.openai.com,
-# `top_logprobs` of "Create chat completion".
+# OpenAI's value for a token without a finite log probability: platform.openai.com, `top_logprobs` of "Create chat
+# completion".
 _UNLIKELY = -9999.0
 _PROBABILITIES = frozenset({"logprob", "token_logprobs", "top_logprobs"})
-_DEEPEST = 201  # as strict parsers have it
+_DEEPEST = 201  # levels of nesting, the limit of `read_json`
 NUMBER, TEXT = "number", "text"
 
 
 def read_leniently(raw: bytes, mended: set[str]) -> object:
-    """The value in `raw`; NUMBER and TEXT are added to `mended` if there were such as JSON does not have.
+    """The value in `raw`; NUMBER or TEXT is added to `mended` if numbers or strings were repaired.
 
-    Halves of surrogate pairs are left in the texts: see `whole_texts`. Raises ValueError without quoting the input.
+    Lone surrogates stay in the strings: see `whole_texts`. Raises ValueError without quoting the input.
     """
     raw = raw.removeprefix(BOM_UTF8)
     try:
@@ -36,7 +36,7 @@ def read_leniently(raw: bytes, mended: set[str]) -> object:
 
 
 def _finite(value: object, key: str, mended: set[str], levels: int) -> object:
-    """The value with each number that is none replaced. Raises ValueError for more levels."""
+    """The value with NaN and infinities replaced. Raises ValueError for too many levels."""
     if not levels:
         raise ValueError("too deep")
     if isinstance(value, float) and not isfinite(value):
@@ -51,7 +51,7 @@ def _finite(value: object, key: str, mended: set[str], levels: int) -> object:
 
 
 def whole_texts(value: object, mended: set[str]) -> object:
-    """The value with U+FFFD for each half of a surrogate pair that has no other half beside it."""
+    """The value with U+FFFD for each lone surrogate."""
     if isinstance(value, str):
         return whole_text(value, mended)
     if isinstance(value, dict):
@@ -60,7 +60,7 @@ def whole_texts(value: object, mended: set[str]) -> object:
 
 
 def whole_text(text: str, mended: set[str]) -> str:
-    """The same of one text."""
+    """The same for one string."""
     if text.isascii():
         return text
     try:
@@ -72,5 +72,5 @@ def whole_text(text: str, mended: set[str]) -> str:
 
 
 def is_high_half(character: str) -> bool:
-    """Whether it is the first half of a surrogate pair."""
+    """Whether it is a high surrogate."""
     return "\ud800" <= character <= "\udbff"

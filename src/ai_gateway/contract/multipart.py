@@ -1,4 +1,4 @@
-"""Read a form strictly: multipart/form-data (RFC 7578), in memory as it comes, bounded in parts, names and bytes."""
+"""Read a form strictly: multipart/form-data (RFC 7578), in memory, with bounded parts, names and bytes."""
 
 import logging
 import re
@@ -22,19 +22,19 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _AS_THEY_ARE = {b"", b"7bit", b"8bit", b"binary"}
 
-# The parser warns of whatever it refuses; callers would fill the log.
+# The parser logs a warning for all that it refuses; callers could fill the log.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def is_form(headers: Mapping[str, str]) -> bool:
-    """Whether the body calls itself a form."""
+    """Whether the body's media type is multipart/form-data."""
     return headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
 
 
 async def read_form(
     headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation
 ) -> list[tuple[str, UploadedFile]]:
-    """Every part with its name, in their order; texts are files without a name.
+    """Every part with its name, in their order; text fields are files without a file name.
 
     Raises InvalidRequest, UnsupportedMediaType, PayloadTooLarge, Overloaded, RequestTimeout, or ClientGone.
     """
@@ -53,7 +53,7 @@ def _boundary(headers: Mapping[str, str]) -> bytes:
 
 
 class FormReader:
-    """Takes a form piece by piece. Raises InvalidRequest as soon as a piece shows that it is none that is served."""
+    """Reads a form piece by piece. Raises InvalidRequest at the first piece that is wrong."""
 
     def __init__(self, boundary: bytes) -> None:
         self._parts: list[tuple[str, UploadedFile]] = []
@@ -106,7 +106,7 @@ class FormReader:
         self._headers[name] = value
 
     def _describe(self) -> None:
-        """What the headers of a part say of it."""
+        """Read a part's name, file name and media type from its headers."""
         kind, options = parse_options_header(self._headers.get(b"content-disposition"))
         if kind != b"form-data" or b"name" not in options:
             raise _refused("a part has no `Content-Disposition: form-data` with a name")

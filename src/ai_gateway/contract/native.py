@@ -1,4 +1,4 @@
-"""Operations that callers and upstreams may have in common, so that a request goes on as it came."""
+"""Operations of wires that callers and upstreams share, so that requests are relayed unchanged."""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
 
 @dataclass(frozen=True)
 class NativeOperation:
-    """An operation as its own upstreams serve it: the wire they speak, and its path behind their base URL.
+    """An operation of upstreams that speak its wire: that wire, and the path behind their base URL.
 
-    `last` are the types of the events after which its streams have nothing to say, `deltas` a pattern of those that
-    only go on with a text. `headers` are those of a caller that mean something to the upstream, in lower case.
-    `key_header` carries the upstream's key beside its own, which such an upstream may not read on this wire.
+    `last` are the types of the events that end its streams, `deltas` is a pattern of events that only continue a text.
+    `headers` are the caller's headers that the upstream understands, in lower case. `key_header` carries the upstream's
+    key in addition to Authorization, which some upstreams do not read on this wire.
     """
 
     wire: str
@@ -28,22 +28,22 @@ class NativeOperation:
 
     @cached_property
     def delta(self) -> re.Pattern[bytes]:
-        """The data of one of these events. Its group is the type."""
+        """Matches the data of one delta event. Its group is the type."""
         return re.compile(rb'\{"type": ?"(%b)",.*\}' % self.deltas, re.DOTALL)
 
     @cached_property
     def run(self) -> re.Pattern[bytes]:
-        """As many of them as follow one another, framed as they go out, in what holds no carriage return."""
+        """Matches consecutive delta events as framed for the client, in bytes without carriage returns."""
         # A dot, which stops at line feeds alone, takes a tenth of the time of a class.
         return re.compile(rb'(?:event: (%b)\ndata: \{"type": ?"\1",.*\}\n\n)++' % self.deltas)
 
     def passed(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """What of a caller's headers the upstream gets."""
+        """The caller's headers that are passed to the upstream."""
         return {name: headers[name] for name in self.headers if name in headers}
 
 
 def event_type(event: bytes) -> str:
-    """The `type` of an event on wires whose events have one; empty where there is none to be read."""
+    """The `type` of an event on wires whose events have one; empty if it has none."""
     if match := _TYPE.match(event):
         return match[1].decode()
     try:
@@ -57,7 +57,7 @@ def event_type(event: bytes) -> str:
 RESPONSES = "responses"
 ANTHROPIC = "anthropic"
 WIRES = frozenset({"openai", RESPONSES, ANTHROPIC})
-"""What an upstream of OpenAI's kind can be told to speak. `openai` are chat completions, completions, embeddings."""
+"""Wires of OpenAI-compatible upstreams. `openai` means chat completions, completions and embeddings."""
 _MESSAGES_HEADERS = ("anthropic-version", "anthropic-beta")
 _NO_STREAM: frozenset[str] = frozenset()
 CREATE_RESPONSE = NativeOperation(

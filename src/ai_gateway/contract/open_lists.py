@@ -1,8 +1,8 @@
-"""Kinds that the contract does not list and that upstreams of its wire may have: of tools, of parts, of values.
+"""Unknown kinds: types of tools and parts, and values, that upstreams have beyond the contract's closed lists.
 
-OpenAI's document closes lists that others have gone on with: OpenRouter's tools (`openrouter:web_search`), parts such
-as `video_url`, Mistral's `tool_choice: any`, `input_type` of embeddings. A body that is only wrong in such places is
-read with a stand-in for each, and what was sent in them goes on to providers that forward what they do not know.
+OpenAI's document closes lists that other vendors extend: OpenRouter's tools (`openrouter:web_search`), parts such as
+`video_url`, Mistral's `tool_choice: any`, the modality `image`, `input_type` of embeddings. A body that is only wrong
+in such places is validated with a stand-in for each; the original values go to providers that forward unknown fields.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,17 +24,26 @@ _FORMATS = frozenset({"text", "json_object", "json_schema"})
 _USER_PARTS = frozenset({"text", "image_url", "input_audio", "file"})
 _PARTS: Mapping[object, frozenset[str]] = {"user": _USER_PARTS, "assistant": frozenset({"text", "refusal"})}
 _TEXT = frozenset({"text"})
-# Top-level values of fixed lists that upstreams have more of.
+_MODALITIES = frozenset({"text", "audio"})
+# Values inside of objects, by the object's name: OpenAI's newer models know a `detail` of "original", OpenRouter and
+# vLLM take sound in "flac", "ogg" and others (openrouter.ai "Audio Inputs").
+_INSIDE: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "image_url": {"detail": frozenset({"auto", "low", "high"})},
+    "input_audio": {"format": frozenset({"wav", "mp3"})},
+    "web_search_options": {"search_context_size": frozenset({"low", "medium", "high"})},
+}
+_STAND_INS: Mapping[str, str] = {"detail": "auto", "format": "wav", "search_context_size": "medium"}
+# Top-level fields with closed lists of values that upstreams extend.
 _VALUES = ("service_tier", "reasoning_effort", "verbosity", "prompt_cache_retention")
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownKinds:
-    """What of a body the contract does not list.
+    """The parts of a body that the contract does not list.
 
-    `fields` are names that the model of the body lacks, `tools` the places of tools that it lacks. Beside these,
-    `others` says that something has a stand-in that nobody may take for what was sent. Without any of them, the body
-    only lacked what changes nothing. `error` is what it is to providers that take only what the contract lists.
+    `fields` are top-level names that the body's model lacks, `tools` the indexes of unknown tools. `others` says that
+    there are stand-ins elsewhere, which must not be sent upstream. Without any of these, the body was only completed
+    with implied values. `error` is raised for providers that accept only what the contract lists.
     """
 
     error: InvalidRequest
@@ -46,7 +55,7 @@ class UnknownKinds:
 def read_open[Model: BaseModel](
     model: type[Model], value: object, error: InvalidRequest
 ) -> tuple[Model, UnknownKinds] | None:
-    """The body with stand-ins, and what they stand for; None if it is wrong in other places as well."""
+    """The body with stand-ins, and what is unknown in it; None if it is wrong in other places as well."""
     if not isinstance(value, dict):
         return None
     body, found = dict(value), _Found()
@@ -100,13 +109,31 @@ def _open_chat(body: Object, found: _Found) -> None:
         found.fields.add("tool_choice")
     if _is_unknown(form, _FORMATS):
         body["response_format"], found.others = {"type": "text"}, True
+    _open_modalities(body, found)
+    _open_inside(body, "web_search_options", found)
     messages = body.get("messages")
     if isinstance(messages, list):
         body["messages"] = [_open_message(message, found) for message in messages]
 
 
+def _open_modalities(body: Object, found: _Found) -> None:
+    """Answers in images, as OpenRouter's models give them (openrouter.ai "Image Generation")."""
+    wanted = body.get("modalities")
+    if isinstance(wanted, list) and any(isinstance(each, str) and each not in _MODALITIES for each in wanted):
+        known = [each for each in wanted if not isinstance(each, str) or each in _MODALITIES]
+        body["modalities"], found.others = known or ["text"], True
+
+
+def _open_inside(holder: Object, name: str, found: _Found) -> None:
+    """The same of values in an object that the holder has under this name."""
+    inner = holder.get(name)
+    for key, known in _INSIDE[name].items():
+        if isinstance(inner, dict) and isinstance(value := inner.get(key), str) and value not in known:
+            holder[name], found.others = {**inner, key: _STAND_INS[key]}, True
+
+
 def _as_function(tool: object, found: _Found) -> object:
-    """A tool, or a call of one, that does not say that it is a function."""
+    """A tool, or a tool call, whose `type` is missing: it is a function."""
     if isinstance(tool, dict) and not tool.get("type") and isinstance(tool.get("function"), dict):
         found.equal = True
         return {**tool, "type": "function"}
@@ -143,7 +170,11 @@ def _each(items: object, found: _Found, opened: Callable[[object, _Found], objec
 def _part_of(kinds: frozenset[str]) -> Callable[[object, _Found], object]:
     def opened(part: object, found: _Found) -> object:
         if not _is_unknown(part, kinds):
-            return part
+            if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str) or kind not in _INSIDE:
+                return part
+            known = dict(part)
+            _open_inside(known, kind, found)
+            return known
         found.others = True
         return {"type": "text", "text": ""}
 

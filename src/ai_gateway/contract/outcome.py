@@ -1,4 +1,4 @@
-"""What became of one request: written as it happens, and read by observers when it is over."""
+"""The outcome of one request: recorded while it runs, and read by observers when it is over."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -16,12 +16,11 @@ class Outcome:
     """One request and its reply. Times are those of `time.perf_counter`.
 
     `client` is the address that it came from, and `trace_id` that of the caller's trace (W3C Trace Context).
-    `operation` is the contract's operationId, empty where the path is none's, and `wire` the door it came through.
-    `call` is there once the request has passed authorisation and validation. `code` is the error's that was answered,
-    or that ended a stream whose status was out already. `status` and `first_byte` are None where nothing was answered.
-    `left` says that the client did not stay for all of it, `streamed` whether the reply is a stream, once there is one.
-    `caller` is there for one that was let in and not served, `trace` where spans are made, and `captured` where bodies
-    are looked at.
+    `operation` is the contract's operationId, empty if the path has none, and `wire` the client's API. `call` is set
+    once the request has passed authorisation and validation. `code` is that of the error response, or of the error that
+    ended a stream after its status line. `status` and `first_byte` are None if nothing was answered. `left` says that
+    the client disconnected before the end, `streamed` whether the reply is a stream, once there is one. `caller` is set
+    for authorised requests without a call, `trace` where spans are made, and `captured` where bodies are captured.
     """
 
     request_id: str
@@ -45,7 +44,7 @@ class Outcome:
 
     @property
     def end(self) -> End:
-        """With its whole reply; its client left; a stream broke off; or an error took the place of the reply."""
+        """How it ended: whole, client disconnected, stream broken off, or an error response."""
         if self.left or self.status is None:
             return "left"
         if self.code is None and self.status < 400:
@@ -54,7 +53,7 @@ class Outcome:
 
     @property
     def stream(self) -> bool:
-        """Whether the reply is a stream or, where there is none, one was asked for."""
+        """Whether the reply is a stream or, without a reply, a stream was requested."""
         if self.streamed is not None:
             return self.streamed
         return self.call is not None and self.call.asks_for_stream
@@ -71,13 +70,13 @@ class Outcome:
 
     @property
     def notes(self) -> Notes:
-        """Those of the attempt whose reply, or failure, went out; empty ones where no provider was involved."""
+        """The notes of the attempt whose reply, or failure, went out; empty ones if no provider was called."""
         call = self.call
         return call.attempts[-1] if call is not None and call.attempts else _NOTHING
 
 
 class Observer(Protocol):
-    """Learns what became of every request: a log, metrics, a usage record."""
+    """Gets the outcome of every request: a log, metrics, a usage record."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Called once, when the last byte is out or nobody is there to get it. Must neither raise nor wait."""
+        """Called once, after the last byte or the disconnect. Must neither raise nor wait."""

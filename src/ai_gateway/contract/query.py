@@ -11,19 +11,19 @@ from ai_gateway.contract.texts import fields_of, read_fields
 
 
 def read_query[Model: BaseModel](query: bytes, model: type[Model]) -> Model:
-    """The query as the model. What it does not name is ignored. Raises InvalidRequest that names the parameter."""
+    """The query as the model. Unknown parameters are ignored. Raises InvalidRequest that names the parameter."""
     return validate(model, read_fields(model, _pairs(query)))
 
 
 def _pairs(query: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each name with its value, as forms encode them."""
+    """Names and values of a form-encoded query."""
     for pair in query.split(b"&"):
         name, _, value = pair.replace(b"+", b" ").partition(b"=")
         yield unquote_to_bytes(name).decode(errors="replace"), unquote_to_bytes(value)
 
 
 def read_headers[Model: BaseModel](headers: Iterable[tuple[bytes, bytes]], model: type[Model]) -> Model:
-    """The headers that the model names, whose names come in lower case. Raises InvalidRequest that names the header."""
+    """The headers as the model; their names are in lower case. Raises InvalidRequest that names the header."""
     named = _header_names(model)
     given: dict[str, list[bytes]] = {}
     for name, value in headers:
@@ -33,7 +33,7 @@ def read_headers[Model: BaseModel](headers: Iterable[tuple[bytes, bytes]], model
     for field, lines in given.items():
         if fields_of(model)[field].items is not None:
             pairs += [(field, item.strip(b" \t")) for line in lines for item in line.split(b",")]
-        else:  # several lines of a name mean the same as one with commas (RFC 9110, section 5.3)
+        else:  # several lines of one name are equivalent to one with commas (RFC 9110, section 5.3)
             pairs.append((field, b", ".join(lines)))
     return validate(model, read_fields(model, pairs))
 

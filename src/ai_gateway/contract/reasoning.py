@@ -1,16 +1,16 @@
-"""What a model thinks, as upstreams of OpenAI's wire call it: the contract has no name for it."""
+"""Reasoning fields of upstreams of OpenAI's wire, for which the contract has no name."""
 
 from collections.abc import Mapping
 from typing import Final
 
 REASONING_NAMES: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
-"""Names of one thing, of which the last two are rare: an upstream that sends several says the same in each."""
+"""Names of the reasoning text, most frequent first; an upstream that sends several repeats the text in each."""
 
 
 def thought_in(fields: Mapping[str, object] | None) -> str:
     """The reasoning among the extra fields of a message or delta; empty where there is none.
 
-    That in `reasoning_details` counts where it is told nowhere else.
+    `reasoning_details` (OpenRouter) is only read if there is no other.
     """
     if not fields:
         return ""

@@ -1,11 +1,11 @@
-"""Rounds of a model between which tools run here, and what such a tool has come to."""
+"""Records of a tool loop: its rounds and the tools that ran."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """A tool that the gateway has run, by its name, and its cost in 1e-12 USD. Times are seconds since the epoch."""
+    """One run of a gateway-run tool; its cost is in 1e-12 USD, its times are seconds since the epoch."""
 
     name: str
     started: float
@@ -16,10 +16,10 @@ class ToolRun:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Which round of a request this is whose tools run here, from 1.
+    """One round of a tool loop, numbered from 1.
 
-    `tools_bound` is the most that the tools cost which it may call, in 1e-12 USD, and `earlier` what the rounds before
-    it came to, None where that is not known.
+    `tools_bound` is the most that the tools it may call can cost, in 1e-12 USD, and `earlier` the cost of the rounds
+    before it, None if unknown.
     """
 
     number: int

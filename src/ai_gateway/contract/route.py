@@ -1,8 +1,8 @@
-"""What stands under every generated stub: who may enter, what was asked, and how the answer is written.
+"""The runtime of every generated stub: authorisation, strict reading of the request, and writing of the response.
 
-A stub is three lines: `open` authorises before anything is read, `body` reads strictly, `answer` runs the handler
-and writes what it returns. Each route is a plain ASGI endpoint: FastAPI's own reading and writing of bodies is lax
-where the contract is strict, and costs more than all of this.
+A stub is three lines: `open` authorises before anything is read, `body` reads strictly, `answer` runs the handler and
+writes its result. Each route is a plain ASGI endpoint: FastAPI's own reading and writing of bodies is lax where the
+contract is strict, and costs more than all of this.
 """
 
 import asyncio
@@ -43,7 +43,16 @@ from ai_gateway.contract.write import (
     send_stream,
     send_whole,
 )
-from ai_gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, NotFound, Overloaded, UpstreamError
+from ai_gateway.errors import (
+    GatewayError,
+    InvalidApiKey,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    UpstreamError,
+    UpstreamStreamTruncated,
+)
+from ai_gateway.redaction import plain_words
 
 type Security = Literal["required", "optional", "none"]
 # A named tuple is not covariant to mypy.
@@ -54,9 +63,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Boundary(Protocol):
-    """What a contract's handlers have in common: the wire of their callers, who may enter, how much may be sent.
+    """What the handlers of a contract have in common: wire, authorisation, and limits of bodies.
 
-    `late_heads` are those of streamed replies that wait for their first item.
+    `late_heads` are the heads of streams that still wait for their first item.
     """
 
     wire: Wire
@@ -65,33 +74,33 @@ class Boundary(Protocol):
 
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
-        """Who calls. Raises Unauthorized; reads nothing of the body."""
+        """The authenticated caller. Raises Unauthorized; reads nothing of the body."""
 
     async def learn(self, scope: Scope) -> bool:  # noqa: ARG002 - what an override needs
-        """Whether a key that was refused may be known by now: then the request is looked at once more."""
+        """Whether an unknown key may have become known meanwhile: then authorisation is tried once more."""
         return False
 
     def complete(self, provider: str | None, value: object) -> object:  # noqa: ARG002 - what an override needs
-        """The body with what a caller may leave out here; by default it is complete as it came."""
+        """The body with defaults for fields that this wire lets callers leave out; unchanged by default."""
         return value
 
-    def read_open[Model: BaseModel](  # by default, what the contract does not list is refused
+    def read_open[Model: BaseModel](  # by default, a body beyond the contract is refused
         self,
         model: type[Model],  # noqa: ARG002 - what an override needs
         value: object,  # noqa: ARG002
         error: InvalidRequest,  # noqa: ARG002
     ) -> tuple[Model, UnknownKinds] | None:
-        """The body that is wrong, and what of it only the contract does not list; None if that is not all."""
+        """The invalid body with stand-ins for unknown kinds, and what they are; None if it has other errors."""
         return None
 
 
-_NOBODY = Caller(name="nobody")  # until somebody was let in
+_NOBODY = Caller(name="nobody")  # until authorisation
 
 
 class Exchange:
-    """One request and its reply, from the first look at the headers to the last byte.
+    """One request and its reply, from its headers to the last byte.
 
-    `outcome` is where observers read what became of the request; None under a server without our own layer in front.
+    `outcome` is what observers read; None under a server without our middleware.
     """
 
     __slots__ = (
@@ -117,7 +126,7 @@ class Exchange:
         self.started = False
         self.size = 0
         self.outcome: Outcome | None = scope.get("outcome")
-        if self.outcome is not None:  # observers learn what the request is for, whatever becomes of it
+        if self.outcome is not None:  # also for requests that fail before there is a call
             self.outcome.operation, self.outcome.wire = operation, boundary.wire.name
 
     def open(self) -> None:
@@ -127,12 +136,12 @@ class Exchange:
 
     @property
     def call(self) -> Call:
-        """The request as the handler gets it: made when it is first asked for, after everything of it is read."""
+        """The request as the handler gets it: created on first use, after the body is read."""
         if self.made is None:
             self.allocation = self.allocation or Allocation(self.boundary.body_limits.budget)
             connection, outcome = self.scope.get("connection"), self.outcome
             if outcome is not None and outcome.captured is not None:
-                connection = None  # what is sent past ASGI is not seen
+                connection = None  # bytes that bypass ASGI would not be captured
             self.made = Call(
                 self.operation,
                 self.scope.get("request_id", ""),
@@ -175,7 +184,7 @@ class Exchange:
         return body
 
     def path(self, name: str, pattern: str | None = None) -> str:
-        """A path parameter, decoded. Empty is NotFound, since the path is another one then."""
+        """A decoded path parameter. Raises NotFound if it is empty, as for an unknown path."""
         value: str = self.scope["path_params"][name]
         if not value:
             raise NotFound("This path needs one more part: see / for what there is.")
@@ -194,18 +203,18 @@ class Exchange:
         return read_headers(self.scope["headers"], model)
 
     async def form[Model: BaseModel](self, model: type[Model]) -> Model:
-        """The request body, which is a form, as the exact model."""
+        """The request's form as the exact model."""
         limits = self.boundary.body_limits
         self.allocation = Allocation(limits.budget)
         parts = await read_form(self.headers, self.receive, limits, self.allocation)
         return self._exact(model, read_fields(model, parts, others=True))
 
     async def body_or_form[Body: BaseModel, Form: BaseModel](self, body: type[Body], form: type[Form]) -> Body | Form:
-        """The request body as the exact model of the form that it says it has."""
+        """The request's JSON body or form, by its media type, as the exact model."""
         return await self.form(form) if is_form(self.headers) else await self.body(body)
 
     async def upload(self, *media: str) -> UploadedFile:
-        """The request body as it is, of one of these types."""
+        """The raw request body, of one of these media types."""
         limits = self.boundary.body_limits
         self.allocation = Allocation(limits.budget)
         return await read_upload(self.headers, self.receive, limits, self.allocation, media)
@@ -213,9 +222,9 @@ class Exchange:
     async def answer(
         self, work: Coroutine[None, None, Answer], framing: Framing | None = None, *, status: int = 200
     ) -> None:
-        """Run the handler and write what it returns; stop both as soon as the client leaves.
+        """Run the handler and write its result; cancel both when the client disconnects.
 
-        `framing` is the form of a stream where it is not that of the wire.
+        `framing` is for operations whose streams are framed otherwise than the wire's.
         """
         try:
             with Presence(self.scope, self.receive) as presence:
@@ -226,7 +235,7 @@ class Exchange:
                         raise ClientGone from None
                     raise
         finally:
-            work.close()  # it never ran if the client had left already
+            work.close()  # it never ran if the client had disconnected already
 
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if (outcome := self.outcome) is not None:
@@ -237,25 +246,25 @@ class Exchange:
             await send_content(self._send, reply, self.call.reply_headers(), status)
         else:
             media, body = encoded(reply)
-            del reply  # a slow reader holds the bytes, and not also the model
+            del reply  # while a slow client reads, only the bytes stay in memory
             call = self.call
             if call.reservation is not None:
-                await call.reservation.settle()  # before the client can have the reply, and ask for the next one
-            # Whoever looks at bodies looks at ASGI's own messages.
+                await call.reservation.settle()  # before the client has the reply and can send the next request
+            # Captured bodies are read from ASGI messages.
             seen = outcome is None or outcome.captured is not None or "connection" not in self.scope
             write = send_whole if seen else send_at_once
             await write(self._send, status, media, body, call.reply_headers())
 
     async def fail(self, error: Exception) -> None:
-        """Log the error and answer with it, unless an answer has begun or nobody is there to read it."""
+        """Log the error and answer with it, unless a response has begun or the client has disconnected."""
         if isinstance(error, ClientGone):
             if (outcome := self.outcome) is not None:
                 outcome.left = True
             if (connection := self.scope.get("connection")) is not None:
-                connection.abort()  # of a client that is still there, and reads too slowly
+                connection.abort()  # the client is connected, but reads too slowly
             _log.info("client left", request_id=self.scope.get("request_id"), operation=self.operation)
             return
-        if not isinstance(error, Overloaded):  # of which the record of the request is all that the log needs
+        if not isinstance(error, Overloaded):  # for which the access log suffices
             self._log_failure(error)
         known = self._noted(error)
         if not self.started:
@@ -271,7 +280,7 @@ class Exchange:
             await send_error(self._send, known.status, wire.render(known, request_id), headers)
 
     def leave(self) -> None:
-        """Give back what the request held."""
+        """Release the request's resources."""
         if self.made is not None:
             self.made.leave()
         elif self.allocation is not None:
@@ -279,7 +288,7 @@ class Exchange:
 
     def _rendered(self, error: Exception) -> bytes:
         request_id = self.scope.get("request_id", "")
-        if error is STOPPING:  # that is said when the client may just have left: `fail` learns which it was
+        if error is STOPPING:  # or the client has disconnected: `fail` decides which it was
             return self.boundary.wire.render(error, request_id)
         self._log_failure(error)
         return self.boundary.wire.render(self._noted(error), request_id)
@@ -294,20 +303,23 @@ class Exchange:
         return known
 
     def _log_failure(self, error: Exception) -> None:
-        """What the client is not told: why an upstream failed, or where the gateway did."""
+        """Log what the client does not get: the upstream's reason, or the gateway's traceback."""
         facts = {"request_id": self.scope.get("request_id"), "operation": self.operation}
         if not isinstance(error, GatewayError):
             _log.error("request failed", **facts, exc_info=error)
         elif error.status >= 500 or error.detail:
-            _log.warning("request failed", **facts, code=error.code, reason=error.message, detail=error.detail)
+            detail = error.detail
+            if detail is None and isinstance(error, UpstreamStreamTruncated) and self.made is not None:
+                detail = plain_words(self.made.notes.beside) or None
+            _log.warning("request failed", **facts, code=error.code, reason=error.message, detail=detail)
 
-    def _send(self, message: Message) -> Awaitable[None]:  # no frame of its own for each event of a stream
+    def _send(self, message: Message) -> Awaitable[None]:  # no coroutine: one frame less for each event
         self.started = True
         return self.send(message)
 
 
 def _is_text(raw_path: bytes) -> bool:
-    """Whether a path is UTF-8 once it is decoded; what is not has been replaced by the server, character for byte."""
+    """Whether the percent-decoded path is UTF-8; the server has replaced bytes that are not."""
     try:
         unquote_to_bytes(raw_path).decode()
     except UnicodeDecodeError:
@@ -324,7 +336,7 @@ class ContractRouter:
         self.routes: list[Operation] = []
 
     def behind(self, admission: Admission) -> list[Operation]:
-        """The routes, which from now on take no more requests at once than this lets in."""
+        """The routes, from now on behind this admission."""
         self._admission = admission
         return self.routes
 
@@ -344,12 +356,12 @@ class ContractRouter:
                             if not await self._boundary.learn(scope):
                                 raise
                             await stub(exchange)
-                except Exception as error:  # every failure is answered in the contract's shape
+                except Exception as error:  # every failure is answered in the wire's error format
                     await exchange.fail(error)
                     forget_frames(error)
                 except asyncio.CancelledError:
                     await exchange.fail(STOPPING)
-                    if "connection" not in scope:  # our own server cancels only to stop, and the client knows it now
+                    if "connection" not in scope:  # our own server cancels only to stop, and the client is answered now
                         raise
                 finally:
                     exchange.leave()
@@ -360,14 +372,14 @@ class ContractRouter:
         return register
 
     def also_at(self, operation: str, path: str) -> Operation:
-        """A route to an operation, which has one of its own, by another path."""
+        """A further route to an operation, by another path."""
         (route,) = (each for each in self.routes if each.name == operation)
         (method,) = route.methods or {"GET"}
         return route_to(method, path, operation, route.endpoint, route.app)
 
 
 def route_to(method: str, path: str, operation: str, stub: Callable[..., Any], endpoint: ASGIApp) -> Operation:
-    """A route that `app` serves; what it is an endpoint of tells nothing here."""
+    """A Starlette route that calls `endpoint` directly."""
     route = Operation(path, endpoint=stub, methods=[method], name=operation)
     route.methods = {method}  # Starlette adds HEAD to GET, which the contract declares by itself
     route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # an id may hold line ends

@@ -1,4 +1,4 @@
-"""What goes from a provider through the gateway to a client: replies, chunks, and the bytes they came in."""
+"""Replies, chunks and streams on their way from a provider to the client, with their original bytes."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel
 
 type Received[Model: BaseModel] = Model | bytes | dict[str, object]
-"""A reply or chunk as a provider has it: of its contract's model, as the JSON an upstream sent, or made as fields."""
+"""A reply or chunk as a provider yields it: a model, the JSON that an upstream sent, or a mapping of fields."""
 
 
 class Done(Enum):
-    """What a provider's stream yields where its upstream has declared the stream to be over."""
+    """Yielded by a provider's stream when its upstream has sent the terminator."""
 
     DONE = "done"
 
@@ -21,7 +21,7 @@ DONE: Final = Done.DONE
 
 
 class Run(bytes):
-    """Events that arrived together and may go on as they are, with all that stands around them."""
+    """Events that arrived together and may be relayed with their framing."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,11 +32,11 @@ class Packet:
 
 
 type Arrived[Model: BaseModel] = Received[Model] | Packet | Done
-"""What a provider's stream yields."""
+"""The items of a provider's stream."""
 
 
 class Item[Model: BaseModel](NamedTuple):
-    """A reply or chunk. `raw` is its JSON as it came, if it may go out so: whoever changes the model leaves it out."""
+    """A reply or chunk. `raw` is its original JSON if that may be relayed; a changed model is an item without it."""
 
     model: Model
     raw: bytes | None = None
@@ -48,17 +48,17 @@ type Reply[Model: BaseModel] = Model | Item[Model]
 
 @dataclass(slots=True, frozen=True)
 class Verbatim:
-    """Chunks that go out as they came, one after the other: the JSON of each, without line ends.
+    """Consecutive chunks to relay: the JSON of each, without line ends.
 
-    None of them is a sign of life.
+    None of them is a keep-alive.
     """
 
     items: Sequence[bytes]
 
 
-@dataclass(slots=True)  # never changed, but made for every packet of a translated stream: see `Call`
+@dataclass(slots=True)  # never changed; not frozen because one is made for every packet: see `Call`
 class Continued:
-    """Texts that a choice only goes on with, as the insides of JSON strings.
+    """Continuations of a choice's texts, as the contents of JSON strings, still escaped.
 
     For each event one text under each of `names`, event after event. `call` is the index of the tool call that
     arguments belong to.
@@ -72,23 +72,23 @@ class Continued:
 
 @dataclass(slots=True, frozen=True)
 class Framed:
-    """Events of a client's wire with all that stands around them, as they go out."""
+    """Events of a client's wire, framed to be sent."""
 
     data: bytes
 
 
 def type_of(model: BaseModel) -> str:
-    """The name of an item's event on wires whose events have one: its `type`."""
+    """The event name of an item on wires with named events: its `type`."""
     name = getattr(model, "type", None)
     return name if isinstance(name, str) else ""
 
 
 @dataclass(slots=True, frozen=True)
 class Stream[Model: BaseModel]:
-    """What a streaming operation answers. Whoever writes it to the client closes `items`, however the reply ends.
+    """The result of a streaming operation. The code that writes it to the client closes `items` in any case.
 
-    `event` names each item, where the operation's events have names. `broken` makes of an error's JSON what ends a
-    stream that fails after its head, frames included, where the operation has a form of its own for that.
+    `event` gives an item's event name, where events have names. `broken` turns an error's JSON into the framed end of a
+    stream that fails after its head, for operations with an event of their own for that.
     """
 
     items: AsyncGenerator[Model | Item[Model] | Verbatim | Continued | Framed]
@@ -98,9 +98,9 @@ class Stream[Model: BaseModel]:
 
 @dataclass(slots=True, frozen=True)
 class Content[Media: str]:
-    """A reply that is no JSON, such as speech: bytes of a type that the contract declares, whole or as they are made.
+    """A reply that is not JSON, such as speech: bytes of a declared media type, whole or as a generator.
 
-    Whoever writes it closes a generator of `data`, however the reply ends.
+    The code that writes it closes the generator in any case.
     """
 
     media: Media

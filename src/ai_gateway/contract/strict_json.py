@@ -1,4 +1,4 @@
-"""JSON that every parser reads the same: what two could read differently is refused."""
+"""JSON that every parser reads alike: what two parsers could read differently is refused."""
 
 import re
 import sys
@@ -45,7 +45,7 @@ def read_json_counted(raw: bytes) -> tuple[object, int | None]:
 
 
 def may_be_refused(raw: bytes) -> bool:
-    """Whether `read_json` could refuse what other readers take: numbers too large, NaN, Infinity. False is certain."""
+    """Whether `read_json` might refuse what others accept: too large numbers, NaN, Infinity. False is certain."""
     if len(raw) > _LONG and raw.count(b",", 0, _LONG) < _LONG // _MANY:
         try:
             read_json(raw)
@@ -68,9 +68,9 @@ def _may_overflow(raw: bytes) -> bool:
 
 
 def _count_finite(value: object, most: int) -> int | None:
-    """What there is in values; None if counting them costs more than `most` of them would, or one is an infinity.
+    """The number of values; None if counting costs more than `most` of them would, or one is infinite.
 
-    All of one depth are looked at together, which takes a fraction of what a look at each would.
+    All values of one depth are counted together, which is several times faster than one by one.
     """
     values: list[Any] = [value]
     cost = 1

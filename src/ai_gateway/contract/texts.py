@@ -1,7 +1,7 @@
-"""Texts as values: what a query, headers and forms say, read as what a model takes there.
+"""Query parameters, headers and form fields: strings read as the types that a model takes.
 
-A text is a number, a boolean or an object only where the model takes one, and only if JSON would spell it so. All else
-stays a text, for the model to refuse.
+A string becomes a number, a boolean or an object only where the model takes one, and only in JSON's spelling. All
+others stay strings, for the model to refuse.
 """
 
 import re
@@ -102,10 +102,10 @@ def _shape(annotation: object) -> Shape:
 def read_fields(
     model: type[BaseModel], given: Iterable[tuple[str, bytes | UploadedFile]], *, others: bool = False
 ) -> dict[str, object]:
-    """The fields of a model as its names and texts were given, in their order; `others` keeps what it does not name.
+    """The fields of a model from names and strings, in their order; `others` keeps unknown names.
 
-    An array is its name repeated, with `[]` behind it or without; `name[key]` is a field of an object. Raises
-    InvalidRequest for a value that is given twice, or that is no UTF-8.
+    Arrays repeat their name, with or without `[]`; `name[key]` is a field of an object. Raises InvalidRequest for a
+    value that is given twice, or is not UTF-8.
     """
     known = fields_of(model)
     found: dict[str, object] = {}
@@ -164,7 +164,7 @@ class _Given:
         return text
 
     def _wrong(self, reason: str) -> InvalidRequest:
-        """Names the field, unless that is the caller's own invention, which an error never quotes."""
+        """The error, with the field's name unless it is one that the caller made up: errors never quote those."""
         known = _PLAIN_NAME.fullmatch(self.field)
         return InvalidRequest(
             f"{f"'{self.field}'" if known else 'A field'} {reason}.",

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-# Later versions may add more behind the flags (section 3.2.2); ids of noughts alone are none (section 3.2.2.3).
+# Later versions may add fields behind the flags (section 3.2.2); ids of zeros alone are invalid (section 3.2.2.3).
 _PARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-[ -~]*)?")
 _STATE = re.compile("[ -~]{1,512}")
 
 
 def read_trace_id(traceparent: str) -> str | None:
-    """The id of the trace; None where the header is not as it should be, which is to be ignored."""
+    """The id of the trace; None for an invalid header, which has to be ignored."""
     found = _PARENT.fullmatch(traceparent)
     return found[1] if found else None
 
@@ -33,7 +33,7 @@ def read_parent(fields: Iterable[tuple[bytes, bytes]]) -> Parent | None:
             parents.append(value.decode("latin-1"))
         elif name == b"tracestate":
             states.append(value.decode("latin-1"))
-    found = _PARENT.fullmatch(parents[0]) if len(parents) == 1 else None  # of two, nobody knows the right one
+    found = _PARENT.fullmatch(parents[0]) if len(parents) == 1 else None  # with two headers, none can be trusted
     if found is None:
         return None
     state = ",".join(states)
@@ -42,7 +42,7 @@ def read_parent(fields: Iterable[tuple[bytes, bytes]]) -> Parent | None:
 
 
 def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """A caller's headers about its trace, for the next one on the way; none if the first of them is wrong."""
+    """A caller's trace headers, for the upstream; none if `traceparent` is invalid."""
     parent = headers.get("traceparent")
     if parent is None or read_trace_id(parent) is None:
         return {}

@@ -1,4 +1,4 @@
-"""What the generated code is made of: two kinds of object, files, JSON Schema's idea of an integer, and policies."""
+"""Building blocks of the generated code: open and closed models, files, JSON Schema's integer, and policies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ def _integral(value: object) -> object:
 
 
 class _IntegralFloats:
-    """Validates an int without a call into Python, which would be a third of validating a chunk; only floats need one.
+    """Validates an int without calling Python, which would take a third of validating a chunk; only floats need it.
 
     A left-to-right union with one error for both branches: its type and place are those of a plain int's error.
     """
@@ -33,7 +33,7 @@ Int = Annotated[int, _IntegralFloats()]
 
 
 type Policy = Literal["forwarded", "mapped", "dropped", "refused"]
-"""What becomes of a request field: see providers/parameters.py."""
+"""The policy for a request field: see providers/parameters.py."""
 
 type FieldPolicies = Mapping[str, Policy]
 type PolicyTable = Mapping[str, FieldPolicies]
@@ -41,13 +41,13 @@ type PolicyTable = Mapping[str, FieldPolicies]
 
 
 class OpenModel(BaseModel):
-    """An object that may carry more than its schema names; what it carries is kept."""
+    """An object that may have fields beyond its schema; they are kept."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
 class ClosedModel(BaseModel):
-    """An object that may carry nothing but what its schema names."""
+    """An object that may have no fields beyond its schema."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -62,14 +62,14 @@ class UploadedFile:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Only a file is one: nothing that JSON could say."""
+        """Accepts instances only: no JSON value is a file."""
         return core_schema.is_instance_schema(cls)
 
 
 def by_tag(tag: str, first: str, *, absent: bool) -> Discriminator:
     """Tells the branches of a union apart by a tag that may be `absent`: "" then, and "null" where it is null.
 
-    What is no object goes to the `first` branches, which say so.
+    A value that is not an object goes to the `first` branches, whose error says so.
     """
 
     def find(value: object) -> str | None:
@@ -80,14 +80,14 @@ def by_tag(tag: str, first: str, *, absent: bool) -> Discriminator:
             return "" if absent else None
         if found is None:
             return "null"
-        return found if isinstance(found, str) else "?"  # which is nobody's
+        return found if isinstance(found, str) else "?"  # matches no branch
 
     find.__name__ = tag  # which is how errors call it
     return Discriminator(find)
 
 
 def complete(namespace: dict[str, object]) -> None:
-    """Build every model of a module now; those that name later ones would else be built by the first request."""
+    """Build every model of a module now; else the first request would build those with forward references."""
     for value in list(namespace.values()):
         if isinstance(value, type) and issubclass(value, BaseModel):
             value.model_rebuild()

@@ -1,4 +1,4 @@
-"""From a validation error to the field to blame and words that never quote the input."""
+"""From a pydantic validation error to the wrong field and a message that never quotes the input."""
 
 import re
 from collections import Counter
@@ -26,26 +26,25 @@ _BOUNDS: dict[str, Callable[[Mapping[str, object]], str]] = {
 }
 _CHOICES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
 _CHOICE = re.compile(r"'[^']*'|[^', ][^',]*")
-_NO_CHOICES = frozenset({"''", "'null'"})  # how a union's branch is told whose tag may be left out
+_NO_CHOICES = frozenset({"''", "'null'"})  # pydantic's names for a branch whose tag may be left out
 
 
 def explain(error: ValidationError, value: object) -> InvalidRequest:
-    """The most telling of the errors: the one deepest in the data.
+    """The most specific of the errors: the one deepest in the data.
 
-    Of a union, the branches that do not fit complain as well; the deepest complaint is that of the branch the caller
-    meant.
+    Every branch of a union that does not match reports an error; the deepest one is of the branch the caller meant.
     """
     errors = _of_meant_branches(error.errors(include_url=False, include_input=False))
     located = [(_path(details, value), details) for details in errors]
     times = Counter(_render(path) for path, _ in located)
-    # What several branches complain about is wrong whichever is meant, and only one of them may know what is missing.
+    # An error of several branches holds whichever is meant, while a missing field may be required by one alone.
     path, details = max(located, key=lambda pair: (len(pair[0]), times[_render(pair[0])], pair[1]["type"] == "missing"))
     if details["type"] in {"missing", "union_tag_not_found"}:
         name = _render([*path])
         return MissingParameter(f"Missing required parameter: {_quoted(name)}. Add it.", param=name)
     same_place = [other for other_path, other in located if other_path == path]
     if isinstance(_at(value, path), list) and all(other["type"] in _WANTED for other in same_place):
-        # A list is meant where a text would do as well: what is wrong is inside of it.
+        # Where a string or a list may be given and a list is, the error is inside the list.
         inside = [(_path(each, value), each) for each in error.errors(include_url=False, include_input=False)]
         deeper = [pair for pair in inside if pair[0][: len(path)] == path and len(pair[0]) > len(path)]
         if deeper:
@@ -61,7 +60,7 @@ def _at(value: object, path: list[str | int]) -> object:
 
 
 def _of_meant_branches(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without the complaints of union branches whose tag says that they are not meant, unless those are all."""
+    """The errors without those of union branches excluded by their tag, unless that leaves none."""
     tags = [error["loc"] for error in errors if error["type"] == "literal_error"]
     foreign = {location[:-1] for location in tags if location[-1:] == ("type",)}
     meant = [error for error in errors if not any(error["loc"][: len(branch)] == branch for branch in foreign)]
@@ -81,7 +80,7 @@ def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
 
 
 def _choices(errors: list[ErrorDetails]) -> list[str]:
-    """The values that would do, of all branches together."""
+    """The accepted values of all branches."""
     told = [str(error.get("ctx", {}).get(_CHOICES[error["type"]])) for error in errors if error["type"] in _CHOICES]
     each = [choice for text in told for choice in _CHOICE.findall(text.replace(" or ", ", "))]
     *most, last = [choice for choice in dict.fromkeys(each) if choice not in _NO_CHOICES] or [""]
@@ -98,22 +97,35 @@ def _expectation(error: ErrorDetails) -> str | None:
 
 
 def _path(details: ErrorDetails, value: object) -> list[str | int]:
-    """The part of pydantic's location that exists in the data.
+    """The part of pydantic's error location that exists in the data.
 
     Its locations mix keys with names of union branches and types; walking them against the data tells them apart.
     """
     path: list[str | int] = []
     location = details["loc"]
+    named = False
     for position, step in enumerate(location):
         inner = _step(value, step)
+        if not named and _is_tag(value, inner, location[position : position + 2]):
+            named = True
+            continue
         if inner is not _NOTHING:
             value = inner
         elif not (details["type"] == "missing" and position == len(location) - 1):
+            named = True
             continue
         path.append(step)
+        named = False
     if details["type"].startswith("union_tag") and isinstance(value, dict):
         path.append(str(details.get("ctx", {}).get("discriminator", "")).strip("'()"))
     return path
+
+
+def _is_tag(value: object, inner: object, steps: tuple[str | int, ...]) -> bool:
+    """Whether the first step names the branch that an object's `type` says, although the object has such a key too."""
+    if len(steps) < 2 or inner is _NOTHING or not isinstance(value, dict) or value.get("type") != steps[0]:
+        return False
+    return steps[0] == steps[1] or _step(inner, steps[1]) is _NOTHING
 
 
 def _step(value: object, step: str | int) -> object:

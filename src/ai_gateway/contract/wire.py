@@ -1,4 +1,4 @@
-"""A client wire: how one API's callers are answered, wherever in the gateway an answer is made."""
+"""Client wires: how each API formats errors, streams and headers."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,20 +9,19 @@ from ai_gateway.errors import GatewayError, MissingParameter
 from ai_gateway.redaction import strike, strike_all
 
 type Headers = Iterable[tuple[bytes, bytes]]
-"""Those of a request, as ASGI has them: names are in lower case."""
+"""The headers of an ASGI request; names are in lower case."""
 
-_LONGEST = 4_000  # characters; model names of callers and upstreams can be megabytes
+_LONGEST = 4_000  # characters of a message, which may quote a model name of megabytes
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
     """One API as its clients know it. `envelope` makes the JSON body of an error, `framing` the form of its streams.
 
-    `any_content_type` says that its own server takes JSON bodies that do not call themselves so. `streams` are the
-    operations whose replies are streams unless a request says otherwise. `known_as` is an error as its own server would
-    have it, with a status that its clients know. `own_headers` are headers of a reply to the request of this id under
-    the wire's own names, given what it has by now. `carries`: its chats hold what OpenAI's contract has no word for,
-    and which provider gets how much of it is still to be seen (translate/carriers.py).
+    `any_content_type` says that the API's own server ignores the media type of JSON bodies. `streams` are the
+    operations whose replies are streams by default. `known_as` gives an error the status that its clients expect.
+    `own_headers` makes the wire's own response headers from the present ones and the request's id. `carries`: its chats
+    have fields that OpenAI's contract lacks (carriers), which some providers take (translate/carriers.py).
     """
 
     name: str
@@ -36,11 +35,11 @@ class Wire:
     claims: Callable[[Sequence[str], Headers], bool] | None = None
 
     def headers(self, headers: Mapping[str, str], request_id: str) -> Mapping[str, str]:
-        """The reply's headers with those that only this wire has."""
+        """The response headers with those of this wire alone."""
         return headers if self.own_headers is None else {**headers, **self.own_headers(headers, request_id)}
 
     def render(self, error: GatewayError, request_id: str = "") -> bytes:
-        """The JSON body of an error, whose words may be an upstream's or a caller's: bounded, and without keys."""
+        """The JSON body of an error: its message, which may quote upstream or caller, is bounded and without keys."""
         if error.told is not None and error.told[0] == self.name:
             return strike(error.told[1].decode(errors="replace")).encode()
         words = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
@@ -50,7 +49,7 @@ class Wire:
 
 
 def openai_error(error: GatewayError, _request_id: str = "") -> bytes:
-    """OpenAI's error envelope, with all four fields that clients read, and what an upstream had beside them."""
+    """OpenAI's error envelope with all four fields that clients read, and an upstream's further ones."""
     fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     return json.dumps({"error": {**error.extras, **fields}}, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -78,7 +77,7 @@ INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report t
 
 
 def as_gateway_error(error: BaseException) -> GatewayError:
-    """The error itself if it is one of ours; anything else is internal, and its words stay inside."""
+    """The error itself if it is a GatewayError; any other becomes an internal error without its message."""
     return error if isinstance(error, GatewayError) else INTERNAL
 
 
@@ -93,9 +92,9 @@ class PathOwners:
         self._routes += [(wire, path_steps(path)) for path in paths]
 
     def wire(self, path: str, headers: Headers = ()) -> Wire:
-        """Whose operation the path is; else who claims it, or shares the most of it from its start; or OpenAI's.
+        """The wire of the path's operation; else the one that claims it, or shares the longest prefix; else OpenAI's.
 
-        A path of several wires' operations is that one's which claims it.
+        If several wires have an operation at the path, the one that claims it wins.
         """
         steps = path_steps(path)
         whole = [wire for wire, segments in self._routes if _is_whole(steps, segments)]
@@ -123,18 +122,18 @@ class PathOwners:
 
 
 def path_steps(path: str) -> list[str]:
-    """What is between the slashes of a path."""
+    """The segments of a path."""
     return path.strip("/").split("/")
 
 
 def _is_whole(steps: Sequence[str], segments: Sequence[str]) -> bool:
-    """Whether the path is an operation's. The last parameter of one may hold slashes, as ids do."""
+    """Whether the path is an operation's. Its last parameter may contain slashes, as model ids do."""
     fits = all(segment == step or segment.startswith("{") for step, segment in zip(steps, segments, strict=False))
     return fits and (len(steps) == len(segments) or (len(steps) > len(segments) and segments[-1].endswith(":path}")))
 
 
 def _shared(steps: list[str], segments: list[str]) -> tuple[int, int]:
-    """How many segments are the same: up to the first parameter of the path, and in all. A parameter fits anything."""
+    """How many leading segments match: up to the first parameter, and in all. A parameter matches anything."""
     first = shared = 0
     fixed = True
     for step, segment in zip(steps, segments, strict=False):

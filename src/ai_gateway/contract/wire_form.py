@@ -1,9 +1,8 @@
 """The JSON of a request as an upstream gets it.
 
-It is always written from the parsed fields and never spliced from the bytes that the caller sent, which would be exact
-only if no object in them had a key twice: the gateway reads, checks and meters the last of them, an upstream may read
-the first. To prove that none has takes a look at every quote and escape, which alone takes longer than writing all of
-it anew.
+It is always serialised from the parsed fields and never spliced from the caller's bytes. Those could have an object
+with duplicate keys, of which the gateway checks and meters the last, while an upstream may read the first; and to prove
+that there are none takes longer than serialising anew.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from pydantic_core import to_json
 
 
 def to_wire(fields: Mapping[str, object]) -> bytes:
-    """JSON values as JSON, keys in their order, without blanks; texts as they are, in UTF-8."""
+    """The values as compact JSON in UTF-8, with keys in their order."""
     try:
         # A tenth of the instructions of pydantic's writer, which takes a long text apart.
         return orjson.dumps(fields)

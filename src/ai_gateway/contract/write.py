@@ -22,10 +22,10 @@ from ai_gateway.redaction import strike
 
 _JSON = b"application/json"
 _OWN = "x-gateway-"
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a line end would begin another header
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a line end would start another header
 _STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
-    # Proxies such as nginx would else hold the stream back.
+    # Or proxies such as nginx would buffer the stream (nginx.org, ngx_http_proxy_module).
     (b"x-accel-buffering", b"no"),
 ]
 STOPPING = Unavailable(
@@ -40,23 +40,23 @@ def to_json(model: BaseModel) -> bytes:
 
 
 def to_fields(model: BaseModel) -> dict[str, object]:
-    """The same as Python values, for whoever has to change it."""
+    """The same as Python values, for code that changes it."""
     fields: dict[str, object] = type(model).__pydantic_serializer__.to_python(model, by_alias=True, exclude_unset=True)
     return fields
 
 
 _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
-# Written piece by piece, so that a request lasts until its reply is nearly sent, and counts as long as it holds memory.
+# Written piece by piece, so that the request stays in flight while its reply holds memory.
 _PIECE = 64 * 1024
-# Over what the body's size allows: a slow network, and a client that has something else to do at first.
+# Seconds beyond those that the size allows: for slow networks and clients that start to read late.
 _READ_S = 20.0
-# Between two signs of life; proxies' own limits begin at 30 seconds.
+# Between two keep-alives; idle timeouts of proxies are 30 seconds or more.
 _KEEP_ALIVE_S = 10.0
-_ERROR = "error"  # what an event is called that tells of a failure, wherever events have names
+_ERROR = "error"  # the name of error events on wires with named events
 
 
 def encoded(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, bytes]:
-    """Media type and body of a whole reply: JSON for a model, plain text for a string, no body for None."""
+    """Media type and bytes of a whole reply: JSON for a model, plain text for a string, no body for None."""
     if isinstance(reply, Item):
         return _JSON, reply.raw or to_json(reply.model)
     if isinstance(reply, BaseModel):
@@ -69,10 +69,10 @@ def _is_bare_text(media: str) -> bool:
 
 
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
-    """A reply that is no JSON, whole or as it is made.
+    """A reply that is not JSON, whole or piece by piece.
 
     The first piece is awaited before the status line, so that an early failure keeps its status. After a later one the
-    connection is cut: nothing inside of a file could tell of it.
+    connection is closed, since a file has no place for an error.
     """
     media = content.media.encode() + (b"; charset=utf-8" if _is_bare_text(content.media) else b"")
     if isinstance(content.data, bytes):
@@ -89,7 +89,7 @@ async def send_content(send: Send, content: Content[str], headers: Mapping[str, 
 
 
 async def send_error(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    """The body of an error."""
+    """An error response."""
     await send_whole(send, status, _JSON, body, headers)
 
 
@@ -107,10 +107,10 @@ def send_at_once(
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read
     send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str], grace_s: float = _READ_S
 ) -> None:
-    """Bytes of this media type.
+    """A whole response of this media type.
 
-    A large body has to be read as fast as one has to be sent: raises ClientGone, for the connection to be ended, where
-    it is read a byte now and then, which would hold its memory and a place among the requests without end.
+    A client has to read a large body at the same rate as it has to send one. Raises ClientGone, so that the connection
+    is closed, for one that is slower: it would keep memory and a place in flight for ever.
     """
     fields = _encoded(headers)
     if media is not None:
@@ -137,11 +137,11 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
     *,
     late: "LateHeads | None" = None,
 ) -> None:
-    """The items in their frames, then what ends a whole stream.
+    """The framed items, then the terminator of a whole stream.
 
     The first item is awaited before the status line, so that an early failure keeps its status, but not longer than
-    `late` allows. A later failure becomes an item of its own and no end follows, so that nobody takes half an answer
-    for a whole one.
+    `late` allows. A later failure becomes an error item without a terminator, so that clients can tell that the stream
+    is incomplete.
     """
     with _Head(send, call, framing, late) as head:
         await _send_items(head, stream, rendered)
@@ -162,13 +162,14 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
                 raise
             await items.aclose()
             if _is_cancelled():
-                # The server stops, or the client left. Half an answer must not look whole to whoever is there.
+                # The server stops, or the client has disconnected: without the error, a partial answer would look
+                # whole.
                 await send({"type": "http.response.body", "body": _broken(stream, framing, rendered(STOPPING))})
                 raise
-            # It was the provider's clock, which has taken its cancellation back: the client reads too slowly.
+            # It was the deadline, whose cancellation is undone by now: the client reads too slowly.
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
             last = _broken(stream, framing, rendered(_OUT_OF_TIME))
-        except Exception as error:  # the status is out, so every failure has to be told in the stream
+        except Exception as error:  # the status is out, so every failure becomes an item of the stream
             if not head.is_sent:
                 raise
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(error))
@@ -179,9 +180,9 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
 
 
 class _Head:
-    """The head of a streamed reply: sent with the first item or, if that is late, alone and kept alive until then.
+    """The head of a streamed reply: sent with the first item or, if that is late, alone and followed by keep-alives.
 
-    Proxies and clients give up on a reply that has not begun after a minute or so.
+    Proxies and clients time out when a response has not begun after about a minute.
     """
 
     def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None") -> None:
@@ -191,7 +192,7 @@ class _Head:
         self.framing = framing
         self._late = late
         self._task: asyncio.Task[None] | None = None
-        # The wire's own: that of a framing is what every client of server-sent events takes.
+        # The wire's own keep-alive; that of the framing is ignored by every client of server-sent events.
         self._keep_alive = call.wire.framing.keep_alive or framing.keep_alive
 
     def __enter__(self) -> Self:
@@ -203,16 +204,16 @@ class _Head:
 
     @property
     def chunks(self) -> int:
-        """How many chunks the stream has brought, however they went out."""
+        """The number of chunks that the stream has delivered in any way."""
         return self.call.notes.chunks
 
     def say_alive(self) -> None:
-        """Send a sign of life between two events, unless the client reads too slowly for it."""
+        """Send a keep-alive between two events, unless the client reads too slowly."""
         if self.call.sink is not None and self._keep_alive:
             self.call.sink(self._keep_alive)
 
     async def before[Item](self, items: AsyncGenerator[Item]) -> Item | None:
-        """The first of the items, None if there is none; the head is out then."""
+        """The first of the items, None if there is none. The head has been sent by then."""
         if self._late is not None:
             self._late.add(self)
         try:
@@ -235,7 +236,7 @@ class _Head:
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     def be_late(self) -> None:
-        """Send it now, and signs of life until the first item is there."""
+        """Send the head now, and keep-alives until the first item."""
         self._task = asyncio.get_running_loop().create_task(self._kept_alive())
 
     async def _kept_alive(self) -> None:
@@ -246,22 +247,22 @@ class _Head:
 
 
 class LateHeads:
-    """The streams that are silent: heads that wait for their first item, and streams that wait for their next one.
+    """Keep-alives for silent streams: heads that wait for their first item, and streams that wait for the next.
 
-    Of the heads one timer watches those that have waited the longest, and another one looks at all open streams now and
-    then: a timer for each would cost every stream what hardly any needs.
+    One timer watches the head that has waited longest, and another one visits all open streams periodically: a timer
+    for each stream would cost all of them what few need.
     """
 
     def __init__(self, after_s: float, every_s: float = _KEEP_ALIVE_S) -> None:
         self._after_s = after_s
         self._every_s = every_s
-        self._waiting: dict[_Head, float] = {}  # all wait for as long, so the first is the first to be late
+        self._waiting: dict[_Head, float] = {}  # all wait equally long, so the first is the first to be late
         self._watched_by: asyncio.AbstractEventLoop | None = None
-        self._open: dict[_Head, int] = {}  # with the chunks that each had brought when it was looked at
+        self._open: dict[_Head, int] = {}  # with the number of chunks at the last visit
         self._heard_by: asyncio.AbstractEventLoop | None = None
 
     def add(self, head: _Head) -> None:
-        """Have it sent if it is still here when its time is over."""
+        """Send this head when its time is over, unless it is discarded before."""
         loop = asyncio.get_running_loop()
         self._waiting[head] = when = loop.time() + self._after_s
         if self._watched_by is not loop:
@@ -269,11 +270,11 @@ class LateHeads:
             loop.call_at(when, self._look, loop)
 
     def discard(self, head: _Head) -> None:
-        """It waits no longer."""
+        """The head has been sent."""
         self._waiting.pop(head, None)
 
     def watch(self, head: _Head) -> None:
-        """Keep its stream alive, which has begun, wherever it falls silent."""
+        """Send keep-alives whenever this started stream is silent."""
         self._open[head] = head.chunks
         loop = asyncio.get_running_loop()
         if self._heard_by is not loop:
@@ -281,7 +282,7 @@ class LateHeads:
             loop.call_later(self._every_s, self._listen, loop)
 
     def unwatch(self, head: _Head) -> None:
-        """Its stream is over."""
+        """The stream is over."""
         self._open.pop(head, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -313,12 +314,12 @@ def _is_cancelled() -> bool:
 
 
 def _code_of(error: Exception) -> str:
-    """The kind of failure, in our own words: an upstream's would be without number."""
+    """The failure's code among our own: an upstream's would be unbounded as a label."""
     return (type(error).code if isinstance(error, GatewayError) else None) or "internal_error"
 
 
 def _broken(stream: Stream[Any], framing: Framing, error: bytes) -> bytes:
-    """What ends a stream that fails after its head."""
+    """The last bytes of a stream that fails after its head."""
     return framing.framed(error, _ERROR) if stream.broken is None else stream.broken(error)
 
 
@@ -364,5 +365,5 @@ def _is_own(name: str) -> bool:
 
 
 def _is_clean(name: str, value: str) -> bool:
-    """Whether a header that may be an upstream's gives no key away: without the key it would say nothing."""
+    """Whether a header, which may be an upstream's, contains no key; one that does is dropped."""
     return OWN_ID.fullmatch(value) is not None or (strike(name) == name and strike(value) == value)

@@ -1,9 +1,9 @@
-"""What a provider is: the whole interface a newcomer reads.
+"""The provider interface.
 
-Requests are the generated models. A reply is the model too, or the JSON bytes an upstream sent, or fields made for the
-model: whatever the provider has (`Received`); a stream is an async generator of such chunks. A provider overrides what
-it can do; the rest answers 400 `unsupported_operation`. Failures are raised from the tree in `ai_gateway.errors`; one
-raised before the first chunk of a stream keeps its HTTP status, a later one becomes an error event.
+Requests are the generated models. A reply is a model, the JSON bytes that an upstream sent, or a mapping of fields
+(`Received`); a stream is an async generator of such chunks. A provider overrides what it can do; the rest answers 400
+`unsupported_operation`. Failures are raised from the tree in `ai_gateway.errors`; one raised before the first chunk of
+a stream keeps its HTTP status, a later one becomes an error event.
 """
 
 import math
@@ -24,15 +24,15 @@ from gateway_contract.openai.parameters import Policies
 
 
 class Provider(ABC):  # noqa: B024 - every operation has a truthful default: this provider does not offer it
-    """One upstream, or one thing that answers like one. `name` is its path segment.
+    """The adapter for one upstream. `name` is its path segment.
 
     `policies` decide about every request field of the contract, and are applied before the provider is called.
-    `conformance` says what becomes of replies that do not follow the contract. A provider that `is_remote` can be out
-    of reach, so it is retried and guarded by a breaker as its failures suggest, within `deadline_s`: the seconds in
-    which a reply must be whole, or a stream have begun. `wires` are the client wires that it speaks itself: what
-    callers of one of them said reaches it by `attempt.native(wire)`, beside the translation, or by `relay`. One that
-    `forwards_bodies` sends what callers of its wire have sent (`Call.parsed`), so that it may hold kinds of tools and
-    parts that the contract does not list. `carriers` are what it takes beyond the contract from other wires.
+    `conformance` is the mode for replies that violate the contract. A provider that `is_remote` is retried and guarded
+    by a circuit breaker, within `deadline_s`: the seconds in which a reply must be whole, or a stream have begun.
+    `wires` are the client wires that its upstream speaks: requests of their callers are available as
+    `attempt.native(wire)`, beside the translation, or are passed to `relay`. One that `forwards_bodies` sends the
+    caller's own JSON (`Call.parsed`), which may have unknown kinds of tools and parts. `carriers` are the fields beyond
+    the contract that it takes from other wires.
     """
 
     wires: frozenset[str] = frozenset({"openai"})
@@ -41,7 +41,7 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
     forwards_bodies: ClassVar[bool] = False
     deadline_s: float = math.inf
     certificates_checked: bool | None = None
-    """Whether its server has to show one that is trusted; None where it is not called by TLS."""
+    """Whether the upstream's certificate is verified; None for plain HTTP."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self._lacks: set[str] = set()
 
     def speaks(self, operation: NativeOperation) -> bool:
-        """Whether it speaks the operation's wire itself and, as far as is known, has the operation."""
+        """Whether the upstream speaks the operation's wire and, as far as is known, has the operation."""
         return operation.wire in self.wires and operation.path not in self._lacks
 
     def unlearn(self, operation: NativeOperation) -> None:
-        """It has turned out that there is no such operation: what comes next is translated."""
+        """Remember that the upstream lacks the operation, so that later requests are translated."""
         self._lacks.add(operation.path)
 
     async def list_models(self, attempt: Attempt) -> Received[models.ListModelsResponse]:
@@ -97,26 +97,26 @@ class Provider(ABC):  # noqa: B024 - every operation has a truthful default: thi
         self._unsupported(attempt)
 
     async def relay(self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]) -> bytes:
-        """The reply to a request of a wire that callers and upstream share, as it came.
+        """The upstream's reply, unchanged, to a request of a wire that it shares with the caller.
 
-        `fields` are the caller's own but for the model. Raises UpstreamWrongAddress where there is no such operation.
+        `fields` are the caller's, except the model. Raises UpstreamWrongAddress if there is no such operation.
         """
         self._unsupported(attempt)
 
     async def relay_stream(
         self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]
     ) -> AsyncGenerator[Packet | Done]:
-        """The same as a stream. DONE says that the upstream has said that there is no more."""
+        """The same as a stream. DONE is yielded when the upstream has sent the terminator."""
         self._unsupported(attempt)
         yield  # type: ignore[unreachable] # as above
 
     def error_in(self, value: object) -> GatewayError | None:
-        """The error that a JSON value is, where an upstream sent it in place of a reply or chunk."""
+        """The error if a JSON value, sent as a reply or chunk, is one."""
         return None
 
     @property
     def connections(self) -> Connections | None:
-        """Those to its upstream; None where there were none so far."""
+        """The state of the connection pool; None before the first connection."""
         return None
 
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing

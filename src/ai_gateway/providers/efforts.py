@@ -1,4 +1,4 @@
-"""Which models refuse an effort to think with: agents ask for one with every request, whoever answers."""
+"""Models that refuse a reasoning effort, which agents send with every request."""
 
 from ai_gateway.contract.call import Attempt
 from ai_gateway.errors import GatewayError
@@ -11,16 +11,17 @@ _WORDS = ("reasoning", "thinking", "effort")
 
 
 class RefusedEfforts:
-    """Models that have refused one since the start, for callers of other wires than OpenAI's, who named no model of it.
+    """Models that have refused an effort since the start; it is left out for callers of other wires.
 
-    An upstream that refuses teaches it, and the request is good without: there is no list of such models to know.
+    They are learned from the upstream's refusal, after which the request is sent without: there is no list of such
+    models.
     """
 
     def __init__(self) -> None:
         self._models: set[str] = set()
 
     def without[Body: models.CreateChatCompletionRequest](self, attempt: Attempt, body: Body) -> Body:
-        """The body as the model takes it."""
+        """The body without an effort that the model has refused before."""
         if body.model not in self._models or not _is_asked(attempt, body):
             return body
         note_dropped(attempt, {"reasoning_effort"})
@@ -29,7 +30,7 @@ class RefusedEfforts:
         return fitted
 
     def learn(self, attempt: Attempt, body: models.CreateChatCompletionRequest, error: GatewayError) -> bool:
-        """Whether the error is such a refusal, so that the body may be sent once more."""
+        """Whether the error refuses the effort, so that the body can be sent again without."""
         words = f"{error.param} {error.message} {error.detail}".lower()
         if (
             error.status not in _REFUSALS

@@ -1,11 +1,11 @@
-"""What becomes of every request field at a provider: declared once, applied to each request, shown in the ledger.
+"""Parameter policies: declared once for each provider and field, applied to each request, listed in the docs.
 
-A policy is one of four. *forwarded*: the provider gets the field as it came. *mapped*: it gets or honours it in terms
-of its own. *dropped*: the field has no effect there, so it is taken out and named in the reply. *refused*: leaving it
-out would change the answer's meaning, so sending it is a 400. An operation of which every field is refused is one that
-the provider does not offer.
+A policy is one of four. *forwarded*: the provider gets the field unchanged. *mapped*: it gets an equivalent in its own
+API. *dropped*: the field has no effect there, so it is removed and named in the reply. *refused*: removing it would
+change the answer's meaning, so sending it is a 400. A provider does not offer an operation whose fields are all
+refused.
 
-The contract generates the type `Policies`: mypy names the field that a provider has not decided on.
+The type `Policies` is generated from the contract: mypy names fields for which a provider has no policy.
 """
 
 import re
@@ -22,7 +22,7 @@ from ai_gateway.observability.metrics import Event, count
 from gateway_contract.openai.parameters import CLOSED, OPERATION_OF, Policies, by_field
 
 _KNOWN = frozenset(field for model in OPERATION_OF for field in model.model_fields)
-# What an operation is called in messages: its operationId is a word of ours.
+# Names of operations in messages, in place of their operationIds.
 _CALLED = {
     "createChatCompletion": "chat completions",
     "createCompletion": "legacy completions",
@@ -67,21 +67,21 @@ class Parameters:
         return sorted(field for field, declared in self._policies[operation].items() if declared == policy)
 
     def unknown(self, operation: str) -> UnknownParams:
-        """What becomes of fields that the contract does not name; a closed body takes none, whatever is set."""
+        """The policy for fields that the contract does not name; a closed model accepts none in any case."""
         return "reject" if operation in CLOSED else self._unknown
 
     def pass_on(self, body: BaseModel) -> bool:
-        """Whether the provider gets the body as it is, so that `apply` would change and report nothing."""
+        """Whether `apply` would change and report nothing."""
         operation = OPERATION_OF[type(body)]
         if operation in self._missing or not self._affected[operation].isdisjoint(body.model_fields_set):
             return False
         return not body.model_extra or self.unknown(operation) == "forward"
 
     def apply(self, attempt: Attempt, body: BaseModel) -> None:
-        """Take out of the body what the provider is not to get, and name it in the reply.
+        """Remove the fields that the provider must not get, and name them in the reply.
 
-        Null means absent for every field that may be left out, so a null is taken out silently and never refused.
-        Raises UnsupportedOperation, UnsupportedParameter, or InvalidRequest for an unknown field.
+        Null means absent for every optional field, so it is removed silently and never refused. Raises
+        UnsupportedOperation, UnsupportedParameter, or InvalidRequest for an unknown field.
         """
         operation = OPERATION_OF[type(body)]
         if operation in self._missing:
@@ -96,19 +96,19 @@ class Parameters:
         note_dropped(attempt, named)
 
     def apply_unknown(self, attempt: Attempt, unknown: UnknownKinds, forwards: bool) -> None:
-        """Let what the contract does not list through to a provider that forwards it, or take it out and name it.
+        """Forward unknown fields and kinds to a provider that takes them, or remove and name them.
 
-        Raises InvalidRequest where neither is possible.
+        Raises InvalidRequest if neither is possible.
         """
         changes = unknown.fields or unknown.tools or unknown.others
         if self._unknown != "reject" and (not changes or (forwards and self._unknown == "forward")):
             return
-        if self._unknown != "drop" or unknown.others:  # to leave a part of a message out would change the question
+        if self._unknown != "drop" or unknown.others:  # removing a part of a message would change the question
             raise unknown.error
         note_dropped(attempt, [*unknown.fields, *(f"tools.{at}" for at in unknown.tools)])
 
     def forwarded(self, unknown: UnknownKinds | None) -> bool:
-        """Whether the provider gets what the contract does not list."""
+        """Whether the provider gets unknown fields and kinds."""
         return unknown is not None and self._unknown == "forward"
 
     def _check(self, operation: str, body: BaseModel) -> None:
@@ -136,7 +136,7 @@ def not_offered(provider: str, operation: str) -> UnsupportedOperation:
 
 
 def note_dropped(attempt: Attempt, fields: Iterable[str]) -> None:
-    """Note and count what the provider does not get, beside what was noted already: fields, or paths inside them."""
+    """Note and count further dropped fields, or paths inside fields."""
     notes = attempt.notes
     dropped = set(fields)
     for field in _countable(dropped) - _countable(notes.dropped):
@@ -145,12 +145,12 @@ def note_dropped(attempt: Attempt, fields: Iterable[str]) -> None:
 
 
 def _countable(fields: Iterable[str]) -> set[str]:
-    """What is counted for them: callers choose all names but the contract's, so those are one."""
+    """The metric labels for them: names that are not the contract's share one, since callers choose them."""
     return {field if field in _KNOWN else "other" for field in fields}
 
 
 def _take(body: BaseModel, field: str) -> object:
-    """Unset the field; what it held."""
+    """Unset the field; returns its value."""
     value: object = getattr(body, field)
     setattr(body, field, None)
     body.model_fields_set.discard(field)

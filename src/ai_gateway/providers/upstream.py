@@ -1,4 +1,4 @@
-"""What a provider is made from: the facts of an upstream, and what the operator has set for it."""
+"""The configuration of a provider: facts of its upstream, and the operator's settings."""
 
 import re
 from base64 import b64encode
@@ -23,17 +23,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 class ProviderRow:
     """A kind of upstream, as data.
 
-    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`, or from `url_env`, which the field may
-    have for it beside that. `url_variables` are the variables whose names stand in braces in `base_url`, because it
-    is each account's own, with their defaults, empty for none. An upstream with `needs_key` is configured when
-    either is set, and then lacks a key if only the URL is; one without is configured by either; one that is
-    `always` there needs neither. `policies` are those of its wire, and `quirks` change them where the upstream
-    differs from it: what a row then declares is both. `unknown_params` holds where the operator has not decided.
+    The key is read from `key_env`, another base URL from `<NAME>_BASE_URL`, or from `url_env`, the field's own variable
+    for it. `url_variables` are variables in braces in `base_url`, for URLs that differ between accounts, with their
+    defaults, empty for none. An upstream with `needs_key` is configured when either is set, and then lacks a key if
+    only the URL is; one without is configured by either; one that is `always` configured needs neither. `policies` are
+    those of its wire, changed by `quirks` where the upstream differs. `unknown_params` is the default of that setting.
     `adapter` names the class that speaks the upstream's wire, as `module:name`, so that nothing is imported for
-    providers that nobody has configured. `read_url` makes a base URL of what operators write. The key goes out as a
-    bearer, or plainly in another `key_header`; one that `key_rotates` can be read from `<key_env>_COMMAND`, and
-    from its file for each call. `wires` are those that the upstream speaks itself: what a caller of one of them sends
-    is relayed to it as it came. `messages_url` is where it speaks Anthropic's, if not behind `base_url`.
+    providers that are not configured. `read_url` completes the URL that operators enter. The key is sent as a bearer
+    token, or as is in another `key_header`; one that `key_rotates` can be read from `<key_env>_COMMAND`, and from its
+    file for each call. `wires` are those that the upstream speaks: requests of their callers are relayed to it
+    unchanged. `messages_url` is the base URL of its Messages API, if that is not `base_url`.
     """
 
     name: str
@@ -63,12 +62,12 @@ class ProviderRow:
 
     @property
     def base_url_envs(self) -> tuple[str, ...]:
-        """Every variable that does, in the order in which they count."""
+        """Every variable for a base URL, in order of precedence."""
         return (self.base_url_env, self.url_env) if self.url_env else (self.base_url_env,)
 
 
 def is_usable_name(name: str) -> bool:
-    """Whether a provider can have this name: a plain path segment, and none of our own or of the built-in one."""
+    """Whether a provider can have this name: a plain path segment that is not reserved."""
     return bool(_NAME.fullmatch(name)) and name not in RESERVED_NAMES and name != "custom"
 
 
@@ -84,7 +83,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where a key is read that others renew: a file, or a command that prints it."""
+    """The source of a rotating key: a file, or a command that prints it."""
 
     setting: str
     file: Path | None = None
@@ -93,7 +92,7 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Most bytes of a whole reply, and of one event or line of a stream."""
+    """The most bytes of a whole reply, and of one event or line of a stream."""
 
     reply: int = PerProvider.model_fields["reply_max_size"].default
     event: int = PerProvider.model_fields["event_max_size"].default
@@ -101,10 +100,10 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Whose certificate an upstream may show, and which one it is shown.
+    """Trusted authorities for an upstream's certificate, and the client certificate.
 
-    `ca_file` counts instead of what the system trusts. `digest` is of what the files contain, those of the system
-    included where they count: a reload takes new ones.
+    `ca_file` replaces the system's trust store. `digest` is that of all files used, so that a reload notices changed
+    ones.
     """
 
     ca_file: Path | None = None
@@ -124,7 +123,7 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the proxy has to be told with each request that it reads."""
+        """The Proxy-Authorization header, if there are credentials."""
         if self.credentials is None:
             return {}
         coded = b64encode(self.credentials.get_secret_value().encode()).decode()
@@ -143,8 +142,9 @@ class Network:
 class Upstream:
     """One configured upstream. `name` is its path segment; `row` says what kind it is.
 
-    `headers` are sent with every request: those of the row's quirks, and the operator's own over them. `setting` is
-    what an operator changes if the base URL is wrong. With a `key_source` the key is read from there as calls are made.
+    `headers` are sent with every request: those of the row's quirks, overridden by the operator's. `setting` is the
+    setting that an operator changes if the base URL is wrong. With a `key_source` the key is read from there for each
+    call.
     """
 
     name: str
@@ -166,23 +166,23 @@ class Upstream:
 
     @property
     def secret(self) -> str:
-        """The key itself, empty without one: for headers."""
+        """The key's plain text, empty without one."""
         return self.api_key.get_secret_value() if self.api_key else ""
 
     @property
     def sent_headers(self) -> dict[str, str]:
-        """What goes with every request: the operator's headers, and the key."""
+        """The headers of every request: the operator's, and the key."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         return {**headers, **(self.key_headers(self.secret) if self.secret else {})}
 
     def key_headers(self, key: str) -> dict[str, str]:
-        """The header that carries a key: as a bearer, or plainly in a header of the upstream's own."""
+        """The header with a key: a bearer token, or the plain key in the upstream's own header."""
         header = self.row.key_header
         return {header: f"Bearer {key}" if header == "authorization" else key}
 
     @property
     def secrets(self) -> list[str]:
-        """What must not come back out: the key, headers of the operator's own, and the proxy's password."""
+        """Texts to strike from all output: the key, the operator's headers, and the proxy's password."""
         known = set(self.row.quirks.headers.values())
         own = [value.get_secret_value() for value in self.headers.values()]
         proxy = self.network.proxy

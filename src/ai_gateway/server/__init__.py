@@ -1,1 +1,1 @@
-"""The process that serves the application: uvicorn, with what its defaults leave open closed."""
+"""The HTTP server: uvicorn's parser and processes, with stricter limits than its defaults."""

@@ -1,4 +1,4 @@
-"""The certificate that the gateway shows its callers: a reload takes a renewed one, open connections keep theirs."""
+"""The server's TLS certificate: a reload loads a renewed one, open connections keep theirs."""
 
 import os
 import ssl
@@ -14,7 +14,7 @@ from ai_gateway.config.settings import Settings
 class Certificate:
     """A certificate with its key, in two files or in one. `context` is what the server listens with.
 
-    `shown` is what the two files contained when it was read.
+    `shown` is the content of the two files when they were last loaded.
     """
 
     def __init__(self, certfile: Path, keyfile: Path | None) -> None:
@@ -23,16 +23,16 @@ class Certificate:
         self.shown = self._load(self.context)
 
     def check(self) -> None:
-        """Raise SettingsError if what the files hold now cannot be used."""
+        """Raise SettingsError if the present content of the files cannot be used."""
         self._load(_context())
 
     def renew(self) -> None:
-        """Show what the files hold now. Nothing changes where that cannot be used, which raises SettingsError."""
+        """Load the present content of the files. Raises SettingsError, and changes nothing, if it cannot be used."""
         self.check()  # a context that refuses a key has already taken the certificate
         self.shown = self._load(self.context)
 
     def show(self, shown: tuple[bytes, bytes]) -> None:
-        """Show what another process has `shown`, whatever the files hold now."""
+        """Load the content that another process has `shown`, whatever is in the files now."""
         with _as_file(shown[0]) as certfile, _as_file(shown[1]) as keyfile:
             self.context.load_cert_chain(certfile, keyfile, password=_no_password)
         self.shown = shown
@@ -63,9 +63,9 @@ def _context() -> ssl.SSLContext:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path of the content, which OpenSSL reads from nothing else: in memory where that has paths."""
+    """A path to the content, since OpenSSL only reads files: in memory where the system allows it."""
     if not hasattr(os, "memfd_create"):
-        with tempfile.NamedTemporaryFile() as file:  # which only this user can read
+        with tempfile.NamedTemporaryFile() as file:  # readable by this user only
             file.write(content)
             file.flush()
             yield file.name
@@ -79,7 +79,7 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def certificate_of(settings: Settings) -> Certificate | None:
-    """The one that the settings name, None for a server without TLS. Raises SettingsError."""
+    """The certificate in the settings; None for a server without TLS. Raises SettingsError."""
     if settings.ssl_certfile is None:
         if settings.ssl_keyfile is not None:
             raise SettingsError(["SSL_KEYFILE is set, but SSL_CERTFILE is missing: set both"])
@@ -88,5 +88,5 @@ def certificate_of(settings: Settings) -> Certificate | None:
 
 
 def _no_password() -> str:
-    """Without this, the library would ask whoever sits at the terminal."""
+    """No password: without this callback, OpenSSL would prompt at the terminal."""
     raise ValueError("the key is encrypted")

@@ -1,7 +1,7 @@
-"""Whether the gateway that runs here answers: for the image, whose health check this is.
+"""The health check of the container image: whether the gateway in it answers.
 
-Where it listens, and whether by TLS, stands in its file, whichever setting, file or option has said so. Nothing of the
-gateway's own is imported that takes long, because this runs every few seconds.
+The gateway's PID file says where it listens and whether by TLS, so that no settings are read. Nothing large is
+imported, because this runs every few seconds.
 """
 
 import http.client
@@ -40,7 +40,7 @@ def _connected(address: Address) -> socket.socket:
 
 
 def _address(found: list[Running], env: Mapping[str, str]) -> tuple[Address, bool]:
-    """Where the one gateway listens, and whether by TLS; of none or several, what the environment says."""
+    """Where the only gateway listens, and whether by TLS; from the environment if there is none or several."""
     if len(found) == 1:
         return found[0].address, found[0].tls
     tls = bool(env.get("SSL_CERTFILE"))
@@ -50,7 +50,7 @@ def _address(found: list[Running], env: Mapping[str, str]) -> tuple[Address, boo
 
 
 def answers(path: str) -> bool:
-    """Whether it says 200 to a GET of this path. Waits four seconds at the most for each step."""
+    """Whether a GET of this path is answered with 200. Each step may take four seconds."""
     address, tls = _address(running(), os.environ)
     connection = _Connection(address, tls=tls)
     try:

@@ -1,7 +1,7 @@
-"""The configuration that workers have taken last, for the one that replaces a worker.
+"""The configuration that workers loaded last, for a worker that replaces another one.
 
-It is forked from a process that has only what the first workers began with: keys that were revoked since, and a
-certificate that was renewed. What the files contain by then may be unusable, or not meant for use yet.
+A replacement is forked from a process that only has the configuration of the start, with keys that may be revoked and a
+certificate that may be renewed since. The files may by then be invalid, or not meant to be loaded yet.
 """
 
 import pickle
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a worker holds. `at` is when it began to read it, 0 for what it was started with.
+    """A worker's configuration. `at` is when it began to load it, 0 for that of its start.
 
     `pickled` is None for a configuration that cannot be pickled, such as one with a plugin's own objects.
     `certificate` is the certificate and its key as their files contained them.
@@ -29,25 +29,25 @@ class Taken:
     certificate: tuple[bytes, bytes] | None = field(repr=False)
 
     def configuration(self) -> Configuration | None:
-        """What was taken; None if only the sources have it."""
+        """The configuration; None if it has to be read from its sources."""
         if self.pickled is None:
             return None
         configuration: Configuration = pickle.loads(self.pickled)  # noqa: S301 - from memory that only workers have
         for upstream in configuration.upstreams:
-            remember(*upstream.secrets)  # which is done where one is made
+            remember(*upstream.secrets)  # as the creation of an Upstream does
         return configuration
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What one worker has written: when the last reload began that it has answered, and what it holds."""
+    """What one worker has written: when the last reload that it completed began, and its configuration."""
 
     answered: float
     taken: Taken | None
 
 
 class LastConfiguration:
-    """A place for each worker, in memory that all inherit. Times are of the clock that all processes share."""
+    """A slot for each worker, in inherited shared memory. Times are of the monotonic clock of the machine."""
 
     def __init__(self, workers: int) -> None:
         self._memory = WorkerMemory(workers, "configuration")
@@ -55,7 +55,7 @@ class LastConfiguration:
     def took(
         self, worker: int, at: float, configuration: Configuration, certificate: tuple[bytes, bytes] | None
     ) -> None:
-        """Note that a worker took this over, in a reload that began at this time."""
+        """Note that a worker loaded this in a reload that began at this time."""
         try:
             pickled = pickle.dumps(configuration)
             pickle.loads(pickled)  # noqa: S301 - objects of plugins can fail only here
@@ -65,15 +65,15 @@ class LastConfiguration:
         self._write(worker, _Entry(at, Taken(at, pickled, certificate)))
 
     def refused(self, worker: int, at: float) -> None:
-        """Note that a worker goes on with what it has, after a reload that began at this time."""
+        """Note that a worker kept its configuration in a reload that began at this time."""
         self._write(worker, _Entry(at, self._read(worker).taken))
 
     def answered(self, worker: int) -> float:
-        """When the last reload began that this worker, or one before it in its place, has answered; 0 for none."""
+        """When the last reload began that this worker, or its predecessor, completed; 0 for none."""
         return self._read(worker).answered
 
     def newest(self) -> Taken | None:
-        """What any worker took last; None if that is what all were started with."""
+        """The newest configuration of any worker; None if that is the one of the start."""
         entries = [pickle.loads(raw) for raw in self._memory.read_all()]  # noqa: S301 - as above
         return max((entry.taken for entry in entries if entry.taken), key=lambda taken: taken.at, default=None)
 

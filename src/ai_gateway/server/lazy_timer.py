@@ -1,4 +1,4 @@
-"""One timer for the deadlines of a connection, which every request moves and hardly any meets."""
+"""One timer for the deadlines of a connection, which every request moves and few reach."""
 
 import math
 from asyncio import AbstractEventLoop, TimerHandle
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 class LazyTimer:
-    """Runs `check` no later than any time it was asked to.
+    """Runs `check` at the earliest of the requested times, or before.
 
-    To move a deadline further away costs nothing: the timer is left as it is, fires too early, and `check` returns when
-    it has to run again (infinity for not at all).
+    Postponing a deadline costs nothing: the timer stays, fires too early, and `check` returns when it has to run next
+    (infinity for never).
     """
 
     def __init__(self, loop: AbstractEventLoop, check: Callable[[], float]) -> None:
@@ -32,7 +32,7 @@ class LazyTimer:
         if self._handle is not None:
             self._handle.cancel()
         self._handle, self._fires_at = None, -math.inf
-        self._check = _nothing  # what it calls mostly refers back to it
+        self._check = _nothing  # breaks the reference cycle
 
     def _fire(self) -> None:
         self._handle, self._fires_at = None, math.inf

@@ -1,8 +1,8 @@
-"""Which process listens where, and what came of its reloads: in files that a command finds, and nobody else.
+"""PID files: which process listens where, and the outcomes of its reloads, in files of this user.
 
-The file of an address is locked for as long as its gateway runs. Beside it is a second one, to which each worker
-appends a line for each reload. Several machines and containers may share the folder: the names of the files are of one
-of them each, and only its own are looked at.
+The file of an address is locked while its gateway runs. Each worker appends a line for each reload to a second file
+beside it. Several machines and containers may share the folder: file names contain the machine's identity, and others'
+files are ignored.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from typing import override
 from ai_gateway.config.constants import cache_dir
 
 _LONGEST = 8 * 1024
-_ABANDONED_S = 3600.0  # long after a file is made, its gateway has locked it
+_ABANDONED_S = 3600.0  # a file that is not locked after so long has no gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def address_of(sock: socket.socket) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What one worker made of a reload: taken over, unless there are problems."""
+    """The outcome of a reload in one worker: loaded, unless there are problems."""
 
     problems: list[str]
     takes_a_restart: list[str]
@@ -57,7 +57,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A gateway that runs: its process, how many workers it has, and the file of what came of its reloads."""
+    """A running gateway: its process, the number of its workers, and the file of its reload outcomes."""
 
     address: Address
     tls: bool
@@ -67,9 +67,9 @@ class Running:
 
 
 def places() -> list[Path]:
-    """Where gateways leave their files, the first that can be written counts: a container has no home, but /tmp.
+    """Folders for the files; the first writable one is used: a container may have no home, but /tmp.
 
-    One whose root is read-only has not even that.
+    With a read-only root there may be none.
     """
     found = [] if (cache := cache_dir()) is None else [cache]
     with suppress(OSError):
@@ -79,9 +79,9 @@ def places() -> list[Path]:
 
 @contextmanager
 def pid_file(address: Address, workers: int, *, tls: bool = False) -> Iterator[Path | None]:
-    """Hold the file while the block runs, which gets the file for `record_reload_outcome`.
+    """Keep the file locked during the block, which gets the path for `record_reload_outcome`.
 
-    Where none can be written, signals still work: it is only a convenience.
+    Without a writable folder there is no file; reloads by signal still work.
     """
     name = f"{_prefix()}{sha256(str(address).encode()).hexdigest()[:12]}.pid"
     content = json.dumps({"pid": os.getpid(), "workers": workers, "tls": tls, **asdict(address)}).encode()
@@ -99,7 +99,7 @@ def pid_file(address: Address, workers: int, *, tls: bool = False) -> Iterator[P
 
 
 def _prefix() -> str:
-    """What the names of this machine's, or container's, files begin with."""
+    """The prefix of file names of this machine or container."""
     return f"gateway-{sha256(socket.gethostname().encode()).hexdigest()[:12]}-"
 
 
@@ -115,14 +115,14 @@ def _take(path: Path, content: bytes) -> int | None:
         os.write(held, content)
         _reloads(path).unlink(missing_ok=True)
         _remove_abandoned(path)
-    except OSError:  # another container with this one's name, which shares the folder
+    except OSError:  # locked by another container of the same name that shares the folder
         os.close(held)
         return None
     return held
 
 
 def _remove_abandoned(own: Path) -> None:
-    """Remove the files of gateways that were killed: each container that has shared the folder had another name."""
+    """Remove the files of gateways that were killed; containers with a shared folder leave many."""
     for path in own.parent.glob("gateway-*.pid"):
         if path != own and time.time() - path.stat().st_mtime > _ABANDONED_S and not _is_held(path):
             for file in (path, _reloads(path)):
@@ -149,7 +149,7 @@ def running() -> list[Running]:
 
 
 def _running(path: Path) -> Running | None:
-    """The process that holds the file; None if nobody does, whatever it says, or if it is somebody else's file."""
+    """The process that has locked the file; None if it is not locked, or belongs to another user."""
     with suppress(OSError, ValueError, KeyError), path.open("r+b") as file:
         if os.fstat(file.fileno()).st_uid != os.getuid():
             return None
@@ -163,9 +163,9 @@ def _running(path: Path) -> Running | None:
 
 
 def record_reload_outcome(path: Path, reload: Reload) -> None:
-    """Append what came of a reload. One line is one write, so that those of several workers do not mix.
+    """Append the outcome of a reload. Each line is one write, so that those of several workers do not mix.
 
-    A start begins a new file. Until then nothing is taken out of it: a command may be reading from where it ended.
+    Only a start truncates the file: a command may be reading from an offset.
     """
     with suppress(OSError):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_APPEND, 0o600)
@@ -176,7 +176,7 @@ def record_reload_outcome(path: Path, reload: Reload) -> None:
 
 
 def reloads_since(path: Path, offset: int) -> list[Reload]:
-    """The reloads that were noted after the file had this size."""
+    """The outcomes behind this offset of the file."""
     try:
         with path.open("rb") as file:
             file.seek(offset)

@@ -1,4 +1,4 @@
-"""HTTP on one connection: uvicorn's parser with our own cycle, bounded heads and readers, and the contract's errors."""
+"""HTTP/1.1 on one connection: uvicorn's parser protocol with our own cycle, limits and errors."""
 
 import asyncio
 import math
@@ -30,47 +30,47 @@ from ai_gateway.server.request_target import read_target
 from ai_gateway.server.transport import CorkedTransport
 
 _UPGRADE = re.compile(rb"(\n)upgrade([ \t]*:)", re.IGNORECASE)
-# A last line that may become that header once the rest of it is there.
+# A last line that may become that header with the next packet.
 _HALF_AN_UPGRADE = re.compile(rb"\n(u(?:p(?:g(?:r(?:a(?:d(?:e[ \t]{0,64})?)?)?)?)?)?)\Z", re.IGNORECASE)
-# The parser takes them for HTTP/1.0, and does not say that they are not.
+# Versions that the parser (llhttp) silently treats as HTTP/1.0.
 _OTHER_PROTOCOL = re.compile(rb"^[A-Z_]+ +[^ \r\n]+ +(?:RTSP|ICE)/", re.MULTILINE)
 _BAD_REQUEST = InvalidRequest("This is not a valid HTTP request.")
 _HEADERS_TOO_LARGE = HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes: send less.")
 
 
 class Awaited(Enum):
-    """What the next bytes of a connection belong to."""
+    """The part of a request that the next bytes of a connection belong to."""
 
     REQUEST = auto()
     HEAD = auto()
     BODY = auto()
 
 
-_REQUEST, _HEAD, _BODY = Awaited  # an attribute of an enum takes as long as all else that is done for a header
+_REQUEST, _HEAD, _BODY = Awaited  # reading an enum's attribute costs as much as the rest of the work for a header
 
 
 class HttpProtocol(HttpToolsProtocol):
     """Parses requests, calls the application for one after the other, and closes the connection when it has to.
 
-    A request is begun once all bytes of a read have been parsed: a body that came with its head is then complete.
+    A request is started once all bytes of a read are parsed: a body that came with its head is then complete.
     """
 
     header_timeout_s = 15.0
     reply_headers = ReplyHeaders()
-    """What refusals carry beside their own headers."""
+    """The common headers of error responses."""
 
     cycle: Cycle | None  # type: ignore[assignment] # the request whose bytes were parsed last; uvicorn has its own kind
     _app: ASGIApp
     _awaited = _REQUEST
     _head_bytes = 0
-    _head_uncounted = 0  # bytes of a packet that a body ended in: some of them may be a head's
+    _head_uncounted = 0  # bytes of a packet in which a body ended: some may belong to the next head
     _fields = 0
     _trailer_bytes = 0
     _framing_bytes = 0
     _line_start = False
     _held = b""
     _discard_input = False
-    # Times of the loop's clock, which one timer looks at.
+    # Deadlines in the loop's time, checked by one timer.
     _head_due = math.inf
     _idle_due = math.inf
     _stall_due = math.inf
@@ -88,23 +88,23 @@ class HttpProtocol(HttpToolsProtocol):
         self._connection = Connection()
         self._timer = LazyTimer(self.loop, self._check_deadlines)
         self._packet = b""
-        self._head_parts: list[bytes] = []  # of a head that is not there in one packet
+        self._head_parts: list[bytes] = []  # of a head that spans several packets
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
-        self._waiting: deque[Cycle] = deque()  # pipelined behind the one that is being answered
+        self._waiting: deque[Cycle] = deque()  # pipelined requests behind the current one
 
     @property
     def stalled_s(self) -> float:
-        """How long a client may take nothing of what it is sent. A reload can change it."""
+        """Seconds that a client may read nothing of its response. A reload can change it."""
         return 60.0
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """The date (RFC 9110, section 6.6.1), which uvicorn's server writes anew every second."""
+        """The Date header (RFC 9110, section 6.6.1), which uvicorn's server updates every second."""
         return self.server_state.default_headers
 
     def draining(self) -> bool:
-        """Whether the server stops, so that what is answered now is the last answer of its connection."""
+        """Whether the server is stopping, so that each response closes its connection."""
         return False
 
     @override
@@ -127,18 +127,18 @@ class HttpProtocol(HttpToolsProtocol):
         after_body = self._awaited is _BODY
         self._packet = data
         if after_body:
-            self._framing_bytes += len(data)  # until a part of the body is found in it
+            self._framing_bytes += len(data)  # until the parser reports a part of the body in it
         self._parse(data if after_body else self._without_upgrade(data))
-        if self._held and self._awaited is _BODY:  # the blank line was cut in two, and this is no head's
+        if self._held and self._awaited is _BODY:  # held back, but they belong to the body
             data, self._held = self._held, b""
             self._parse(data)
-        # The parser keeps an unfinished head in memory, so it must end. Where a body ended in the same bytes, they
-        # are not counted: how many of them are the head's is not known.
+        # The parser keeps an unfinished head in memory, so its size is bounded. Bytes in which a body ended are not
+        # counted, because the head's part of them is unknown.
         if self._awaited is _HEAD and not after_body:
             self._count_head(data)
         elif self._awaited is _HEAD:
             self._head_uncounted = len(data)
-        # So must an unfinished trailer, and whatever else stands between the parts of a body.
+        # The same holds for trailers and chunk sizes.
         elif after_body and self._awaited is _BODY and self._framing_bytes > MAX_HEADER_BYTES:
             self.refuse(_HEADERS_TOO_LARGE)
         if not self.transport.is_closing():
@@ -153,7 +153,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _go_on(self) -> None:
         """All bytes of a read have been parsed."""
         cycle = self.cycle
-        # Neither a head, nor blank lines, nor the body of what was refused may go on for ever.
+        # Heads, blank lines and bodies of refused requests are bounded in time.
         if self._awaited is _HEAD or cycle is None or cycle.response_complete:
             self._start_head_clock()
         if cycle is not None and not cycle.body.complete and cycle.body.size > HIGH_WATER_LIMIT:
@@ -167,19 +167,19 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(_BAD_REQUEST)
         except httptools.HttpParserUpgrade:
-            pass  # it has been refused, or will be the connection's last request
+            pass  # refused already, or the connection's last request
 
     def _without_upgrade(self, data: bytes) -> bytes:
-        """The bytes of a head with the Upgrade header renamed, wherever packets cut it; some may be held back.
+        """A head's bytes with the Upgrade header renamed, even if split over packets; the last ones may be held back.
 
-        Clients such as the JDK's offer HTTP/2 with every first request. A server may ignore that, but the parser would
-        take the body for the other protocol.
+        Clients such as the JDK's offer HTTP/2 (h2c) with every first request. A server may ignore that (RFC 9110,
+        section 7.8), but the parser would treat the body as the other protocol.
         """
         if not self._held and not self._line_start:
             end_of_head = data.find(b"\r\n\r\n")
             # A search in lower case takes a third of one for either.
             if end_of_head >= 0 and data[:end_of_head].lower().find(b"\nupgrade") < 0:
-                return data  # nearly every head: whole, and without that header
+                return data  # nearly every head is complete and has no such header
         data, self._held = self._held + data, b""
         head, end, rest = (b"\n" * self._line_start + data).partition(b"\r\n\r\n")
         half = None if end else _HALF_AN_UPGRADE.search(head)
@@ -208,7 +208,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def _on_trailer(self, name: bytes, value: bytes) -> None:
-        """A field behind a chunked body is no header and is dropped (RFC 9110, section 6.5.1), but it is counted."""
+        """A trailer field is dropped (RFC 9110, section 6.5.1), but its size counts."""
         self._fields += 1
         self._trailer_bytes += len(name) + len(value)
         if self._fields > MAX_HEADER_COUNT or self._trailer_bytes > MAX_HEADER_BYTES:
@@ -222,14 +222,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._line_start = False
         parser = self.parser
         method = parser.get_method()
-        if parser.should_upgrade():  # what follows is no HTTP to the parser, and must not become a request to it
+        if parser.should_upgrade():  # the parser would treat what follows as another protocol
             self._discard_input = True
             if method != b"CONNECT":
                 self.refuse(_BAD_REQUEST)
                 return
         version = parser.get_http_version()
         if version == "1.0" and _OTHER_PROTOCOL.search(b"".join([*head_parts, self._packet])) is not None:
-            raise httptools.HttpParserError("another protocol")  # the parser stops, and it is refused
+            raise httptools.HttpParserError("another protocol")  # stops the parser; the request is refused
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._discard_input and not self.draining()
         body = RequestBody(self._corked, self.flow, expects_continue=self.expect_100_continue)
         before = self.cycle
@@ -260,7 +260,7 @@ class HttpProtocol(HttpToolsProtocol):
             "query_string": query,
             "headers": self.headers,
             "state": self.app_state.copy(),
-            # Not part of ASGI: spares the application a task that waits for the client to leave, and a sum.
+            # Not part of ASGI: saves the application a task that waits for the disconnect, and the sum of header sizes.
             "connection": self._connection,
             "head_size": head_size,
         }
@@ -278,13 +278,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or self.cycle is None:
             return
         self.cycle.body.end()
-        # A body that came faster than it was read has stopped the reading, and nobody asks for more of it. But without
-        # reading nobody learns that the client leaves.
+        # Reading was paused if the body came faster than it was read. It is resumed, or a disconnect would go
+        # unnoticed.
         if not self._waiting:
             self.flow.resume_reading()
 
     def _begin(self, cycle: Cycle) -> None:
-        """Run the application at once, up to where it first waits; many a request is answered by then."""
+        """Run the application at once up to its first wait; many requests are complete by then."""
         self._unbegun = None
         task = asyncio.Task(self._run(cycle), loop=self.loop, eager_start=True)
         if not task.done():
@@ -296,7 +296,7 @@ class HttpProtocol(HttpToolsProtocol):
         return cycle.run(self._app)
 
     def on_end(self) -> None:
-        """The application is done with a request."""
+        """The application has finished a request."""
         self.tasks.discard(asyncio.current_task())
 
     @override
@@ -306,10 +306,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._waiting:
-            # Not at once: behind a thousand small requests others would wait, and each would run inside of the last.
+            # Not directly: a thousand pipelined requests would run recursively and block other connections.
             task = self.loop.create_task(self._run(self._waiting.popleft()))
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)  # which may be cancelled before it runs
+            task.add_done_callback(self.tasks.discard)  # a task may be cancelled before it runs
         else:
             self._idle_due = self.loop.time() + self.timeout_keep_alive
             self._timer.run_by(self._idle_due)
@@ -323,7 +323,7 @@ class HttpProtocol(HttpToolsProtocol):
                 cycle.disconnect()
         self.flow.resume_writing()
         self._connection.lose()
-        # These refer back to this, and would wait for the collector.
+        # Breaks reference cycles.
         self.cycle = self._answered = None
         self._waiting.clear()
         self.parser = None  # type: ignore[assignment] # as uvicorn has it
@@ -359,13 +359,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_due = math.inf
 
     def _check_deadlines(self) -> float:
-        """Do what is due; the next time that something may be."""
+        """Apply the deadlines that have passed; returns the next one."""
         now = self.loop.time()
         if now >= min(self._head_due, self._idle_due):
             self._head_due = self._idle_due = math.inf
             self.transport.close()
         if now >= self._stall_due:
-            # A client that has taken nothing since is given up: it holds memory, and a place among the requests.
+            # A client that has read nothing since is disconnected: it occupies memory and a place in flight.
             before, self._unread = self._unread, self.transport.get_write_buffer_size()
             if self._unread >= before:
                 self._stall_due = math.inf
@@ -375,10 +375,10 @@ class HttpProtocol(HttpToolsProtocol):
         return min(self._head_due, self._idle_due, self._stall_due)
 
     def refuse(self, error: GatewayError, request_id: bytes | None = None) -> None:
-        """Answer in the application's place and close.
+        """Answer with the error instead of the application, and close the connection.
 
-        An answer that has begun is only cut: a second one would become part of it. Nor is a request answered twice
-        whose body goes on behind its answer.
+        A response that has begun is only cut off, since a second one would become part of it; and a request that is
+        answered already, but still sends its body, is not answered again.
         """
         cycle = self.cycle if self._awaited is _BODY else None
         headers = self.headers if cycle is None else cycle.scope["headers"]

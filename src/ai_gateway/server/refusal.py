@@ -1,4 +1,4 @@
-"""What the server answers in the application's place, in the words of whoever asks, before the connection ends."""
+"""Error responses of the server itself, in the format of the client's wire, before the connection closes."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 
 
 def wire_of_head(url: bytes, headers: Headers) -> Wire:
-    """Whose client asks, as far as its head has been read."""
+    """The client's wire, by the head as far as it has been read."""
     return ANTHROPIC if claims(path_steps(url.partition(b"?")[0].decode("latin-1")), headers) else OPENAI
 
 
@@ -22,7 +22,7 @@ def refusal(
     server_headers: Iterable[tuple[bytes, bytes]],
     reply_headers: ReplyHeaders,
 ) -> bytes:
-    """The whole reply. Its connection closes behind it."""
+    """The whole response, with `connection: close`."""
     told = request_id.decode()
     body = wire.render(error, told)
     own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -1,6 +1,6 @@
-"""`ai-gateway reload`: tells a running gateway, waits for what it made of its configuration, and prints that.
+"""`ai-gateway reload`: signals a running gateway, waits for the outcome of its reload, and prints it.
 
-The gateway reads its own environment and files: those of the shell that this runs in are never looked at.
+The gateway reads its own environment and files; this command's environment is not used.
 """
 
 import os
@@ -16,7 +16,7 @@ _POLL_S = 0.05
 
 
 def reload(port: int | None, host: str | None) -> int:
-    """The exit code: 0 if every worker took its configuration over, 2 if one cannot use it, 1 for anything else."""
+    """The exit code: 0 if every worker loaded its configuration, 2 if one cannot use it, 1 for anything else."""
     gateway = _chosen(port, host)
     if gateway is None:
         return 1
@@ -42,7 +42,7 @@ def reload(port: int | None, host: str | None) -> int:
 
 
 def _chosen(port: int | None, host: str | None) -> Running | None:
-    """The gateway that listens there, or the only one; None, with what to do printed, if there is no such one."""
+    """The gateway that listens there, or the only one; None, after printing what to do, if there is none."""
     found = [gateway for gateway in running() if port in {None, gateway.address.port}]
     match = [gateway for gateway in found if host in {None, gateway.address.host}]
     if len(match) == 1:
@@ -63,7 +63,7 @@ def _chosen(port: int | None, host: str | None) -> Running | None:
 
 
 def _wait(gateway: Running, before: int) -> list[Reload]:
-    """What the workers made of it, of all of them or after a while of some."""
+    """The outcomes of all workers or, after a timeout, of some."""
     until = time.monotonic() + _PATIENCE_S
     while len(done := reloads_since(gateway.reloads, before)) < gateway.workers and time.monotonic() < until:
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""What a request asks for: its path and its query (RFC 9112, section 3.2)."""
+"""The request target: path and query (RFC 9112, section 3.2)."""
 
 import re
 from functools import lru_cache
@@ -10,11 +10,11 @@ _PLAIN_PATH = re.compile(rb"/[\w.-][\w./-]*", re.ASCII)
 _SHORT = 128
 
 type Target = tuple[str, bytes, bytes]
-"""The path, the same as it was sent, and the query."""
+"""The decoded path, the raw path, and the query."""
 
 
 def read_target(target: bytes) -> Target:
-    """Raises httptools.HttpParserInvalidURLError for what is none."""
+    """The parts of a target. Raises httptools.HttpParserInvalidURLError for an invalid one."""
     return _remembered(target) if len(target) <= _SHORT else _read(target)
 
 
@@ -27,4 +27,4 @@ def _read(target: bytes) -> Target:
     return unquote(path) if "%" in path else path, raw_path, query
 
 
-_remembered = lru_cache(512)(_read)  # callers ask for the same few again and again
+_remembered = lru_cache(512)(_read)  # few targets are used again and again

@@ -1,4 +1,4 @@
-"""Run the application: processes on uvicorn, with what its defaults leave open closed."""
+"""Run the application: worker processes on uvicorn, with stricter limits than its defaults."""
 
 import asyncio
 import ctypes
@@ -34,7 +34,7 @@ from ai_gateway.server.startup_signals import note_reload, take_pending_reload, 
 from ai_gateway.server.unix_socket import bind_unix, socket_file
 from ai_gateway.server.workers import Supervisor, WorkerContext
 
-# Longer than the pools of HTTP clients keep a connection, so that it is they who close first and never mid-request.
+# Longer than the pools of HTTP clients keep connections, so that clients close first and never mid-request.
 KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _UNSENT = 32 * 1024
@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a worker writes the outcome of reloads to, what it shows its callers, and who learns what it took."""
+    """The file of reload outcomes, the server's certificate, and the record of the last configuration."""
 
     reloads: Path | None = None
     certificate: Certificate | None = None
@@ -56,7 +56,7 @@ class Files:
 
 
 class GatewayServer(uvicorn.Server):
-    """Says when it is ready, tells readiness probes when it stops, and ends with exit code 0 on SIGTERM."""
+    """uvicorn's server, which also announces its start, fails readiness probes when it stops, and exits with 0."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class GatewayServer(uvicorn.Server):
         _log.info("ready", worker=self._context.number, port=_port(sockets[0]) if sockets else None)
 
     async def _listen(self, sock: socket.socket, certificate: Certificate) -> asyncio.Server:
-        """Listen by TLS. uvicorn would give a handshake a minute, in which one who says nothing holds a connection."""
+        """Listen with TLS. uvicorn allows a minute for a handshake, in which a silent client occupies a connection."""
         config = self.config
 
         def protocol() -> asyncio.Protocol:
@@ -111,7 +111,7 @@ class GatewayServer(uvicorn.Server):
         return 0.0 if self._last is None else self._last.answered(self._context.number)
 
     def _reload(self) -> None:
-        """Read the configuration again; whether it was taken is in the log. One reload waits for another."""
+        """Reload the configuration; the outcome is logged. Reloads run one after the other."""
         if terminal_is_gone():
             self.handle_exit(signal.SIGTERM, None)
             return
@@ -130,7 +130,7 @@ class GatewayServer(uvicorn.Server):
         return done
 
     async def _reload_both(self) -> Reloaded:
-        """Configuration and certificate, or nothing where one of them cannot be used."""
+        """Reload configuration and certificate, or neither if one of them is invalid."""
         if self._certificate is None:
             return await self._application.reload()
         done = Reloaded()
@@ -171,7 +171,7 @@ class GatewayServer(uvicorn.Server):
         _log.info("stopped", worker=self._context.number)
 
     async def _cancel_remaining(self) -> None:
-        """Tell whoever still waits, and end what the application runs: uvicorn would leave both as they are."""
+        """Answer waiting clients and cancel the application's tasks, which uvicorn would not do."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
                 for task in self.server_state.tasks:
@@ -180,9 +180,9 @@ class GatewayServer(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     async def _drain(self) -> None:
-        """Say that it stops, and go on taking connections for a moment while requests are in flight.
+        """Announce the stop, and keep accepting connections for a moment while requests are in flight.
 
-        Readiness says 503 already, so that balancers send new work elsewhere before it would be refused here.
+        Readiness is 503 by then, so that load balancers stop sending requests before they would be refused.
         """
         settings = self._application.settings
         _log.info("stopping", worker=self._context.number, in_flight=len(self.server_state.tasks))
@@ -198,8 +198,8 @@ class GatewayServer(uvicorn.Server):
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._application.lifecycle.draining = True
-        # Only SIGQUIT or a second Ctrl-C ends it at once. One that a terminal sends to every process of a group may
-        # come after the SIGTERM that the supervisor makes of its own.
+        # Only SIGQUIT or a second Ctrl-C stops it at once. The SIGINT that a terminal sends to a whole process group
+        # may arrive after the SIGTERM that the supervisor sends for its own.
         self.force_exit |= sig == signal.SIGQUIT or (self._interrupted and sig == signal.SIGINT)
         self._interrupted |= sig == signal.SIGINT
         self.should_exit = True
@@ -209,7 +209,7 @@ class GatewayServer(uvicorn.Server):
     @override
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        # uvicorn raises the signal again after a clean stop, so that a stop on request would look like a crash.
+        # uvicorn raises the signal again after a clean stop, which would look like a crash.
         handlers = {
             sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
         }
@@ -221,7 +221,7 @@ class GatewayServer(uvicorn.Server):
 
 
 def bind(settings: Settings) -> socket.socket:
-    """The listening socket. Raises SettingsError if the address is taken or not ours."""
+    """The listening socket. Raises SettingsError if the address is in use or not of this machine."""
     if settings.service_socket is not None:
         return bind_unix(settings.service_socket)
     host, port = settings.service_host, settings.service_port
@@ -239,9 +239,9 @@ def bind(settings: Settings) -> socket.socket:
 
 
 def _hold_little(sock: socket.socket) -> None:
-    """Let the kernel take little that it cannot send yet; its connections inherit it.
+    """Make the kernel's send buffer small; accepted connections inherit it.
 
-    Left alone it takes megabytes for a client that hardly reads, and the upstream goes on sending all the while.
+    By default it buffers megabytes for a slow client, while the upstream keeps sending.
     """
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
@@ -254,16 +254,16 @@ def _unbound(host: str, port: int, error: OSError) -> str:
 
 
 def _allow_many_connections() -> None:
-    """Raise the limit on open files as far as allowed: the usual 1,024 end at 500 streams, two sockets each."""
+    """Raise the limit of open files as far as allowed: the usual 1,024 suffice for 500 streams of two sockets each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # some systems refuse the hard limit they name
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep some megabytes that were freed, instead of giving each back and asking for it anew.
+    """Make the C library keep some megabytes of freed memory instead of returning it to the system.
 
-    Bodies beyond 100 KB would else cost dozens of page faults a request. See mallopt(3); only glibc has it.
+    Otherwise bodies above 100 KB cost dozens of page faults a request. See mallopt(3); only glibc has it.
     """
     with suppress(OSError, AttributeError):
         set_option = ctypes.CDLL(None).mallopt
@@ -277,11 +277,11 @@ def run(
     announce: Callable[[int], None],
     certificate: Certificate | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` is told the port once ready.
+    """Serve until SIGTERM or SIGINT; requests in flight get the grace time. `announce` gets the port once ready.
 
-    Of a Unix socket the port is 0.
+    For a Unix socket the port is 0.
     """
-    signal.signal(signal.SIGHUP, note_reload)  # until somebody can act on it
+    signal.signal(signal.SIGHUP, note_reload)  # until a server can handle it
     _log.info("starting", version=VERSION, commit=BUILD.commit, workers=application.settings.workers)
     held = pid_file(address_of(sock), application.settings.workers, tls=certificate is not None)
     with held as reloads, socket_file(sock):
@@ -298,7 +298,7 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
         _serve(application, sock, announce, WorkerContext(first=True), files)
         return
     gc.collect()
-    gc.freeze()  # what the workers share stays shared if no collector writes into it
+    gc.freeze()  # memory shared by workers stays shared if the garbage collector does not write to it
     shared, last = WorkerMemory(workers), LastConfiguration(workers)
 
     def work(context: WorkerContext) -> None:
@@ -312,9 +312,9 @@ def _run(application: Application, sock: socket.socket, announce: Callable[[int]
 
 
 def _take_last(last: LastConfiguration, application: Application, certificate: Certificate | None) -> None:
-    """Have a worker that replaces another begin with what the others have. Raises SettingsError if it cannot.
+    """Load the configuration of the other workers in a replacement. Raises SettingsError if that is not possible.
 
-    It serves nobody before that: with what it was forked with, keys would be valid again that were revoked.
+    It serves no request before that: with the configuration it was forked with, revoked keys would be valid again.
     """
     taken = last.newest()
     if taken is None:
@@ -351,7 +351,7 @@ def _serve(
 
 
 def _protocol(application: Application) -> type[HttpProtocol]:
-    """The protocol with what settings and the state of the application decide about it."""
+    """The protocol class for these settings and the application's state."""
     settings = application.settings
 
     class Protocol(HttpProtocol):

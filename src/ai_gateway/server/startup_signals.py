@@ -1,7 +1,7 @@
-"""What signals mean until there is a server to act on them: the start takes a second, most of it imports.
+"""Signal handlers for the time until the server runs: the start takes a second, most of it imports.
 
-Left alone, SIGINT would print where the imports were, SIGHUP and SIGQUIT would end the process like a crash, and
-SIGTERM would be ignored where the gateway is the first process of a container.
+By default, SIGINT would print a traceback of the imports, SIGHUP and SIGQUIT would end the process like a crash, and
+SIGTERM would be ignored if the gateway is the first process of a container.
 """
 
 import errno
@@ -14,14 +14,14 @@ _pending_sighups: list[int] = []
 
 
 def expect_signals() -> None:
-    """From now on, whoever stops the gateway stops it at once, and a reload is remembered."""
+    """From now on, a stop signal ends the process at once, and a reload signal is remembered."""
     for sig in STOPS:
         signal.signal(sig, _end)
     signal.signal(signal.SIGHUP, note_reload)
 
 
 def _end(_sig: int, _frame: FrameType | None) -> None:
-    os._exit(0)  # nothing has begun that would have to end
+    os._exit(0)  # nothing is running that needs a clean stop
 
 
 def note_reload(sig: int, frame: FrameType | None) -> None:
@@ -32,14 +32,14 @@ def note_reload(sig: int, frame: FrameType | None) -> None:
 
 
 def take_pending_reload() -> bool:
-    """Whether a reload was asked for before anybody could do it: whoever asks this does it, and it pends no longer."""
+    """Whether a reload is pending from the startup; clears it, since the caller of this performs it."""
     pending = bool(_pending_sighups)
     _pending_sighups.clear()
     return pending
 
 
 def terminal_is_gone() -> bool:
-    """Whether a SIGHUP says that the terminal in which this was started has been closed, and not that one is wanted."""
+    """Whether a SIGHUP means that the controlling terminal was closed, and not that a reload is requested."""
     try:
         os.tcgetpgrp(0)
     except OSError as error:

@@ -1,23 +1,23 @@
-"""A transport that collects small writes like TCP_CORK, and that ends as politely as it can."""
+"""A transport that collects small writes like TCP_CORK, and closes without a reset where possible."""
 
 import asyncio
 from typing import override
 
-# Beyond this, waiting would only fill memory; and a slow reader must be felt.
+# Larger writes are not collected: they would fill memory and hide backpressure.
 _FLUSH_AT = 32 * 1024
-# A client that is still sending gets so long to find out that it has been answered.
+# Seconds for a client that is still sending to read its response.
 _LINGER_S = 1.0
 _LINGER_BYTES = 32 * 1024 * 1024
 
 
 class CorkedTransport(asyncio.Transport):
-    """Wraps a transport, and makes one system call of the writes that follow each other in a turn of the event loop.
+    """Wraps a transport, and joins the writes of one turn of the event loop into one system call.
 
-    The first one of a turn leaves at once: a stream's first event does not wait for its second, nor for the other
-    connections that are ready. The others are collected and leave at the end of the turn.
+    The first write of a turn is sent at once: a stream's first event does not wait for its second, nor for other
+    connections. The others are collected and sent at the end of the turn.
 
-    Closing a socket with unread data resets the connection, and the client may lose the answer over it (RFC 9112,
-    section 9.6). So while the `peer_sends`, only our side is closed at first; whoever gets the data has to drop it.
+    Closing a socket with unread data resets the connection, and the client may lose the response (RFC 9112, section
+    9.6). So while `peer_sends`, only our side is closed at first; the protocol has to `drop` the data.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -34,7 +34,7 @@ class CorkedTransport(asyncio.Transport):
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self.is_closing():  # nobody would get it
+        if self.is_closing():  # it would not be sent
             return
         if not self._corked:
             self._corked = True
@@ -47,7 +47,7 @@ class CorkedTransport(asyncio.Transport):
             self.flush()
 
     def write_now(self, data: bytes) -> None:
-        """Write what nothing follows that it could leave with: the end of a reply, or all that came of a stream."""
+        """Write data that nothing follows in this turn: the end of a reply, or all that has arrived of a stream."""
         if self._lingers or self._inner.is_closing():
             return
         if self._parts:
@@ -61,7 +61,7 @@ class CorkedTransport(asyncio.Transport):
         self.flush()
 
     def flush(self) -> None:
-        """Hand over what was collected; a connection that is lost has no use for it."""
+        """Write what was collected, unless the connection is lost."""
         parts, self._parts, self._size = self._parts, [], 0
         if parts and not self._inner.is_closing():
             self._inner.write(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -73,14 +73,14 @@ class CorkedTransport(asyncio.Transport):
             self._inner.close()
             return
         self._lingers = True
-        if self._inner.can_write_eof():  # TLS ends in both directions or in none
+        if self._inner.can_write_eof():  # TLS cannot be closed in one direction
             self._inner.write_eof()
         if not self._inner.is_reading():
             self._inner.resume_reading()
         self._loop.call_later(_LINGER_S, self._inner.close)
 
     def drop(self, size: int) -> None:
-        """So many bytes came that nobody will read. A client that only goes on sending is cut off."""
+        """Discard so many received bytes. A client that keeps sending is disconnected."""
         self._dropped += size
         if self._dropped > _LINGER_BYTES:
             self._inner.abort()

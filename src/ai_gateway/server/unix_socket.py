@@ -1,4 +1,4 @@
-"""A socket in the file system, for a proxy on the same machine: who may open the file may call."""
+"""A Unix socket, for a proxy on the same machine: file permissions decide who may connect."""
 
 import os
 import socket
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ai_gateway.config.problems import SettingsError
 
-_OTHERS = 0o117  # its owner and its group may call
+_OTHERS = 0o117  # only owner and group may connect
 
 
 def bind_unix(path: Path) -> socket.socket:
-    """A socket at this path, in the place of one that nobody listens on. Raises SettingsError."""
+    """A socket at this path; replaces one without a listener. Raises SettingsError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(_OTHERS)
     try:
@@ -28,7 +28,7 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a gateway that was killed has left. Raises OSError for anything else that is there."""
+    """Remove the socket file of a killed gateway. Raises OSError for any other file."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def _clear(path: Path) -> None:
 
 @contextmanager
 def socket_file(sock: socket.socket) -> Iterator[None]:
-    """Remove the file of a Unix socket at the end, unless it is another's by then; of others there is none."""
+    """Remove the file of a Unix socket at the end, unless another process has replaced it."""
     if sock.family != socket.AF_UNIX:
         yield
         return

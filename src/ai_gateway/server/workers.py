@@ -1,8 +1,8 @@
-"""Several processes behind one listening socket: started, watched, replaced and ended together.
+"""Worker processes behind one listening socket: started, supervised, replaced and stopped together.
 
 They are forked from a process that has built the application and started nothing: no event loop, no connection, and no
-thread but the one that writes its log, which ends before each fork. So they share its memory, and a replacement begins
-where the first ones did.
+thread but the one that writes its log, which ends before each fork. So they share its memory, and a replacement starts
+from the same state.
 """
 
 import os
@@ -22,11 +22,11 @@ from ai_gateway.server.startup_signals import STOPS, expect_signals, take_pendin
 
 _SIGNALS = (*STOPS, signal.SIGHUP)
 _POLL_S = 0.05
-# A worker that dies sooner than this after its start will probably do so again: each time it waits twice as long.
+# A worker that dies sooner than this after its start will probably do so again: the pause before a restart doubles.
 _SOON_S = 10.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
-# What workers may take beyond the grace time before they are killed.
+# Seconds that workers get beyond the grace time before they are killed.
 _SLACK_S = 5.0
 
 _log = structlog.get_logger(__name__)
@@ -34,10 +34,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker is told about itself.
+    """What a worker knows about itself.
 
-    `number` is from 0 on, and that of the worker whose place it takes. `parent` can be read as soon as its supervisor
-    is gone, however it went. `reload_asked` is when a reload was asked for last, by the monotonic clock; 0 for never.
+    `number` counts from 0; a replacement has the number of its predecessor. `parent` becomes readable when the
+    supervisor ends for any reason. `reload_asked` is the monotonic time of the last reload request; 0 for none.
     """
 
     first: bool
@@ -47,10 +47,10 @@ class WorkerContext:
 
 
 class Supervisor:
-    """Keeps `count` processes at work until it is told to stop, and ends with the exit code that `run` returns.
+    """Keeps `count` processes running until a stop signal; `run` returns the exit code.
 
-    A worker that dies is replaced. When the supervisor itself dies, even by SIGKILL, every worker sees the end of a
-    pipe and stops as if it had been told to.
+    A worker that dies is replaced. When the supervisor itself dies, even by SIGKILL, every worker reads the end of a
+    pipe and stops cleanly.
     """
 
     def __init__(self, count: int, work: Callable[[WorkerContext], None], sock: socket.socket, grace_s: float) -> None:
@@ -70,7 +70,7 @@ class Supervisor:
         self._parent, self._life = os.pipe()
 
     def run(self) -> int:
-        """Start all, and return when none is left."""
+        """Start all workers, and return when all have ended."""
         with self._listening():
             for number in range(self._count):
                 self._start(first=number == 0)
@@ -93,7 +93,7 @@ class Supervisor:
                 signal.signal(sig, handler)
 
     def _record_signal(self, sig: int, _: FrameType | None) -> None:
-        """Only note it: a signal may come in the middle of anything, a fork included."""
+        """Only record the signal: it may arrive at any point, a fork included."""
         self._signals.append(sig)
 
     def _handle_signals(self) -> None:
@@ -103,7 +103,8 @@ class Supervisor:
                 self._reload_asked = time.monotonic()
                 self._send(signal.SIGHUP)
                 continue
-            # A second Ctrl-C means at once, which only SIGQUIT says to a worker that no terminal has told of the first.
+            # A second Ctrl-C stops at once. Workers get SIGQUIT for it, since the terminal may not have sent them the
+            # first one.
             at_once = sig == signal.SIGQUIT or (self._interrupted and sig == signal.SIGINT)
             self._interrupted |= sig == signal.SIGINT
             self._stop(signal.SIGQUIT if at_once else signal.SIGTERM)
@@ -112,7 +113,7 @@ class Supervisor:
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self._grace_s + _SLACK_S
             self._due.clear()
-            self._sock.close()  # or the kernel would take connections that nobody accepts
+            self._sock.close()  # or the kernel would queue connections that are never accepted
         self._send(sig)
 
     def _send(self, sig: signal.Signals) -> None:
@@ -145,7 +146,7 @@ class Supervisor:
                     self._schedule_replacement(os.waitstatus_to_exitcode(status), time.monotonic() - started)
 
     def _schedule_replacement(self, code: int, lived_s: float) -> None:
-        if code == STARTUP_FAILURE:  # it would fail again for the same reason, which it has told
+        if code == STARTUP_FAILURE:  # it would fail again for the same reason, which is logged
             self._code = code
             self._stop(signal.SIGTERM)
             return

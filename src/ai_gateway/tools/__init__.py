@@ -1,1 +1,1 @@
-"""Tools that the gateway runs itself, between the rounds of a model."""
+"""Gateway-run tools: run by the gateway between the rounds of a model."""

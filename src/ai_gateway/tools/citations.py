@@ -1,4 +1,4 @@
-"""Where an answer cites what a tool has found: `url_citation` annotations with the place of each mark in the text."""
+"""Citations of tool results in an answer: `url_citation` annotations with their positions in the text."""
 
 import re
 from collections.abc import Sequence
@@ -7,25 +7,25 @@ from typing import Any
 
 from ai_gateway.tools.tool import Citation, Result
 
-# `[2]` where results are numbered, but no link of Markdown and no index of an array.
+# `[2]` for numbered results, but not a Markdown link or an array index.
 _NUMBER = re.compile(r"(?<![\w\]])\[(\d{1,3})\](?!\()")
-# How a result begins a source that it names: its number among the result's own.
+# The beginning of a source in a result: its number within the result.
 _SOURCE = re.compile(r"^\[(\d{1,3})\](?= )", re.MULTILINE)
 _MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """A source that results of one request have named, under the number that the model knows it by."""
+    """A source in the results of one request, with the number shown to the model."""
 
     number: int
     source: Citation
 
 
 def annotations(text: str, cited: Sequence[Cited]) -> list[dict[str, Any]]:
-    """What of the text cites a source, by its number in brackets, a link of Markdown, or its address, in order.
+    """The citations in the text, by number in brackets, Markdown link, or URL, in order.
 
-    Places count characters, the end is behind the last.
+    Positions count characters; the end is exclusive.
     """
     if not cited or not text:
         return []
@@ -42,7 +42,7 @@ def annotations(text: str, cited: Sequence[Cited]) -> list[dict[str, Any]]:
 
 
 def shifted(notes: Sequence[dict[str, Any]], by: int) -> list[dict[str, Any]]:
-    """Annotations of a text as those of a longer one, in which so many characters stand before it."""
+    """Annotations with positions shifted by so many characters."""
     return [_shifted(note, by) for note in notes]
 
 
@@ -57,7 +57,7 @@ def _shifted(note: dict[str, Any], by: int) -> dict[str, Any]:
 
 
 def renumbered(result: Result, before: int) -> Result:
-    """The result with its sources, which begin a line each with their number in brackets, after so many others."""
+    """The result with its sources renumbered after so many others."""
     most = len(result.citations)
 
     def number(mark: re.Match[str]) -> str:
@@ -68,7 +68,7 @@ def renumbered(result: Result, before: int) -> Result:
 
 
 def _places(text: str, url: str) -> list[tuple[int, int]]:
-    """Where the address stands in the text by itself: with the link that it is the target of, if it is one."""
+    """The occurrences of a URL in the text, including the Markdown link around it."""
     places: list[tuple[int, int]] = []
     at = text.find(url) if url else -1
     while at >= 0 and len(places) < _MOST:
@@ -82,7 +82,7 @@ def _places(text: str, url: str) -> list[tuple[int, int]]:
 
 
 def _goes_on(text: str, end: int) -> bool:
-    """Whether what follows belongs to a longer address."""
+    """Whether the URL continues behind this position."""
     more = text[end : end + 1]
     return bool(more) and (more.isalnum() or more in "/?#&=%_-~") and not (more == "/" and not text[end + 1 : end + 2])
 

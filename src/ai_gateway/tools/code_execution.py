@@ -1,4 +1,4 @@
-"""The tool `code_execution`: a model runs Python in a sandbox, and goes on with its variables in the next call."""
+"""The tool `code_execution`: runs a model's Python code in a sandbox, and keeps its variables for the next call."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ type SessionKey = tuple[str | None, str, str]
 
 @dataclass(slots=True)
 class _Session:
-    """The variables of a conversation. One run at a time: two in parallel would each lose what the other has set."""
+    """The variables of a conversation. Runs are sequential: of two in parallel, one's changes would be lost."""
 
     state: bytes | None = None
     used: float = 0.0
@@ -33,7 +33,7 @@ class _Session:
 
 
 class CodeExecution(Tool):
-    """Nothing runs, and nothing of a sandbox is loaded, before the first call."""
+    """The sandbox is only loaded at the first call."""
 
     name = "code_execution"
 
@@ -89,7 +89,7 @@ class CodeExecution(Tool):
         return session
 
     def _forget(self) -> None:
-        """Drop what nobody has used for long, and the oldest of what is too much in all."""
+        """Drop sessions that were not used for long, and the oldest ones beyond the limit."""
         now, kept = time.monotonic(), 0
         for key in [*reversed(self._sessions)]:
             session = self._sessions[key]
@@ -125,7 +125,7 @@ _PARAMETERS: Mapping[str, JsonValue] = {
 
 
 def _timeout(options: Mapping[str, JsonValue]) -> float | None:
-    """The seconds that a request narrows the limit to. Raises InvalidRequest."""
+    """The request's own limit in seconds. Raises InvalidRequest."""
     for name in options:
         if name not in _OPTIONS:
             raise UnsupportedParameter(f"gateway:code_execution has no option {name}. It has: {', '.join(_OPTIONS)}.")

@@ -1,4 +1,4 @@
-"""Calls that were run here, as entries of `gateway_tool_calls` and as messages of a model's history."""
+"""Gateway-run calls as entries of `gateway_tool_calls`, and as messages of the history."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from gateway_contract.openai import models
 type Fields = dict[str, Any]
 
 _messages: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
-# What a model has said beside its text that its upstream wants to have back before the results of its calls:
-# Anthropic's signed thinking ("Extended thinking with tool use"), DeepSeek's and Moonshot's ("Thinking mode, tool
-# calls"), OpenRouter's ("Preserving reasoning").
+# Extra fields of a message that its upstream needs before the results of its calls: Anthropic's signed thinking
+# ("Extended thinking with tool use"), DeepSeek's and Moonshot's ("Thinking mode, tool calls"), OpenRouter's
+# ("Preserving reasoning").
 CARRIED = ("thinking_blocks", "reasoning_content", "reasoning_details")
 
 
 @dataclass(slots=True)
 class Called:
-    """One call of a function by a model. `tool` names ours that it is of, empty for what nobody has offered.
+    """One call of a function by a model. `tool` is the gateway's tool, empty for an unknown function.
 
-    One that `is_over_limit` comes after as many as the request allows of its function. `position` counts the characters
-    that the answer had before it.
+    One that `is_over_limit` exceeds the request's limit for its function. `position` is the number of characters of the
+    answer before it.
     """
 
     id: str
@@ -40,11 +40,11 @@ class Called:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
     def started(self, index: int) -> models.GatewayToolCallChunk:
-        """What a stream says when it begins."""
+        """The entry that a stream has at its start."""
         return models.GatewayToolCallChunk.model_validate({"index": index, **self._begun()})
 
     def ended(self, index: int, result: Result) -> models.GatewayToolCallChunk:
-        """What a stream says when it is over: what adds up with its beginning to the entry of a whole reply."""
+        """The entry that a stream has at its end; merged with the first one, it is that of a whole reply."""
         return models.GatewayToolCallChunk.model_validate({"index": index, **self._answer(result)})
 
     def entry(self, index: int, result: Result) -> models.GatewayToolCall:
@@ -80,9 +80,9 @@ def round_messages(said: Fields, ran: Sequence[tuple[Called, Result]]) -> list[F
 
 
 def replayed(messages: Iterable[Any]) -> list[Any]:
-    """The history with the calls that its messages say were run here, before the message that they led to.
+    """The history with gateway-run calls, restored from `gateway_tool_calls`, before the message they led to.
 
-    Takes the messages of a request as fields, and leaves all others as they are.
+    Messages are given as fields; others stay unchanged.
     """
     found: list[Any] = []
     for message in messages:

@@ -1,9 +1,9 @@
-"""The loop: a model is asked, the tools of ours that it calls are run, and it is asked again with their results.
+"""The tool loop: call the model, run the gateway's tools that it calls, and call it again with the results.
 
-It stands above the gateway's own way for a call (`Rounds`): each round is an ordinary call, with its routing, its
-limits, its failover and its record. What it sees and makes is the hub's: a front of any wire learns what tools do from
-`gateway_tool_calls`, of a whole message or of the deltas of a stream, where an entry without `status` has started and
-one with `completed` or `failed` is over, and has the message with the result.
+It is above the gateway's path of a call (`Rounds`): each round is an ordinary call, with routing, limits, failover and
+a usage record. Its format is that of chat completions: handlers of any wire read `gateway_tool_calls` of a whole
+message or of the deltas of a stream, where an entry without `status` has started, and one with `completed` or `failed`
+is finished and has the message with the result.
 """
 
 import asyncio
@@ -33,37 +33,37 @@ type Reply = models.CreateChatCompletionResponse
 type Chunk = models.CreateChatCompletionStreamResponse
 type Fields = dict[str, Any]
 type SoFar = Callable[[Callable[[], Item[Reply]]], None]
-"""Is told after each round what gives the reply that the rounds have come to by then."""
+"""Called after each round with a function that gives the reply so far."""
 
 _LONGEST_S = 3600.0
-_PER_BYTE = 3  # as a piece, joined, and in the request of the next round
-_A_PIECE = 80  # beside its text: the object and its place
-_ALIVE = Verbatim(())  # nothing but a sign of life
+_PER_BYTE = 3  # copies: as a piece, joined, and in the next round's request
+_A_PIECE = 80  # bytes of a piece beside its text
+_ALIVE = Verbatim(())  # a keep-alive
 _OF_A_CHUNK = ("id", "object", "created", "model")
 
 
 class Rounds(Protocol):
-    """How a round is sent, and what becomes of it."""
+    """Sends the rounds."""
 
     async def reply(self, call: Call, body: Body) -> Item[Reply]:
-        """Its whole reply."""
+        """The whole reply of a round."""
         ...
 
     def chunks(self, call: Call, body: Body) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
-        """Its stream, of items alone: `call.round` says that none of it is relayed."""
+        """The stream of a round, items only: because of `call.round`, nothing is relayed."""
         ...
 
     def cost(self, call: Call) -> int | None:
-        """What the call has cost by now with the rounds before it, where the caller wants it in the usage."""
+        """The cost of the call and its earlier rounds, if the caller requested it in the usage."""
         ...
 
     async def over(self, call: Call, started: float, *, stream: bool) -> None:
-        """It is over and another one follows: it is settled and recorded. `started` is of `time.perf_counter`."""
+        """Settle and record a round that another one follows. `started` is of `time.perf_counter`."""
         ...
 
 
 class ToolLoop:
-    """One request of a caller. `seconds` is how long all of its rounds may take, `provider` who is asked first."""
+    """The loop of one request. `seconds` bounds all its rounds; `provider` is the first target's."""
 
     def __init__(  # noqa: PLR0913 - what one request is made of
         self, rounds: Rounds, call: Call, body: Body, offer: Offer, limits: Limits, *, seconds: float, provider: str
@@ -75,14 +75,14 @@ class ToolLoop:
         self._provider = provider
         self._turn = Turn(call, body, offer, limits, seconds if math.isfinite(seconds) else _LONGEST_S)
         self._head: Fields = {}
-        self._theirs_run: dict[tuple[int, int], int] = {}  # entries of a provider that is a gateway itself, renumbered
+        self._theirs_run: dict[tuple[int, int], int] = {}  # renumbered entries of a gateway behind this one
         self._others: dict[int, int] = {}  # the caller's own calls of the round, by the model's index
-        self._kept = Growth(call.room, _PER_BYTE)  # what is kept of a stream, for the rounds that follow
+        self._kept = Growth(call.room, _PER_BYTE)  # the content of a stream, kept for later rounds
 
     # -- whole --
 
     async def reply(self, so_far: SoFar = lambda _: None) -> Item[Reply]:
-        """The one reply that the rounds come to. `so_far` is told what gives those that have been."""
+        """The reply of all rounds together. `so_far` gets a function for the rounds so far."""
         logprobs: Fields = {}
         turn, merged = self._turn, Said()
         try:
@@ -123,9 +123,9 @@ class ToolLoop:
             raise
 
     def _whole(self, last: Item[Reply], said: Said, merged: Said, logprobs: Fields) -> Item[Reply]:
-        """The last round's reply, with what all rounds have said, run and used.
+        """The last round's reply, with texts, calls and usage of all rounds.
 
-        As it came where nobody can read it, which is only let through of an upstream whose replies are observed.
+        An invalid reply, which only mode `observe` lets through, stays unchanged.
         """
         turn = self._turn
         fields: Fields = to_fields(last.model)
@@ -150,14 +150,14 @@ class ToolLoop:
             fields["usage"] = turn.usage
         try:
             return Item(models.CreateChatCompletionResponse.model_validate(fields, strict=True))
-        except ValidationError:  # of an upstream whose replies are only observed
+        except ValidationError:  # in mode `observe`
             return Item(last.model, to_json(fields))
 
     # -- streamed --
 
     def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
-        """The one stream that the rounds come to: one id, one reason to end, and the usage of all."""
-        # Several choices are there only beside earlier rounds: nothing of ours is offered then.
+        """The stream of all rounds together: one id, one finish reason, and the total usage."""
+        # Several choices are only possible without gateway-run tools on offer.
         return self._one_round() if (self._body.n or 1) > 1 else self._all_rounds()
 
     async def _all_rounds(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
@@ -194,7 +194,7 @@ class ToolLoop:
             self._turn.leave()
 
     async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
-        """Run calls of ours, and tell when each starts and when it is over."""
+        """Run the gateway's calls, and report the start and end of each."""
         turn = self._turn
         first = len(turn.ran) + len(self._theirs_run)
         for at, called in enumerate(ours):
@@ -212,7 +212,7 @@ class ToolLoop:
         turn.add(said, ran)
 
     async def _round(self, said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
-        """What of a round goes on to the caller at once: all but calls of ours, its usage and its end."""
+        """The chunks of a round for the caller: without gateway-run calls, usage and finish reason."""
         turn = self._turn
         call, body = turn.begin()
         try:
@@ -223,7 +223,7 @@ class ToolLoop:
                         turn.show()  # before the head of the reply goes out
                         shown = True
                     if not isinstance(item, Item) or "id" not in item.model.model_fields_set:
-                        yield item  # an event of an upstream that is only observed
+                        yield item  # an invalid event in mode `observe`
                     elif (passed := self._passed_on(item, said)) is not None:
                         yield passed
         finally:
@@ -247,7 +247,7 @@ class ToolLoop:
             delta.pop("role", None)
         calls = delta.pop("tool_calls", None)
         self._kept.add(_size(delta) + sum(map(_size, calls or ())))
-        # Events of other wires belong to the text that is open, which is over in the end.
+        # On other wires, events belong to the open text.
         turn.say(delta, at_once=self._call.wire.name != "openai")
         said.add(delta)
         said.finish = choice.get("finish_reason") or said.finish
@@ -263,7 +263,7 @@ class ToolLoop:
             return item
 
     def _number(self, delta: Fields) -> None:
-        """Give entries of the provider's own their places among ours."""
+        """Renumber the provider's own entries among ours."""
         if (entries := delta.get("gateway_tool_calls")) is None:
             return
         for entry in entries:
@@ -286,7 +286,7 @@ class ToolLoop:
         return Item(models.CreateChatCompletionStreamResponse.model_validate(fields, strict=True))
 
     def _alive(self) -> Item[Chunk] | Verbatim:
-        """A sign that the request is still worked at, which a wire of its own has no comment for."""
+        """A keep-alive chunk."""
         return _ALIVE if self._call.wire.name == "openai" else self._chunk({})
 
     def _end(self, said: Said) -> list[Item[Chunk]]:
@@ -304,7 +304,7 @@ class ToolLoop:
     # -- both --
 
     async def _run(self, calls: Sequence[Called]) -> AsyncGenerator[Ran | None]:
-        """Run them; None now and then while nothing ends."""
+        """Run the calls; None periodically while none ends."""
         turn = self._turn
         offer = turn.offer.narrowed(turn.callable)
         running = run_all(self._call, offer, calls, self._limits, turn.seconds_for_tools, turn.note)
@@ -322,7 +322,7 @@ _NOT_MERGED = ("role", "function_call", "audio")
 
 
 def _joined(logprobs: Fields, reply: Reply) -> Fields:
-    """The log probabilities of the rounds so far with those of another one, whose tokens follow theirs."""
+    """The log probabilities of the rounds so far, with those of another one appended."""
     said = reply.choices[0].logprobs if reply.choices else None
     more = to_fields(said) if said is not None else {}
     lists = {name: [*(logprobs.get(name) or ()), *value] for name, value in more.items() if isinstance(value, list)}
@@ -330,7 +330,7 @@ def _joined(logprobs: Fields, reply: Reply) -> Fields:
 
 
 def _said_by(reply: Reply) -> Said:
-    """What a whole reply says, as a stream would have said it."""
+    """The content of a whole reply, as from a stream."""
     said = Said()
     choice = reply.choices[0] if reply.choices else None
     if choice is None:
@@ -347,7 +347,7 @@ def _said_by(reply: Reply) -> Said:
 
 
 def _size(piece: Fields) -> int:
-    """About how much is kept of a piece of a stream."""
+    """An estimate of the kept bytes of a piece of a stream."""
     size = 0
     for value in piece.values():
         if isinstance(value, str):
@@ -364,7 +364,7 @@ def _name_of(call: Fields) -> str:
 
 
 def _finish(reason: str, said: Said, *, is_calling: bool) -> str:
-    """Why the whole of it ends: a model that would go on calling ours, and may not, was cut off."""
+    """The finish reason of the whole: `length` if the model would call further gateway-run tools."""
     if is_calling or said.custom:
         return "tool_calls"
     return "length" if reason == "tool_calls" else reason

@@ -1,4 +1,4 @@
-"""The tool `memory`: a model saves texts for its caller, and finds them again in later conversations."""
+"""The tool `memory`: a model saves texts for its caller, and searches them in later conversations."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ type _Action = Callable[[Memories, Owner, Mapping[str, JsonValue]], Awaitable[ob
 
 
 class MemoryTool(Tool):
-    """`memories` are there while a store is, `may_keep` tells whether what a project's callers say may be kept."""
+    """`memories` exist while there is a store; `may_keep` tells whether a project's data may be stored."""
 
     name = "memory"
 
@@ -84,11 +84,11 @@ class MemoryTool(Tool):
 
     @override
     async def close(self) -> None:
-        """Nothing: the store is not its own."""
+        """Nothing to do: the store is shared."""
 
 
 class _WrongArgument(ValueError):
-    """What a model has got wrong, in words for it."""
+    """A wrong argument; the message is for the model."""
 
 
 async def _save(memories: Memories, owner: Owner, arguments: Mapping[str, JsonValue]) -> object:
@@ -124,7 +124,7 @@ def _text(arguments: Mapping[str, JsonValue], name: str) -> str:
     value = arguments.get(name)
     if not isinstance(value, str) or not value.strip():
         raise _WrongArgument(f"The argument `{name}` is missing: it has to be a text.")
-    # What JSON can write and no store can keep: halves of characters.
+    # Lone surrogates, which JSON allows and stores refuse.
     return value.encode("utf-8", "replace").decode()
 
 

@@ -1,7 +1,7 @@
-"""Code in Monty: an interpreter of its own, without files, network and environment, in processes that end with a run.
+"""The Monty sandbox: a Python interpreter without files, network and environment, in one process for each run.
 
-See https://github.com/pydantic/monty, docs/limitations. Each run has a fresh process: what a run might do to its
-process is never there for the next one, which may be another caller's.
+See https://github.com/pydantic/monty, docs/limitations. Each run has a fresh process, so that a compromised process
+never serves another caller.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from pydantic_monty import (
 
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 
-_GRACE_S = 0.15  # after its time, a process that does not stop by itself is killed
+_GRACE_S = 0.15  # seconds after its time limit until a process is killed
 _BACKSTOP_S = 2.0
 _DEPTH = 200
-_SUSPENSIONS = 100  # such as sleeps, which return at once
-_ADDRESS_SPACE = 768 * 2**20  # beside MEMORY: its program, stacks of its threads, and what a reply is written in
+_SUSPENSIONS = 100  # at most so many suspensions, such as sleeps, which return at once
+_ADDRESS_SPACE = 768 * 2**20  # beside MEMORY: program, thread stacks, and reply buffers
 _FRAMES = 8
 _LONGEST_PROBLEM = 2_000
-# Where the last statement may begin: a line that is not indented, closes nothing, and says something.
+# A line where the last statement may begin: not indented, not blank, and not a closing bracket.
 _LAST_STATEMENT = re.compile(r"^(?![\s)\]}#]).", re.MULTILINE)
 _LATE = "TimeoutError: feed time limit exceeded"
 _FINAL = (TimeoutError, MemoryError)
@@ -76,7 +76,7 @@ class MontySandbox(Sandbox):
             value = await self._feed(session, code, printed)
         except MontyRuntimeError as error:
             problem = _late(seconds) if str(error).startswith(_LATE) else self._told(error)
-            if isinstance(error.exception(), _FINAL):  # where it was stopped, nothing of its memory can be trusted
+            if isinstance(error.exception(), _FINAL):  # after a forced stop, its memory may be inconsistent
                 return Ran(printed.output, problem=problem)
         except MontySyntaxError as error:
             problem = self._told(error)
@@ -84,12 +84,12 @@ class MontySandbox(Sandbox):
         if len(shown) == self._limits.output:
             shown += " ... (truncated)"
         kept: bytes | None = None
-        with suppress(MontyError, RuntimeError):  # too much memory to be written out, or the process has ended of it
+        with suppress(MontyError, RuntimeError):  # the state is too large, or the process has ended
             kept = await session.dump()
         return Ran(printed.output, shown, problem, kept)
 
     async def _feed(self, session: AsyncMontySession, code: str, printed: CollectString) -> object:
-        """Run it for the value of its last expression, as text: no other object of it is to be built in here.
+        """Run the code; returns the value of its last expression as text, so that no object of it is created here.
 
         A text that cannot be read as Python is refused before any of it has run. Raises MontyError.
         """
@@ -100,7 +100,7 @@ class MontySandbox(Sandbox):
         return await session.feed_run(f"{code}\nNone", print_callback=printed)
 
     def _told(self, error: MontyRuntimeError | MontySyntaxError) -> str:
-        """What a model needs to mend its code: the error and the lines that led to it."""
+        """The error for a model: the message and the traceback."""
         said = error.display("type-msg")
         if said.endswith(f"> {self._limits.output} bytes"):
             said = f"MemoryError: more than {self._limits.output} bytes were printed"
@@ -133,13 +133,13 @@ class MontySandbox(Sandbox):
         }
 
     def _wall_in(self, session: AsyncMontySession, seconds: float) -> None:
-        """A second wall around the process, where the platform has one: it can open, write and start nothing more."""
+        """Limits of the operating system as a second protection, if available: no files, no processes."""
         limit, pid = getattr(resource, "prlimit", None), session.worker_pid
         if limit is None or pid is None:
             return
-        cpu = int(seconds + _BACKSTOP_S) + 1  # also where nobody is left to stop it
+        cpu = int(seconds + _BACKSTOP_S) + 1  # also if the gateway cannot stop it
         for name, most in (*_WALLS, ("RLIMIT_CPU", cpu), ("RLIMIT_AS", self._limits.memory + _ADDRESS_SPACE)):
-            with suppress(OSError):  # not permitted to everybody: the interpreter's own limits hold
+            with suppress(OSError):  # not always permitted: the interpreter's own limits remain
                 limit(pid, getattr(resource, name), (most, most))
 
     @override
@@ -152,7 +152,7 @@ class MontySandbox(Sandbox):
 
 
 def _shown_last(code: str, longest: int) -> str | None:
-    """The code with its last statement as a text of what it comes to, if it is an expression. None for no statement."""
+    """The code with its last statement, if an expression, wrapped to give its value as text; None if there is none."""
     last = None
     for last in _LAST_STATEMENT.finditer(code):  # noqa: B007 - the last one is wanted
         pass

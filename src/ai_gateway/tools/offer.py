@@ -1,4 +1,4 @@
-"""What a request offers a model of the gateway's tools: as functions with reserved names, beside the caller's own."""
+"""The gateway-run tools of a request, offered to the model as functions with reserved names."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from ai_gateway.tools.tool import Function
 from gateway_contract.openai import models
 
 PREFIX = "gateway_"
-"""Before the name of every function of ours: no caller's may be called so in the same request."""
+"""The reserved prefix of the gateway's function names."""
 TYPES = "gateway:"
 _LONGEST_NAME = 64  # https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`
 
@@ -42,7 +42,7 @@ class Offered:
     price: int = 0
 
     def described(self) -> Fields:
-        """It as an entry of `tools`."""
+        """The function as an entry of `tools`."""
         function = self.function
         return {
             "type": "function",
@@ -56,9 +56,9 @@ class Offered:
 
 @dataclass(slots=True)
 class Offer:
-    """All of them by their names on the wire, and `typed`: the names that each typed tool of `tools` comes to.
+    """All functions by name, and in `typed` the names for each typed tool in `tools`.
 
-    `allows` says whether a tool may still be used: what an administrator takes from a project holds at once.
+    `allows` tells whether a tool is still allowed, since an administrator's change applies at once.
     """
 
     functions: dict[str, Offered] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Offer:
     def add(
         self, place: int, tool: str, options: Mapping[str, JsonValue], price: int, made: Sequence[Function]
     ) -> None:
-        """Add the functions of the next tool, at this place. Raises InvalidRequest for a tool that is there twice."""
+        """Add the functions of the next tool, at this path. Raises InvalidRequest for a repeated tool."""
         names: list[str] = []
         for function in made:
             name = f"{PREFIX}{function.name}"[:_LONGEST_NAME]
@@ -81,13 +81,13 @@ class Offer:
         self.typed.append(names)
 
     def narrowed(self, names: Collection[str]) -> "Offer":
-        """The same with those of its functions that have these names."""
+        """The same with only these functions."""
         kept = {name: offered for name, offered in self.functions.items() if name in names}
         return Offer(kept, self.typed, self.allows)
 
     @property
     def dearest(self) -> int:
-        """What a call of the dearest costs, in 1e-12 USD."""
+        """The highest price of a call, in 1e-12 USD."""
         return max((offered.price for offered in self.functions.values()), default=0)
 
     def names_of(self, kind: str, param: str) -> list[str]:
@@ -99,7 +99,7 @@ class Offer:
 
 
 def is_hosted(tool: object) -> bool:
-    """Whether an entry of `tools` is one of the gateway's own."""
+    """Whether an entry of `tools` is a gateway-run tool."""
     return type(tool) in _OURS
 
 
@@ -110,11 +110,11 @@ def options_of(tool: Hosted) -> dict[str, JsonValue]:
 
 
 def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
-    """Whether a request has to do with tools of the gateway; asked of every chat, so it has to be cheap."""
+    """Whether a request has gateway-run tools in it or its history; called for every chat, so it has to be fast."""
     fields = body.__dict__
     if fields["web_search_options"] is not None and (fields["n"] or 1) == 1:
         return True
-    # Loops, not generators, which cost several times as much.
+    # Loops are several times faster than generators here.
     for tool in fields["tools"] or ():
         if type(tool) in _OURS:
             return True
@@ -125,7 +125,7 @@ def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
 
 
 def check_names(body: models.CreateChatCompletionRequest, offer: Offer) -> None:
-    """Raise InvalidRequest where a function of the caller's has the name of one of ours."""
+    """Raise InvalidRequest if a caller's function has a reserved name."""
     for place, function in enumerate(body.functions or ()):
         if function.name in offer.functions:
             raise _taken(function.name, f"functions[{place}].name")
@@ -143,9 +143,9 @@ def _taken(name: str, param: str) -> InvalidRequest:
 
 
 def offered_tools(tools: Iterable[object], offer: Offer, names: Iterable[str]) -> list[Any]:
-    """`tools` with those of our functions that have these names in place of the typed tools, and the rest behind.
+    """`tools` with the typed tools replaced by these functions, and further ones appended.
 
-    They are told by their order: `tools` may be what a caller has sent, with kinds that no model has.
+    Entries are matched by position, since `tools` may be raw JSON with unknown kinds.
     """
     kept = frozenset(names)
     described = [[offer.functions[name].described() for name in each if name in kept] for each in offer.typed]
@@ -161,9 +161,9 @@ def offered_tools(tools: Iterable[object], offer: Offer, names: Iterable[str]) -
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`tool_choice` of one round, which of our functions are offered in it, and which of them may be called.
+    """The `tool_choice` of one round, the offered functions, and those that may be called.
 
-    A model may call what it was told not to call.
+    Models may call functions that they must not call.
     """
 
     value: object
@@ -172,7 +172,7 @@ class Choice:
 
 
 def first_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choice:
-    """That of the first round: what the request says, in the terms of functions."""
+    """The choice of the first round: the request's, in terms of functions."""
     every = list(offer.functions)
     match body.tool_choice:
         case models.GatewayToolChoice(type=kind):
@@ -188,7 +188,7 @@ def first_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choi
 
 
 def later_choice(body: models.CreateChatCompletionRequest, offer: Offer) -> Choice:
-    """That of the rounds after it: what was forced has been called, and would be called without end."""
+    """The choice of later rounds: without forced calls, which would be repeated for ever."""
     every = list(offer.functions)
     match body.tool_choice:
         case models.ChatCompletionAllowedToolsChoice() as choice:
@@ -206,7 +206,7 @@ def _plain(choice: object) -> object:
 
 
 def _names_in(choice: Fields) -> frozenset[str]:
-    """The functions that a choice of allowed tools lists."""
+    """The functions in a choice of allowed tools."""
     listed = choice["allowed_tools"]["tools"]
     return frozenset(str(each["function"].get("name")) for each in listed if isinstance(each.get("function"), dict))
 

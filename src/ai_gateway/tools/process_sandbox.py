@@ -1,6 +1,6 @@
-"""Code in a Python of its own process, which the kernel alone holds: namespaces, limits and a filter of system calls.
+"""The process sandbox: a Python process confined by the kernel, with namespaces, limits and a seccomp filter.
 
-Only an operator's choice: a fault of the kernel or of these few lines is a way out, where Monty has no way at all.
+Only used if the operator selects it: a bug in the kernel or in this code is an escape, unlike with Monty.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ _CHILD = Path(__file__).with_name("sandbox_child.py")
 _MACHINES = frozenset({"x86_64", "aarch64"})
 _START_S = 15.0
 _GRACE_S = 0.15
-_MORE = 16 * 2**10  # of a reply beside what was printed and the value
+_MORE = 16 * 2**10  # bytes of a reply beside output and value
 _AT_MOST_ESCAPED = 6  # `\u0000` for a character
 _log = structlog.get_logger(__name__)
 
 
 def unsupported() -> str | None:
-    """Why this machine cannot have it; None if it may."""
+    """Why this machine does not support it; None if it may."""
     if sys.platform != "linux" or platform.machine() not in _MACHINES:
         return f"it is for Linux on {' and '.join(sorted(_MACHINES))}"
     return None
@@ -67,7 +67,7 @@ class ProcessSandbox(Sandbox):
         return self._read(said, begun=first == b"\n")
 
     def _read(self, said: bytes, *, begun: bool) -> Ran:
-        """What the process has said: the code may have written anything in its place."""
+        """Parse the process's reply, which the code may have forged."""
         try:
             ended = json.loads(said)
             if not begun:
@@ -82,4 +82,4 @@ class ProcessSandbox(Sandbox):
 
     @override
     async def close(self) -> None:
-        """Nothing: each process ends with its run."""
+        """Nothing to do: each process ends with its run."""

@@ -1,4 +1,4 @@
-"""The tools that this deployment runs, and what of them a request may switch on."""
+"""The registry of gateway-run tools, and the tools that a request enables."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -20,14 +20,14 @@ type Body = models.CreateChatCompletionRequest
 NAMES: Final = ("web_search", "code_execution", "memory", "mcp")
 WEB_SEARCH: Final = "web_search"
 MCP: Final = "mcp"
-# Results that a search brings for each size of context; the names are OpenAI's.
+# Number of search results by OpenAI's context sizes.
 _CONTEXT: Mapping[str | None, int] = {"low": 3, "medium": 5, "high": 10}
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A tool that a caller may switch on. `provider` is the only one it is for, `problem` why it cannot be used now."""
+    """A tool that a caller may enable. `provider` is the only one it is for, `problem` why it cannot be used now."""
 
     name: str
     price: int
@@ -40,9 +40,8 @@ class Listed:
 class Tools:
     """Every tool by its name.
 
-    `rehearsed` are used in place of those that nobody has configured where only the built-in provider is asked: they
-    are as made up as its answers. `prices` are of a call, in 1e-12 USD. `allows` says whether a caller's project has a
-    tool.
+    `rehearsed` are simulated tools, used for the built-in provider in place of unconfigured ones. `prices` are for a
+    call, in 1e-12 USD. `allows` tells whether a caller's project may use a tool.
     """
 
     tools: dict[str, Tool] = field(default_factory=dict)
@@ -52,7 +51,7 @@ class Tools:
     allows: Callable[[Caller, str], bool] = lambda _caller, _name: True
 
     def find(self, caller: Caller, name: str, place: int, *, built_in: bool) -> Tool:
-        """The tool for this caller. Raises ToolNotAvailable or ToolNotAllowed."""
+        """The caller's tool of this name. Raises ToolNotAvailable or ToolNotAllowed."""
         tool = self.tools.get(name) or (self.rehearsed.get(name) if built_in else None)
         param = f"tools[{place}].type"
         if tool is None:
@@ -67,10 +66,10 @@ class Tools:
         return tool
 
     async def offer(self, caller: Caller, body: Body, *, built_in: bool) -> Offer:
-        """What the request offers its model of them.
+        """The tools that the request enables.
 
-        Raises ToolNotAvailable, ToolNotAllowed, UnsupportedValue for several choices, or InvalidRequest for options
-        that are wrong and for a name that is there twice.
+        Raises ToolNotAvailable, ToolNotAllowed, UnsupportedValue for several choices, or InvalidRequest for wrong
+        options and repeated names.
         """
         offer = Offer(allows=lambda name: name not in self.tools or self.allows(caller, name))
         for place, tool in enumerate(body.tools or ()):
@@ -96,7 +95,7 @@ class Tools:
             ) from None
 
     async def listed(self, caller: Caller) -> list[Listed]:
-        """What this caller may switch on."""
+        """The tools that this caller may enable."""
         found = []
         for name in NAMES:
             tool = self.tools.get(name) or self.rehearsed.get(name)
@@ -112,16 +111,16 @@ class Tools:
         return found
 
     async def close(self) -> None:
-        """End every tool, whatever the one before it did."""
+        """Close every tool, even if closing another one fails."""
         for tool in (*self.tools.values(), *self.rehearsed.values()):
             try:
                 await tool.close()
-            except Exception as error:  # whatever it is, only the log is left to report it to
+            except Exception as error:  # nothing handles it, so it is logged
                 _log.warning("tool did not close", tool=tool.name, exc_info=error)
 
 
 def claimed_search(body: Body) -> Body:
-    """The body with our web search in place of `web_search_options`, for a provider that has none of its own."""
+    """The body with the gateway's web search in place of `web_search_options`, for providers without their own."""
     wanted = body.web_search_options
     if wanted is None or (body.n or 1) > 1:
         return body

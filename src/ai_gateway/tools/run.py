@@ -1,4 +1,4 @@
-"""Runs what a model has called: in parallel, each within its time and size. What goes wrong is a result."""
+"""Runs tool calls: in parallel, each bounded in time and size. Failures become results."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from ai_gateway.tools.offer import Offer, Offered
 from ai_gateway.tools.spans import tool_span
 from ai_gateway.tools.tool import Result, Use
 
-# A result is kept as such, as a message, and within the bodies that a round sends; its characters take 1 to 4 bytes.
+# Copies of a result: itself, a message, and in the bodies of rounds; a character takes 1 to 4 bytes.
 _PER_CHARACTER = 6
 _LONGEST_NAME = 64
 _log = structlog.get_logger(__name__)
@@ -27,10 +27,10 @@ _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer wi
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds the tools of one request.
+    """The limits of tools in one request.
 
-    A model may call tools in so many `rounds`, so many at once, and so many `in_all`, where the caller wants that; each
-    for so many `seconds`. `result_size` and `arguments_size` are bytes. While none ends there is a sign of life every
+    A model may call tools in so many `rounds`, so many at once, and so many `in_all`, if the caller sets that; each for
+    so many `seconds`. `result_size` and `arguments_size` are bytes. While tools run, a keep-alive is sent every
     `alive_s` seconds.
     """
 
@@ -40,12 +40,12 @@ class Limits:
     result_size: int = 64 * 1024
     arguments_size: int = 256 * 1024
     in_all: int | None = None
-    alive_s: float = 10.0  # proxies' limits of what says nothing begin at 30
+    alive_s: float = 10.0  # idle timeouts of proxies are 30 seconds or more
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A call that is over."""
+    """A finished call."""
 
     place: int
     called: Called
@@ -61,9 +61,10 @@ async def run_all(  # noqa: PLR0913, PLR0917 - what a round of calls is made of
     seconds: float,
     starts: Callable[[Called, ToolRun], None] = lambda _called, _run: None,
 ) -> AsyncGenerator[Ran | None]:
-    """Every call at once, and each as soon as it is over; None now and then while none is.
+    """Run all calls in parallel, yielding each when it ends; None periodically while none does.
 
-    `starts` is told of each that is run, as one that has failed: until it is over. Closing it stops what still runs.
+    `starts` is called for each started call, with a failed run that is replaced at its end. Closing the generator
+    cancels running calls.
     """
     done: asyncio.Queue[Ran] = asyncio.Queue()
 
@@ -110,7 +111,7 @@ async def _run(  # noqa: PLR0913, PLR0917 - as above
 
 
 def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], limits: Limits) -> Result | None:
-    """Why a call is not run, if it is not."""
+    """The reason not to run a call, if any."""
     place, called = which
     if offered is None:
         return Result(f"There is no tool '{called.name[:_LONGEST_NAME]}'.", failed=True)
@@ -124,7 +125,7 @@ def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], l
 
 
 def _kept(call: Call, result: Result) -> Result:
-    """The result, for which there is room until the request's end; in place of one that has none, words that say so."""
+    """The result, with its memory charged until the request's end; an error text if that does not fit."""
     size = len(result.text) * _PER_CHARACTER
     if not call.room.fits(size):
         count(Event.OVERLOAD, "tool results")
@@ -157,13 +158,13 @@ async def _result(call: Call, offered: Offered, called: Called, limits: Limits, 
         return Result(stopped, failed=True, error="timed_out")
     except GatewayError as error:
         return Result(f"'{offered.name}' failed: {error.message}", failed=True)
-    except Exception as error:  # whatever a tool does, the model is told of it and the request goes on
+    except Exception as error:  # a tool's failure is reported to the model, and the request goes on
         _log.error("tool failed", request_id=call.request_id, tool=offered.tool, exc_info=error)
         return Result(f"'{offered.name}' failed.", failed=True)
 
 
 def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
-    """Raises ValueError for what is no JSON object."""
+    """The JSON object. Raises ValueError for anything else."""
     if len(text.encode("utf-8", "surrogatepass")) > most:
         raise ValueError(f"the arguments have more than {most} bytes.")
     try:
@@ -176,8 +177,10 @@ def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
 
 
 def _cut(result: Result, most: int) -> Result:
-    """The result within so many bytes, with a mark where it was cut off."""
-    raw = result.text.replace("\0", "\ufffd").encode("utf-8", "replace")  # some upstreams keep texts in PostgreSQL
+    """The result truncated to so many bytes, with a mark."""
+    raw = result.text.replace("\0", "\ufffd").encode(
+        "utf-8", "replace"
+    )  # PostgreSQL, behind some upstreams, refuses NUL
     if len(raw) <= most:
         return result if raw.decode() == result.text else replace(result, text=raw.decode())
     kept = raw[:most].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""What the gateway runs for one caller, as translations of other wires ask for it."""
+"""The gateway-run tools of one caller, for translations from other wires."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ WEB_FETCH = "web_fetch"
 
 @dataclass(frozen=True, slots=True)
 class CallerTools(Runs):
-    """`built_in` says that only the built-in provider answers. `failures` are of servers that could not be asked."""
+    """`built_in` says that only the built-in provider is called. `failures` are those of MCP servers."""
 
     tools: Tools
     caller: Caller
@@ -50,7 +50,7 @@ class CallerTools(Runs):
         return mcp.listed_as(self.caller, label, url) if isinstance(mcp, McpTool) else None
 
     async def ask(self, servers: Iterable[str] | None) -> None:
-        """Learn what these servers have, or all of the caller's. One that cannot be asked is among the failures."""
+        """Query the tools of these servers, or of all of the caller's. Failed servers are added to `failures`."""
         mcp = self.tools.tools.get(MCP)
         if not isinstance(mcp, McpTool) or not self.has(MCP):
             return

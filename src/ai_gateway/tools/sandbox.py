@@ -1,4 +1,4 @@
-"""Where code of a model runs: what every sandbox offers, and what comes of a run."""
+"""The interface of sandboxes for a model's code."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,9 +6,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class CodeLimits:
-    """How long one run may take, and how much memory and output (bytes) it may have; how many run at once.
+    """Limits of one run: seconds, memory and output in bytes; and the number of concurrent runs.
 
-    `sessions` are the bytes that are kept of all conversations together, for their next run.
+    `sessions` are the bytes kept for the next runs of all conversations.
     """
 
     seconds: float = 5.0
@@ -20,9 +20,9 @@ class CodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A run that is over: what it has printed, the value of its last expression, and what went wrong, if anything.
+    """A finished run: its output, the value of its last expression, and its error, if any.
 
-    `state` are the variables that it leaves behind, for the next run; None if they are lost.
+    `state` are its variables for the next run; None if they are lost.
     """
 
     printed: str = ""
@@ -32,14 +32,14 @@ class Ran:
 
 
 class Sandbox(Protocol):
-    """Runs code of strangers, bounded in time, memory and output, and without files, network and other processes."""
+    """Runs untrusted code, bounded in time, memory and output, and without files, network and other processes."""
 
     keeps_state: bool
 
     async def run(self, code: str, state: bytes | None, seconds: float) -> Ran:
-        """Run it, with the variables of an earlier run. Whatever the code does, there is a `Ran`."""
+        """Run the code with the variables of an earlier run. Returns a `Ran` for any code."""
         ...
 
     async def close(self) -> None:
-        """End every process of it."""
+        """End all its processes."""
         ...

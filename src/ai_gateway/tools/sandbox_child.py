@@ -1,8 +1,8 @@
-"""Runs a stranger's code in a Python that can do nothing but compute: a program, which `process_sandbox` starts.
+"""The program that `process_sandbox` starts: runs untrusted code in a Python that can only compute.
 
-Before the code begins, the process has namespaces of its own (no network, no other process, an empty root), no
-capabilities, limits, and a filter of system calls (seccomp) that lets it compute, read its input and write its output.
-See unshare(2), pivot_root(2), capabilities(7), seccomp(2).
+Before the code runs, the process gets namespaces of its own (no network, no other process, an empty root), no
+capabilities, limits, and a seccomp filter that only allows to compute, read the input and write the output. See
+unshare(2), pivot_root(2), capabilities(7), seccomp(2).
 """
 
 import ast
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import override
 
-# What code may import: it is loaded before the files are gone.
+# Modules that code may import: loaded before the file system is removed.
 _MODULES = (
     "abc array base64 bisect binascii calendar cmath collections collections.abc contextlib copy csv dataclasses "
     "datetime decimal difflib enum fractions functools hashlib heapq html io itertools json math numbers operator "
@@ -34,8 +34,8 @@ _MS_REC, _MS_PRIVATE, _MNT_DETACH = 16384, 1 << 18, 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 _CAPABILITIES = 64
 _CAPSET_VERSION = 0x20080522
-# The system calls that are left, by the kernel's numbers: for x86-64 as in arch/x86/entry/syscalls/syscall_64.tbl, for
-# arm64 as in include/uapi/asm-generic/unistd.h.
+# The allowed system calls, by the kernel's numbers: for x86-64 as in arch/x86/entry/syscalls/syscall_64.tbl, for arm64
+# as in include/uapi/asm-generic/unistd.h.
 _CALLS = {
     "read": (0, 63),
     "write": (1, 64),
@@ -97,7 +97,7 @@ def _write_file(path: str, content: bytes) -> None:
 
 
 def _pages() -> int:
-    """How much address space the process has by now."""
+    """The present address space of the process."""
     file = os.open("/proc/self/statm", os.O_RDONLY)
     try:
         return int(os.read(file, 100).split()[0])
@@ -110,7 +110,7 @@ def _die_with_parent() -> None:
 
 
 def _leave_files() -> None:
-    """Make an empty directory, which nobody can write to, the root."""
+    """Make an empty, read-only directory the root."""
     machine = platform.machine()
     _check(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "mount")
     place = next(each for each in _PLACES if os.path.isdir(each))
@@ -157,7 +157,7 @@ def _filter_calls() -> None:
 
 
 class _Bounded(io.StringIO):
-    """What is printed, up to so many characters."""
+    """Collects output, up to so many characters."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def _run(code: str, most: int) -> dict[str, str]:
             if isinstance(last, ast.Expr):
                 made = eval(compile(ast.Expression(last.value), "<code>", "eval"), names)  # noqa: S307
                 value = "" if made is None else repr(made)[:most]
-    except BaseException as error:  # also those that end a program
+    except BaseException as error:  # including SystemExit
         problem = _told(error)
     return {"printed": printed.getvalue(), "value": value, "problem": problem}
 
@@ -196,7 +196,7 @@ def _told(error: BaseException) -> str:
 
 
 def _inside(asked: dict[str, object]) -> None:
-    """In the process that runs the code, the first one of its namespace."""
+    """Run in the process of the code, the first one of its namespace."""
     _die_with_parent()
     pages = _pages()
     _leave_files()
@@ -221,7 +221,7 @@ def _write_all(content: bytes) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read what is asked from standard input; write an empty line once it begins, and then what came of it."""
+    """Read the request from standard input; write an empty line when the code starts, and then the result."""
     _die_with_parent()
     asked = json.loads(sys.stdin.buffer.read())
     for name in _MODULES.split():
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str]) -> int:
     if child == 0:
         try:
             _inside(asked)
-        except BaseException as error:  # nothing of the code has run, or all of it
+        except BaseException as error:  # the code has not run, or has finished
             with suppress(OSError):
                 _write_all(json.dumps({"sandbox": str(error)}).encode())
         os._exit(1)

@@ -1,4 +1,4 @@
-"""The span of a tool that runs, in the trace of the call that it runs for."""
+"""The span of a tool run, in the trace of its call."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -8,9 +8,9 @@ from ai_gateway.observability.trace_names import EXECUTE_TOOL, Name, Step
 
 
 def tool_span(call: Call, tool: str, call_id: str) -> AbstractContextManager[Mapping[str, str]]:
-    """Run a tool in this block. It is given the headers for a request that the tool makes; none without traces.
+    """A span around a tool run. The block gets trace headers for requests of the tool; empty without tracing.
 
-    What the block raises is told as the tool's failure. Arguments and results are not told.
+    An exception is recorded as the tool's failure. Arguments and results are not recorded.
     """
     if call.trace is None:
         return call.step(Step.TOOL, {})

@@ -1,4 +1,4 @@
-"""What a tool of the gateway is: functions that a model may call, run here instead of by the client."""
+"""The interface of gateway-run tools: functions that the gateway runs instead of the client."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ type Error = Literal["invalid_arguments", "max_uses_exceeded", "timed_out", "fai
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A source that a result names, for the `url_citation` annotations of the answer."""
+    """A source in a result, for the `url_citation` annotations of the answer."""
 
     url: str
     title: str
@@ -21,9 +21,9 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool came back with: `text` is what the model reads. A `failed` one is a result too, never an error.
+    """A tool's result: `text` is for the model. A `failed` one is a result too, never an error of the request.
 
-    `error` says why it failed, if it did. `first` is the number by which its text names the first of `citations`.
+    `error` says why it failed, if it did. `first` is the number of the first citation in the text.
     """
 
     text: str
@@ -37,8 +37,8 @@ class Result:
 class Use:
     """One call of a function by a model. `seconds` is how long it may take.
 
-    `options` are the fields beside `type` of the typed tool in the request. `session` names the conversation as far as
-    the gateway knows it: state between calls of one request is kept under it, and never shared with another caller.
+    `options` are the fields beside `type` of the typed tool in the request. `session` identifies caller and
+    conversation: state between calls is kept under it.
     """
 
     caller: Caller
@@ -51,7 +51,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A tool of another server's: by its own name there, and whether it says that it only reads."""
+    """The MCP server and name of a tool, and whether it declares to be read-only."""
 
     server: str
     name: str
@@ -60,7 +60,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function that a model is told of. `parameters` is a JSON schema; `name` is without the gateway's prefix."""
+    """One function offered to a model. `parameters` is a JSON schema; `name` is without the gateway's prefix."""
 
     name: str
     description: str
@@ -70,14 +70,14 @@ class Function:
 
 
 class Tool(Protocol):
-    """A tool by its `name`, which a request switches on with the type `gateway:{name}`."""
+    """A tool; requests enable it with the type `gateway:{name}`."""
 
     name: str
 
     async def functions(self, caller: Caller, options: Mapping[str, JsonValue]) -> Sequence[Function]:
-        """What the model may call, for this caller. Raises a `GatewayError` (400) for options that are wrong."""
+        """The functions for this caller. Raises a `GatewayError` (400) for wrong options."""
         ...
 
     async def close(self) -> None:
-        """Ends what runs for it: processes, connections."""
+        """End its processes and connections."""
         ...

@@ -1,4 +1,4 @@
-"""One request whose tools run here, between its rounds: what was said, called and used so far."""
+"""The state of a tool loop between rounds: texts, calls and usage so far."""
 
 import time
 from collections import Counter
@@ -22,16 +22,16 @@ from gateway_contract.openai import models
 type Fields = dict[str, Any]
 type Body = models.CreateChatCompletionRequest
 
-# Of the whole time this much is kept for the last answer.
+# The share of the time that is reserved for the last answer.
 _FOR_THE_LAST = 0.25
-# Without tools these mean nothing, and some upstreams refuse them then.
+# Fields that some upstreams refuse without tools.
 _ABOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
 class Said:
-    """What the model has said in one round: its message, its calls, and why it ended.
+    """The reply of one round: message, calls and finish reason.
 
-    Texts are joined when they are asked for: to add each piece to those before would copy them all every time.
+    Texts are joined on demand: appending each piece would take quadratic time.
     """
 
     def __init__(self) -> None:
@@ -67,12 +67,12 @@ class Said:
                 self._fields[name] = list(value) if isinstance(value, list) else value
 
     def forget(self, places: Iterable[int]) -> None:
-        """The calls with these indices were not made."""
+        """Remove the calls with these indices."""
         for place in places:
             del self._calls[place], self._arguments[place]
 
     def add_call(self, piece: Mapping[str, Any]) -> Called:
-        """A piece of a call, at its index. Its arguments are there once `calls` is asked for."""
+        """A piece of a call, at its index. Its arguments are joined by `calls`."""
         function, index = piece.get("function") or {}, piece["index"]
         called = self._calls.get(index)
         if called is None:
@@ -84,7 +84,7 @@ class Said:
 
 
 class Turn:
-    """Makes the requests of the rounds, and keeps what came of them. `call` is the caller's, and tells of the last."""
+    """Makes the rounds' requests, and collects their results. `call` is the caller's, with the last round's notes."""
 
     def __init__(self, call: Call, body: Body, offer: Offer, limits: Limits, seconds: float) -> None:
         self.call = call
@@ -92,13 +92,13 @@ class Turn:
         self.limits = limits
         self.number = 0
         self.is_last = False
-        self.callable: Collection[str] = ()  # of our functions, in this round
+        self.callable: Collection[str] = ()  # callable functions of the gateway in this round
         self.ran: list[tuple[Called, Result]] = []
         self.cited: list[Cited] = []
         self._texts: list[str] = []
         self._noted: list[Fields] = []
-        self._said = 0  # characters of all rounds
-        self._before = 0  # and of those before this one
+        self._said = 0  # characters of text in all rounds
+        self._before = 0  # characters of text before this round
         self.usage: Fields = {}
         self.deadline = time.monotonic() + seconds
         self._kept_s = seconds * _FOR_THE_LAST
@@ -124,7 +124,7 @@ class Turn:
 
     @property
     def seconds_for_tools(self) -> float:
-        """How long tools may run now, so that there is time for an answer after them."""
+        """The time for tools that leaves time for an answer."""
         return max(0.1, self.deadline - self._kept_s - time.monotonic())
 
     def begin(self) -> tuple[Call, Body]:
@@ -157,7 +157,7 @@ class Turn:
         return self._round, body
 
     def _calls_left(self) -> int:
-        """How many calls of ours may be run in the next round."""
+        """The number of gateway-run calls allowed in the next round."""
         in_all, at_once = self.limits.in_all, self.limits.calls
         return at_once if in_all is None else max(0, min(at_once, in_all - len(self.ran)))
 
@@ -189,27 +189,27 @@ class Turn:
         return body, {**known, "messages": self._parsed}
 
     def show(self) -> None:
-        """Have the caller's call tell of the round that runs: its attempts, and what is held for it."""
+        """Copy the current round's attempts and reservation to the caller's call."""
         if self._round is None:
             return
         self.call.attempts[:] = [*self._earlier_attempts, *self._round.attempts]
         self.call.reservation = self._round.reservation
 
     def leave(self) -> None:
-        """Give back what the round held at its provider."""
+        """Release the round's places at its provider."""
         if self._round is not None:
             for leave in self._round.leaving:
                 leave()
             self._round.leaving.clear()
 
     def over(self) -> tuple[Call, float] | None:
-        """The round that is over, and when it began; it is no longer the caller's to settle."""
+        """The finished round, and when it began; the caller's call no longer settles it."""
         if self._round is None:
             return None
         over, self._round = self._round, None
         self._earlier_attempts += over.attempts
         cost = over.reservation.cost() if over.reservation is not None else None
-        self._spent = cost  # which has what the rounds before it came to
+        self._spent = cost  # includes earlier rounds
         self.call.reservation = None
         self.call.rounds = (*self.call.rounds, over)
         return over, self._started
@@ -217,10 +217,10 @@ class Turn:
     # -- what it said --
 
     def say(self, message: Fields, *, at_once: bool = False) -> None:
-        """A message of this round, or a piece of one. Its annotations are taken out of it: they are told in the end.
+        """Add a message of this round, or a piece of one. Its annotations are removed, to be sent at the end.
 
-        OpenAI's own client adds up lists by an index, which annotations have none of: a stream has them in one delta.
-        Where they are told `at_once` they stay in it, with the places that they have in the text of all rounds.
+        OpenAI's client merges lists by an index, which annotations lack, so a stream has them in one delta. With
+        `at_once` they stay in it, with positions in the text of all rounds.
         """
         if isinstance(text := message.get("content"), str):
             self._texts.append(text)
@@ -232,11 +232,11 @@ class Turn:
             self._noted += notes
 
     def is_ours(self, name: str) -> bool:
-        """Whether a call of this function is for the gateway: of a tool on offer, or made up like one."""
+        """Whether a function is the gateway's: on offer, or invented with the reserved prefix."""
         return name in self.offer.functions or (name.startswith(PREFIX) and name not in self._client_names)
 
     def calls_of(self, said: Said) -> list[Called]:
-        """The calls of ours, each with an id of its own. Those beyond what the caller wants in all are ignored."""
+        """The gateway-run calls, each with a unique id. Those beyond the caller's limit are ignored."""
         if self.limits.in_all is not None and not self.is_last:
             places = [place for place, called in said.calls.items() if self.is_ours(called.name)]
             said.forget(places[self.limits.in_all - len(self.ran) :])
@@ -253,17 +253,17 @@ class Turn:
         return ours
 
     def _is_over_limit(self, name: str, offered: Offered | None) -> bool:
-        """Whether this call is one more than the request allows of its function."""
+        """Whether this call exceeds the request's limit for its function."""
         most = offered.options.get("max_uses") if offered is not None else None
         return isinstance(most, int) and self._uses[name] > most
 
     def note(self, called: Called, run: ToolRun) -> None:
-        """A call begins, or is over. It costs what it costs from its beginning: whoever it asks has been asked."""
+        """Record the start or end of a call. Its full cost counts from the start."""
         if self._round is not None and self._round.reservation is not None:
             self._round.reservation.ran(called.id, run)
 
     def take(self, ran: Ran) -> Ran:
-        """A call that is over, with its sources numbered after those of the calls that were over before."""
+        """Take a finished call, with its sources numbered after those of earlier ones."""
         self.note(ran.called, ran.run)
         result = ran.result
         first = len(self.cited)
@@ -281,11 +281,11 @@ class Turn:
         self._added += sum(len(to_json(message)) for message in self._messages[-len(more) :])
 
     def add_usage(self, usage: BaseModel) -> None:
-        """What a round has used."""
+        """Add the usage of a round."""
         self.usage = _sum(self.usage, to_fields(usage))
 
     def annotations(self) -> list[Fields]:
-        """What the model's own provider has noted of the text of all rounds, and what of it cites a source of ours."""
+        """The annotations of the provider for the text of all rounds, and the citations of tool results."""
         return [*self._noted, *annotations("".join(self._texts), self.cited)]
 
     def entries(self) -> list[models.GatewayToolCall]:
@@ -294,7 +294,7 @@ class Turn:
 
 
 def _listed(value: object) -> list[Fields]:
-    """The objects of a list, of an upstream that is only observed and may say anything."""
+    """The objects of a list, which in mode `observe` may have any values."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
@@ -303,7 +303,7 @@ def _names_of(body: Body) -> Collection[str]:
 
 
 def _changed(body: Body, changes: Fields, unset: Collection[str]) -> Body:
-    """The body with these fields, which may be plain, and without those."""
+    """The body with these fields set, and those unset."""
     copied = body.model_copy()
     fields: Fields = {**changes}
     for name in ("tools", "tool_choice", "stream_options"):
@@ -318,7 +318,7 @@ def _changed(body: Body, changes: Fields, unset: Collection[str]) -> Body:
 
 
 def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> Fields:
-    """Counts added up, at whatever depth; of anything else, what was said last."""
+    """The sum of counts at any depth; of other values, the last one."""
     total: Fields = dict(one)
     for name, value in other.items():
         before = total.get(name)

@@ -1,7 +1,7 @@
-"""Whole replies as the events that they would have been: some upstreams do not stream although they are asked to.
+"""Whole replies as events, for upstreams that ignore `stream: true`.
 
-Nothing is read but what an event needs: fields and kinds that nobody here knows stay as they are. The order is that of
-OpenAI's "Streaming events" and of Anthropic's "Streaming messages".
+Only fields that events need are read: unknown fields and kinds stay unchanged. The order is that of OpenAI's "Streaming
+events" and of Anthropic's "Streaming messages".
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ type _Fields = Mapping[str, Any]
 type _Event = dict[str, Any]
 
 _ENDS = frozenset({"completed", "incomplete", "failed"})
-# What of an item is told piece by piece: the field, and the name of its events.
+# Streamed fields of items: the field, and the name of its events.
 _SAID = {
     "function_call": ("arguments", "function_call_arguments"),
     "custom_tool_call": ("input", "custom_tool_call_input"),
     "mcp_call": ("arguments", "mcp_call_arguments"),
 }
 _TEXTS = {"output_text": "text", "refusal": "refusal", "reasoning_text": "text"}
-# What of a block is told piece by piece: the field, what stands in for it at first, and the delta that tells it.
+# Streamed fields of blocks: the field, its initial value, and the type of its deltas.
 _BLOCKS = {
     "text": (("citations", [], "citations_delta"), ("text", "", "text_delta")),
     "thinking": (("thinking", "", "thinking_delta"), ("signature", "", "signature_delta")),
@@ -33,7 +33,7 @@ _BLOCKS = {
 
 
 def as_events(operation: NativeOperation, reply: object) -> list[bytes]:
-    """The events of a whole reply, each as JSON; none for what is no reply of this operation, or has no end yet."""
+    """The events of a whole reply, each as JSON; empty if it is not a finished reply of this operation."""
     if not isinstance(reply, dict):
         return []
     if operation == CREATE_RESPONSE and reply.get("object") == "response" and str(reply.get("status")) in _ENDS:

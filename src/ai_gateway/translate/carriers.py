@@ -1,10 +1,9 @@
-"""What a chat request carries that OpenAI's contract has no word for, made fit for the provider that gets it.
+"""Carriers: fields of chat requests beyond OpenAI's contract, from other wires, adapted to the provider.
 
-Doors of other wires put it where it belongs, under names that some upstreams know: `thinking_blocks` and
-`reasoning_content` of an assistant's message, `cache_control` of parts, messages and tools, `is_error` and images in
-tool messages, `caller` of calls. `efforts` is no field: the highest of Anthropic's are known, which few have. Each
-provider says which of them it takes (`Provider.carriers`); for all others the request says the same in other words, or
-the carrier is dropped and named.
+Translations from other wires set them, under names that some upstreams know: `thinking_blocks` and `reasoning_content`
+of an assistant's message, `cache_control` of parts, messages and tools, `is_error` and images in tool messages,
+`caller` of calls. `efforts` is not a field but the support of Anthropic's highest efforts. Each provider declares which
+carriers it takes (`Provider.carriers`); others are expressed in another way, or dropped and named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,10 +24,10 @@ EVERY: Final[frozenset[Carrier]] = frozenset(
 )
 ERROR_PREFIX: Final = "Error: "
 SEALED: Final = "gateway."
-"""How thinking begins that only the gateway knows how to read: no upstream has signed it."""
+"""The prefix of thinking data sealed by the gateway and not signed by an upstream."""
 
 SEALED_FIELDS: Final = "sealed_fields"
-"""Where an assistant's message holds them once they are read: `provider`, `message` and `calls` of each."""
+"""The field of an assistant's message with the opened data: `provider`, `message` and `calls` of each."""
 
 KEPT: Final = frozenset({"reasoning_details", "extra_content", "reasoning_items"})
 """Fields of messages and calls that their upstream needs again.
@@ -47,7 +46,7 @@ _THOUGHTS = "messages.thinking"
 
 
 def kept(message: Mapping[str, object], calls: Mapping[str, Mapping[str, object]]) -> dict[str, object] | None:
-    """These fields of a `message` of the provider's, and those of its `calls` by their ids; None for none."""
+    """These fields of a provider's `message`, and of its `calls` by id; None if there are none."""
     of_calls = {call: fields for call, each in calls.items() if (fields := _kept(each))}
     of_message = _kept(message)
     return {"message": of_message, "calls": of_calls} if of_message or of_calls else None
@@ -60,14 +59,14 @@ def _kept(fields: Mapping[str, object]) -> dict[str, object]:
 def fit[Body: models.CreateChatCompletionRequest](
     body: Body, taken: frozenset[Carrier], provider: str = ""
 ) -> tuple[Body, set[str]]:
-    """The request with the carriers that are `taken` and no other, and the names of what is lost by that.
+    """The request with only the carriers that are `taken`, and the names of the dropped ones.
 
-    What was sealed for the `provider` is opened. The request itself is left as it is, for other targets may get it as
-    well: it is returned if nothing of it has to change.
+    Data sealed for the `provider` is opened. The given request is not changed, since other targets may get it as well;
+    it is returned itself if nothing has to change.
     """
     dropped: set[str] = set()
     messages: list[Message] = []
-    moved: list[BaseModel] = []  # parts of tool messages, which wait for the last one
+    moved: list[BaseModel] = []  # parts of tool messages, added after the last one
     for message in body.messages:
         if not isinstance(message, models.ChatCompletionRequestToolMessage) and moved:
             messages.append(_user(moved))
@@ -87,17 +86,17 @@ def fit[Body: models.CreateChatCompletionRequest](
 
 
 def _is_bare(message: Message) -> bool:
-    """Whether it is a text, which carries nothing."""
+    """Whether it is a plain text, without carriers."""
     return type(message) in _TOLD and type(message.content) is str and not message.__pydantic_extra__
 
 
 def _are_same(fitted: Sequence[BaseModel], given: Sequence[BaseModel]) -> bool:
-    """Whether nothing has been left out, added or changed."""
+    """Whether nothing was removed, added or changed."""
     return len(fitted) == len(given) and all(map(is_, fitted, given))
 
 
 def _opened(message: Message, provider: str) -> Message:
-    """The message without what was sealed, and with the fields of it that are the provider's own."""
+    """The message without sealed data, but with the opened fields of this provider."""
     if not isinstance(message, models.ChatCompletionRequestAssistantMessage):
         return message
     sealed = (message.model_extra or {}).get(SEALED_FIELDS)
@@ -183,7 +182,7 @@ def _assistant(
 
 
 def _unsigned(extras: dict[str, object], taken: frozenset[Carrier], dropped: set[str]) -> set[str]:
-    """What of thinking goes where no signed blocks are taken: all of it, or all but its text."""
+    """Remove thinking for providers that take no signed blocks: all of it, or all but its text."""
     thoughts = extras.get("thinking_blocks")
     gone = {"thinking_blocks"} if isinstance(thoughts, list) else set()
     if "reasoning_content" in extras and "reasoning_content" not in taken:
@@ -197,7 +196,7 @@ def _unsigned(extras: dict[str, object], taken: frozenset[Carrier], dropped: set
 
 
 def is_signed(block: object) -> bool:
-    """Whether the upstream that thought it can know it again: neither unsigned nor of another upstream."""
+    """Whether the block has an upstream's signature."""
     if not isinstance(block, dict):
         return False
     seal = block.get("signature") if block.get("type") == "thinking" else block.get("data")

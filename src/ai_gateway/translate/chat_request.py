@@ -1,4 +1,4 @@
-"""Shared by the translations of chat requests: message types, the choice of tools, and fields without a counterpart."""
+"""Common parts of translations of chat requests: message types, tool choice, and fields without a counterpart."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -27,13 +27,13 @@ def _blank[Model: BaseModel](model: type[Model]) -> tuple[Model, frozenset[str]]
 
 
 def unchecked[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Model:
-    """A request, or a part of one, without the contract's bounds: the provider may take more, or refuses it itself."""
+    """A request, or a part of one, not validated: the provider may accept more than the contract, or refuse it."""
     blank, names = _blank(model)
     made: Model
-    if not names >= fields.keys():  # some are beyond the contract
+    if not names >= fields.keys():  # fields beyond the contract
         made = blank.model_copy(update=fields)
         return made
-    # A quarter of what it costs to construct one, and half of what copying does, which takes `copy` for everything.
+    # A quarter of the cost of `model_construct`, and half of that of `model_copy`.
     made = model.__new__(model)
     _set(made, "__dict__", {**blank.__dict__, **fields})
     _set(made, "__pydantic_fields_set__", {*fields})

@@ -1,7 +1,7 @@
-"""What an object holds beyond its wire's documents, carried over where it is rebuilt for another wire.
+"""Extra fields: those beyond a wire's documents, carried over to the object on another wire.
 
-An extra field keeps its name and value. One whose name has a meaning on the other wire, or is in use there, is kept in
-OTHER_FIELDS of the same object, a list of objects: nothing is overwritten, and nothing is lost.
+An extra field keeps its name and value. One whose name has a meaning on the other wire, or is in use there, goes into
+OTHER_FIELDS of the same object, a list of objects, so that nothing is overwritten or lost.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ type Fields = dict[str, object]
 
 
 def extra_fields(model: BaseModel, *read: str) -> Fields:
-    """A model's extra fields except those `read`, and those that were kept in OTHER_FIELDS."""
+    """A model's extra fields except those `read`, and including those in OTHER_FIELDS."""
     extras = model.__pydantic_extra__
     if not extras:
         return {}
@@ -30,7 +30,7 @@ def extra_fields(model: BaseModel, *read: str) -> Fields:
 
 
 def carry[Model: BaseModel](extras: Fields, model: Model, *, apart: bool = False) -> Model:
-    """The model with the fields. `apart`: all of them in OTHER_FIELDS, so that none is taken for one of its wire."""
+    """The model with the fields. `apart`: all of them in OTHER_FIELDS, to distinguish them from fields of its wire."""
     held = model.__pydantic_extra__
     if extras and held is not None:
         if apart:
@@ -47,7 +47,7 @@ def place(
     known: Collection[str] = (),
     present: Mapping[str, object] | None = None,
 ) -> None:
-    """Add the fields to an object whose wire knows such names. What is `present` in it already is said once."""
+    """Add the fields to an object whose wire has the `known` names. Those `present` with the same value are skipped."""
     others: Fields = {}
     for name, value in extras.items():
         before = into if name in into else present or {}
@@ -65,7 +65,7 @@ def place(
 
 
 def merge(more: Mapping[str, object], into: Fields) -> None:
-    """Add the fields of a later piece of a streamed object: the objects in it go on, anything else is said anew."""
+    """Add the fields of a later piece of a streamed object: objects are merged, other values replaced."""
     for name, value in more.items():
         before = into.get(name)
         if isinstance(before, dict) and isinstance(value, dict):
@@ -75,9 +75,9 @@ def merge(more: Mapping[str, object], into: Fields) -> None:
 
 
 def send_back(said: BaseModel, into: BaseModel | Fields, *read: str, known: Collection[str] = ()) -> set[str]:
-    """Add to an object of a request what an earlier reply may have brought: extra fields that are not empty.
+    """Add nonempty extra fields, which an earlier reply may have had, to an object of a request.
 
-    The names of those that have a meaning of their own there are returned: a request is to hold no OTHER_FIELDS.
+    Returns the names of those with another meaning there, which are dropped, since requests have no OTHER_FIELDS.
     """
     extras = {name: value for name, value in extra_fields(said, *read).items() if value not in _EMPTY}
     if not extras:
@@ -91,22 +91,22 @@ def send_back(said: BaseModel, into: BaseModel | Fields, *read: str, known: Coll
 
 
 def is_same(one: object, other: object) -> bool:
-    """Whether two values are the same JSON: to Python, 1 is True as well."""
+    """Whether two values are the same JSON: in Python, 1 equals True."""
     return one == other and to_json(one) == to_json(other)
 
 
 def _keep(into: Fields, more: list[Fields]) -> None:
     kept = into.setdefault(OTHER_FIELDS, [])
-    if isinstance(kept, list):  # nobody else puts anything there
+    if isinstance(kept, list):  # written by this module only
         kept += more
 
 
 def _objects(value: object) -> list[Fields]:
-    """What OTHER_FIELDS holds; empty where an upstream has a field of that name for something else."""
+    """The objects in OTHER_FIELDS; empty if an upstream uses the name for something else."""
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []
 
 
 @cache
 def names_of(model: type[BaseModel]) -> frozenset[str]:
-    """What the wire's documents name in such an object."""
+    """The documented field names of such an object."""
     return frozenset(field.alias or name for name, field in model.model_fields.items())

@@ -1,6 +1,6 @@
-"""Tools that the gateway runs, as requests on other wires than OpenAI's switch them on.
+"""Gateway-run tools in requests on other wires than OpenAI's.
 
-Which there are is not for a translation to know: it is told by what it asks (`Runs`).
+Translations do not know the available tools; they query `Runs`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ TYPES: Final = frozenset({SEARCH, CODE, MEMORY, MCP})
 SEARCH_FUNCTION: Final = "gateway_web_search"
 FETCH_FUNCTION: Final = "gateway_web_fetch"
 CODE_FUNCTION: Final = "gateway_code_execution"
-"""What models call the tools that other wires have a name for."""
+"""Function names of the tools that other wires have names for."""
 
 _hosted: TypeAdapter[Hosted] = TypeAdapter(Annotated[Hosted, Field(discriminator="type")])
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTool:
-    """A tool of a server of the Model Context Protocol, as its server names it."""
+    """A tool of an MCP server, by the server's names."""
 
     server: str
     name: str
@@ -44,35 +44,35 @@ class ServerTool:
 
 @dataclass(frozen=True, slots=True)
 class McpName:
-    """A tool of such a server, by the names that the caller knows."""
+    """A tool of an MCP server, by the caller's names."""
 
     server: str
     tool: str
 
 
 class Runs(Protocol):
-    """What the gateway runs for one caller. Tools are named without a prefix; one of them is `web_fetch`."""
+    """The gateway-run tools of one caller. Names have no prefix; `web_fetch` is a separate tool here."""
 
     def has(self, tool: str) -> bool:
-        """Whether it runs this one."""
+        """Whether this tool is available."""
         ...
 
     def require(self, tool: str, place: int) -> None:
-        """Raise ToolNotAvailable or ToolNotAllowed where it does not; `place` is the tool's in the request."""
+        """Raise ToolNotAvailable or ToolNotAllowed if it is not; `place` is the tool's path in the request."""
         ...
 
     def server(self, label: str, url: str | None) -> str | None:
-        """The listed server of the Model Context Protocol at this address or, without one, of this name."""
+        """The listed MCP server at this URL or, without one, of this name."""
         ...
 
     @property
     def server_tools(self) -> Mapping[str, ServerTool]:
-        """What the servers have that were asked for, by the name of their function."""
+        """The tools of the queried servers, by function name."""
         ...
 
 
 class NoTools:
-    """Where the gateway runs none."""
+    """For callers without gateway-run tools."""
 
     server_tools: ClassVar[Mapping[str, ServerTool]] = {}
 
@@ -90,12 +90,12 @@ NO_TOOLS: Final = NoTools()
 
 
 def typed(tool: BaseModel, place: int) -> Hosted:
-    """A tool whose type is the gateway's own, with its options. Raises InvalidRequest for one that is wrong."""
+    """A tool with a type of the gateway's own, with its options. Raises InvalidRequest for wrong options."""
     return made(tool.model_dump(exclude_unset=True), place)
 
 
 def made(fields: Mapping[str, object], place: int, words: Mapping[str, str] = {}) -> Hosted:
-    """The same of its fields. `words` are the caller's names of those that it calls otherwise."""
+    """The same from its fields. `words` maps their names to the caller's."""
     try:
         return _hosted.validate_python(fields, strict=True)
     except ValidationError as error:
@@ -107,10 +107,10 @@ def made(fields: Mapping[str, object], place: int, words: Mapping[str, str] = {}
 
 
 def is_gateways(tool: object) -> bool:
-    """Whether a tool of a request is one by its type."""
+    """Whether a request's tool has a type of the gateway's own."""
     return getattr(tool, "type", None) in TYPES
 
 
 def has_own(tools: Sequence[object] | None) -> bool:
-    """Whether one of them is, which no upstream would understand."""
+    """Whether one of them has, which upstreams do not know."""
     return any(is_gateways(tool) for tool in tools or ())

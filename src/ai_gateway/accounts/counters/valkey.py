@@ -1,11 +1,12 @@
 """Counters of any number of replicas in one Valkey or Redis server (7 or newer): exact over all of them.
 
-A call takes two steps, each one round trip of one script (`valkey.lua`) under the server's clock. What a call holds is
-kept there by its id, so that a settle may be sent twice. A replica renews what its open calls hold; what a dead one
-held is taken to be spent after a minute, until whoever finds its journal knows better.
+A call takes two steps, each one round trip of one script (`valkey.lua`) under the server's clock. The holds of a call
+are stored by its id, so that settling is idempotent. A replica renews the holds of its open calls; those of a dead one
+count as spent after a minute, until another process has replayed its journal.
 
-Nothing there has to survive. Money begins with what the ledger has; when a server was started anew or emptied, every
-replica tells of its open calls again, and only then money begins. Until then it cannot be counted, for 2 s.
+No data there has to survive. Counters of money start from the ledger; after a restart or loss of the server's data,
+every replica sends the holds of its open calls again before counters of money start. Until then, for 2 s, money cannot
+be counted.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ _log = structlog.get_logger(__name__)
 class ValkeyCounters(Counters):
     """`space` names the keys. They share a hash tag, so that a cluster has them all on one node.
 
-    What is held and not renewed is taken to be spent after `lease_s`. `clock` replaces the server's.
+    Holds that are not renewed count as spent after `lease_s`. `clock` replaces the server's.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ValkeyCounters(Counters):
         self._pulse: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Wait until money can be counted, if the server has just begun. Raises CountersError."""
+        """Wait until money can be counted, if the server has just started. Raises CountersError."""
         _, wait_ms = await self._run("hello", "")
         if isinstance(wait_ms, int) and wait_ms > 0:
             await asyncio.sleep(wait_ms / 1000)
@@ -64,7 +65,7 @@ class ValkeyCounters(Counters):
         try:
             _, status, *rest = await self._run("reserve", call, *arguments)
         except (CountersError, asyncio.CancelledError):
-            # The server may have it, or get it yet: nobody will settle it, or be refused because of it.
+            # The server may have received it, or may yet: cancel it, or it would occupy the limit.
             self._in_background(self._cancel(call, holds))
             raise
         if status == b"granted":
@@ -144,7 +145,7 @@ class ValkeyCounters(Counters):
         task.add_done_callback(self._tasks.discard)
 
     async def _cancel(self, call: str, holds: Sequence[Hold]) -> None:
-        """Undo a reserve whose answer never came: also one that the server gets later than this."""
+        """Undo a reserve without an answer, also if the server receives it after this."""
         while True:
             try:
                 await self.settle(call, holds, [0] * len(holds), 0)
@@ -154,7 +155,7 @@ class ValkeyCounters(Counters):
                 return
 
     async def _restore(self) -> None:
-        """Tell of all open calls again. What fails is told of with the next pulse."""
+        """Send the holds of all open calls again. What fails is sent with the next renewal."""
         try:
             for call, holds in list(self._open.items()):
                 if call in self._open:
@@ -164,7 +165,7 @@ class ValkeyCounters(Counters):
             self._born = ("", None)
 
     async def _keep_alive(self) -> None:
-        """While calls are open: learn soon if their counters are lost, and renew what they hold."""
+        """While calls are open, detect lost counters, and renew their holds."""
         loop = asyncio.get_running_loop()
         renewed = loop.time()
         while True:
@@ -181,7 +182,7 @@ class ValkeyCounters(Counters):
                 continue
 
     async def _renew(self) -> None:
-        """A call that began within this time still has most of its lease."""
+        """Renew leases; a call that began within this time still has most of its own."""
         await self._run("renew", "", self._lease_s, *self._open)
 
 
@@ -190,7 +191,7 @@ def _kind(hold: Hold) -> str:
 
 
 def _held(values: Sequence[bytes]) -> Sequence[Hold]:
-    """From counter, kind and amount of each."""
+    """Holds from counter, kind and amount of each."""
     return [
         Hold(counter.decode(), int(amount), 0, unit_s=kind == b"rolling", money=kind == b"money")
         for counter, kind, amount in zip(values[::3], values[1::3], values[2::3], strict=True)
@@ -204,7 +205,7 @@ def _why(status: object) -> str:
 
 
 class _Count(NamedTuple):
-    """What the server says of one hold. Of units it says something where the answer needs it."""
+    """The server's state of one hold, with units only where they are needed."""
 
     used: int
     held: int
@@ -213,7 +214,7 @@ class _Count(NamedTuple):
 
 
 def _read(holds: Sequence[Hold], rest: Sequence[object]) -> tuple[float, Sequence[_Count]]:
-    """When it was counted, and what there was before."""
+    """When it was counted, and the counts before."""
     numbers = iter(cast("Sequence[bytes | int]", rest[1:]))
     counts = [
         _Count(int(first), 0, int(second), int(third)) if hold.unit_s else _Count(int(first), int(second), 0, 0)
@@ -223,7 +224,7 @@ def _read(holds: Sequence[Hold], rest: Sequence[object]) -> tuple[float, Sequenc
 
 
 def _granted(holds: Sequence[Hold], rest: Sequence[object]) -> Granted:
-    """In one go, since each call pays for it."""
+    """In one loop, since it runs for each call."""
     numbers = cast("Sequence[bytes | int]", rest)
     now = float(numbers[0])
     left: list[int] = []

@@ -1,4 +1,4 @@
-"""One connection to a Valkey or Redis server: commands as they come, answers in their order, and nobody waits long.
+"""One pipelined connection to a Valkey or Redis server, with a timeout for each command.
 
 The clients of either project take some 100 us of CPU for a command; with hiredis, which both use to read replies, and
 nothing around it, a command takes 15.
@@ -20,8 +20,8 @@ import hiredis
 from ai_gateway.accounts.counters.base import CountersError
 
 TIMEOUT_S = 0.2
-# A server gets its time in ticks. One that comes late does not count: it was the event loop that was busy, which may
-# not even have sent the command yet, or not read the answer.
+# Timeouts are counted in ticks. A late tick does not count: the event loop was busy, and may not have sent the command
+# or read the answer yet.
 _TICK_S = 0.05
 _LATEST_S = 0.02
 _TICKS = 5
@@ -31,7 +31,7 @@ _MOST_MOVES = 3
 _PORT = 6379
 _RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 _MOVED = re.compile(r"MOVED \d+ (.+):(\d+)")
-# What a server refuses that is no longer, or not yet, the one to ask: the next connection may lead to another.
+# Errors of a server that is not the right one any more, or not yet: reconnecting may lead to another.
 _ELSEWHERE = ("MOVED", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH")
 
 type Argument = str | int | float | bytes
@@ -39,7 +39,7 @@ type Argument = str | int | float | bytes
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and as whom to talk to it."""
+    """A server's address and credentials."""
 
     host: str
     port: int
@@ -50,7 +50,7 @@ class Address:
 
     @override
     def __str__(self) -> str:
-        """Without what a log must not have."""
+        """The address without credentials, for logs."""
         return f"{self.host}:{self.port}/{self.database}"
 
 
@@ -80,10 +80,10 @@ def address_of(url: str) -> Address:
 class Connection:
     """Sends one script's calls to a server. `run_id` names the server's process; it changes when it is started again.
 
-    In a cluster that is the node which has `key`, and with it all others that share its hash tag.
+    In a cluster it is the node of `key`, and of all keys with the same hash tag.
 
-    `line` is None while there is no connection. One is made when it is asked for, again after a pause that grows. Every
-    method raises CountersError.
+    `line` is None while disconnected. It connects on demand, with growing pauses after failures. Every method raises
+    CountersError.
     """
 
     def __init__(self, address: Address, script: str, key: str) -> None:
@@ -100,12 +100,12 @@ class Connection:
         self._closed = False
 
     async def connect(self) -> None:
-        """Be connected: `line` and `run_id` are there then."""
+        """Connect; afterwards `line` and `run_id` are set."""
         if self.line is None:
             await self._connected()
 
     async def run(self, *arguments: Argument) -> Sequence[object]:
-        """Run the script with two keys, on the server that was asked before: keys may hold for this one only."""
+        """Run the script with two keys, on the same server as before, since values may depend on it."""
         line = self.line
         if line is None:
             raise CountersError(f"{self._address}: disconnected")
@@ -140,7 +140,7 @@ class Connection:
         return replace(self._given, host=moved[1], port=int(moved[2]))
 
     async def _connected(self) -> "_Line":
-        """A connection, within the time that a call can wait."""
+        """A connection, within the time limit of a call."""
         if self._connecting is None:
             if self._closed or time.monotonic() < self._not_before:
                 raise CountersError(f"{self._address}: not connected")
@@ -182,7 +182,7 @@ class Connection:
     async def _session(self) -> "_Line":
         address = self._address
         if address.is_secure and self._tls is None:
-            self._tls = ssl.create_default_context()  # to read what the system trusts takes some 20 ms
+            self._tls = ssl.create_default_context()  # loading the system's trust store takes some 20 ms
         loop = asyncio.get_running_loop()
         _, line = await loop.create_connection(
             lambda: _Line(self._lost, str(address)), address.host, address.port, ssl=self._tls
@@ -216,7 +216,7 @@ async def _good(line: "_Line", *command: Argument) -> bytes:
 
 
 class _Line(asyncio.Protocol):
-    """The bytes. Answers come in the order of the commands; if one is late, so are all others, and the line is cut."""
+    """The protocol. Answers arrive in the order of commands; if one is late, so are all others, and it disconnects."""
 
     def __init__(self, lost: "Callable[[_Line], None]", name: str) -> None:
         self.name = name
@@ -242,7 +242,7 @@ class _Line(asyncio.Protocol):
         return answer
 
     def abort(self, reason: str) -> None:
-        """Cut it: who still waits learns why."""
+        """Disconnect, with this reason for waiting commands."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()

@@ -1,7 +1,7 @@
-"""What a database has to offer for everything that is stored: statements, and transactions that exclude each other.
+"""The interface of stores: statements, and exclusive transactions.
 
-Statements are constants with `$1`, `$2` ... for their values, in the SQL that both engines speak. A statement is never
-made of parts at run time: a test looks for that.
+Statements are constants with `$1`, `$2` ... for their values, in SQL that both engines support. A statement is never
+composed at run time, which a test checks.
 """
 
 from abc import abstractmethod
@@ -12,15 +12,15 @@ from typing import Protocol
 type Value = str | int | None
 type Row = Sequence[Value]
 type Change = tuple[str, Sequence[Row]]
-"""A statement, and the rows of values that it is run for."""
+"""A statement, and the rows of values to run it for."""
 
 
 class StoreError(Exception):
-    """The store cannot be used now: it is away, locked, full or damaged. Its text is for the operator."""
+    """The store is unavailable, locked, full or damaged. The message is for the operator."""
 
 
 class AlreadyThere(ValueError):
-    """There is a row with that key."""
+    """A row with that key exists."""
 
 
 class Session(Protocol):
@@ -28,11 +28,11 @@ class Session(Protocol):
 
     @abstractmethod
     async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
-        """The rows that a statement gives."""
+        """The rows of a query."""
 
     @abstractmethod
     async def execute(self, statement: str, *values: Value) -> int:
-        """Run a statement. Returns the number of rows that it changed."""
+        """Run a statement. Returns the number of changed rows."""
 
     @abstractmethod
     async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
@@ -40,13 +40,13 @@ class Session(Protocol):
 
 
 class Store(Session, Protocol):
-    """A database. `name` says which one, without what a log must not have."""
+    """A database. `name` identifies it without credentials."""
 
     name: str
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect, and bring the schema up to date where that is automatic."""
+        """Connect, and migrate the schema if that is automatic."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -54,34 +54,34 @@ class Store(Session, Protocol):
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Session]:
-        """All or nothing, and one at a time over every process that uses the database."""
+        """An atomic transaction, exclusive over all processes that use the database."""
 
     @abstractmethod
     async def write(self, statement: str, expected: Sequence[Row], changes: Sequence[Change]) -> bool:
-        """All of these changes in one transaction, if the statement gives what is expected. Returns whether it did.
+        """Apply the changes in one transaction, if the query's result is as expected. Returns whether it was.
 
-        It is a transaction that waits for nothing in between. Raises StoreError or AlreadyThere: then it was undone.
+        The transaction has no round trips in between. Raises StoreError or AlreadyThere after undoing it.
         """
 
     @abstractmethod
     async def migrate(self) -> list[int]:
-        """Bring the schema up to date. Returns the versions that were reached."""
+        """Migrate the schema. Returns the new versions."""
 
     @abstractmethod
     async def add_day(self, day: int) -> None:
-        """Make a place of its own for the records of a day, which begins then, in milliseconds; if there are such."""
+        """Create the partition, if the engine has any, for the records of a day, given by its start in milliseconds."""
 
     @abstractmethod
     async def drop_day(self, before: int) -> int | None:
-        """Drop the place of the oldest day, with its records, if it ends by then. Returns that day, or None."""
+        """Drop the partition of the oldest day, if it ends by then. Returns that day, or None."""
 
     @abstractmethod
     async def find_memories(self, key_id: str, project_id: str, user_id: str, words: Sequence[str]) -> Sequence[Row]:
-        """The memories of one owner that contain one of the words, with how relevant the engine finds them.
+        """The memories of one owner with one of the words, with their relevance.
 
-        Words are folded, without blanks, and at least one. Rows are `accounts.memories.Memory` and a number.
+        Words are case-folded, without blanks, at least one. Rows are `accounts.memories.Memory` and a number.
         """
 
     @abstractmethod
     async def problem(self) -> str | None:
-        """Why the schema that is there cannot be used; None if it can."""
+        """Why the present schema cannot be used; None if it can."""

@@ -1,7 +1,7 @@
 """PostgreSQL (15 or newer), for gateways on more than one machine.
 
-Each worker has two connections: one writes, the other reads. Nothing waits for a server longer than its timeout: what
-does not answer is disconnected, and connected again by whoever asks next, after a pause that grows.
+Each worker has two connections: one writes, the other reads. Every wait has a timeout: a server that does not answer is
+disconnected, and the next use connects again, after a growing pause.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ _TIMEOUT_S = 5.0
 _CLOSE_S = 0.5
 _MIGRATE_S = 3600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-# Whoever begins a transaction waits for the end of those of all other processes. A process that stops in the middle of
-# one, which others may be waiting for, loses it. The number is nobody's: advisory locks are by database.
+# Transactions of all processes exclude each other. A process that hangs within one loses it. The lock's number is
+# arbitrary: advisory locks are by database.
 _BEGIN = """BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL statement_timeout = '10s';
     SELECT pg_advisory_xact_lock(4719265108)"""
 _LOCK = "SELECT pg_advisory_xact_lock(4719265108)"
@@ -30,11 +30,11 @@ _HAS_META = "SELECT to_regclass('meta') IS NOT NULL"
 _VERSION = "SELECT value FROM meta WHERE name = 'schema'"
 _SET_VERSION = """INSERT INTO meta (name, value) VALUES ('schema', $1)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
-# Without those of partitions, which have what their table has.
+# Without partitions, which have the columns of their table.
 _COLUMNS = """SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
     AND attnum > 0 AND NOT attisdropped"""
-# The memories of one key are few: its index leads to them, and each is looked into for the words.
+# The memories of one key are few: they are found by index, and scanned for the words.
 _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
     (ts_rank(to_tsvector('simple', folded), replace(plainto_tsquery('simple', $5)::text, '&', '|')::tsquery)
         * 1000000)::BIGINT
@@ -42,11 +42,11 @@ _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_
     AND EXISTS (SELECT FROM json_array_elements_text($4::text::json) AS word WHERE strpos(folded, word) > 0)"""
 _ADD_DAY, _DROP_DAY = "SELECT add_day_of_records($1)", "SELECT drop_day_of_records($1)"
 
-type _Connection = Any  # asyncpg tells no types
+type _Connection = Any  # asyncpg has no type hints
 
 
 class _Link:
-    """A connection that is there when it is needed, for one statement or transaction at a time."""
+    """A connection, opened on demand, for one statement or transaction at a time."""
 
     def __init__(self, url: str, name: str, timeout_s: float) -> None:
         self._url = url
@@ -60,9 +60,9 @@ class _Link:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[_Connection]:
-        """The connection, for as long as a statement or a transaction may take.
+        """The connection, within the time limit of a statement or transaction.
 
-        What goes wrong with it is a StoreError, what cannot be stored a ValueError.
+        Raises StoreError for failures, ValueError for values that cannot be stored.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -86,7 +86,7 @@ class _Link:
             self._cut()
             raise StoreError(f"{self._name}: {error}") from error
         except asyncio.CancelledError:
-            self._cut()  # nobody knows what it was about to answer
+            self._cut()  # its pending answer would be read by the next statement
             raise
         finally:
             self._taken.release()
@@ -96,7 +96,7 @@ class _Link:
         self._closed = True
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):  # a server that is away needs no farewell
+            with suppress(Exception):  # the server may be unavailable
                 await connection.close(timeout=_CLOSE_S)
             connection.terminate()
 
@@ -149,9 +149,9 @@ class _Session(Session):
 
 
 class PostgresStore(Store):
-    """`url` is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, with what libpq knows as parameters.
+    """`url` is `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, with libpq's parameters.
 
-    `timeout_s` is the longest that a statement or a transaction may take.
+    `timeout_s` bounds each statement and transaction.
     """
 
     def __init__(self, url: str, timeout_s: float = _TIMEOUT_S) -> None:
@@ -195,7 +195,7 @@ class PostgresStore(Store):
             try:
                 yield _Session(connection)
             except asyncio.CancelledError:
-                raise  # the connection is cut, which undoes it as well
+                raise  # the connection is closed, which undoes it as well
             except BaseException:
                 if not connection.is_closed():
                     await connection.execute("ROLLBACK")
@@ -220,7 +220,7 @@ class PostgresStore(Store):
                 await connection.execute(_LOCK)
                 for number in range(await _version(connection), VERSION):
                     for statement in in_postgres(STEPS[number]):
-                        await connection.execute(str(statement))  # it takes no class of strings
+                        await connection.execute(str(statement))  # it does not accept subclasses of str
                     await connection.execute(_SET_VERSION, number + 1)
                     reached.append(number + 1)
         finally:
@@ -257,7 +257,7 @@ async def _version(connection: _Connection) -> int:
 
 
 def _texts(values: Row) -> Row:
-    """The same as PostgreSQL can store it: without NUL, and without halves of characters, which JSON may have."""
+    """The values without NUL and lone surrogates, which PostgreSQL refuses and JSON may have."""
     return [_text(value) if isinstance(value, str) else value for value in values]
 
 
@@ -268,7 +268,7 @@ def _text(value: str) -> str:
 
 
 def _place(url: str) -> str:
-    """Where it is, without what a log must not have."""
+    """The server's address without credentials."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
     return f"{hosts or 'local socket'}{parts.path}"

@@ -1,6 +1,6 @@
-"""The tables, as the steps that make them. A step is never changed once it was released: what comes next is a new one.
+"""The schema, as migration steps. A released step is never changed: changes are new steps.
 
-Code of one version runs on the schema of the next: a step adds, and what it takes away nothing has used for a version.
+Code of one version runs on the next version's schema: steps only add, and only remove what was unused for a version.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ class OnPostgres(str):
 
 
 class OnSqlite(str):
-    """A statement that only SQLite runs: PostgreSQL numbers rows and finds words in other ways."""
+    """A statement that only SQLite runs: PostgreSQL has other ways for row ids and text search."""
 
     __slots__ = ()
 
@@ -24,7 +24,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
         "INSERT INTO meta (name, value) VALUES ('revision', 0)",
-        # What administrators make. `body` is NULL once it is deleted, so that others who keep a copy learn of it.
+        # Entities of administration. `body` is NULL for a deleted one, so that cached copies are updated.
         """CREATE TABLE entities (
             kind TEXT NOT NULL, id TEXT NOT NULL, revision BIGINT NOT NULL, body TEXT, PRIMARY KEY (kind, id)
         )""",
@@ -34,7 +34,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             body TEXT NOT NULL
         )""",
         "CREATE INDEX audit_by_time ON audit (at, id)",
-        # Every call that is over. Its id begins with its second, so that it is found without an index of its own.
+        # Records of calls. The id begins with the second of the start, so that no index of its own is needed.
         """CREATE TABLE records (
             at BIGINT NOT NULL, id TEXT NOT NULL, request_id TEXT NOT NULL,
             ended_at BIGINT NOT NULL, first_byte_ms BIGINT, project_id TEXT NOT NULL, key_id TEXT, wire TEXT NOT NULL,
@@ -56,12 +56,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX records_by_request ON records (request_id)",
         "CREATE INDEX records_by_project ON records (project_id, at)",
         "CREATE INDEX records_by_key ON records (key_id, at)",
-        # Few calls are among these, so that they cost the others nothing.
+        # Partial indexes, which only a few calls are in.
         "CREATE INDEX records_by_ending ON records (ending, at) WHERE ending <> 'whole'",
         "CREATE INDEX records_by_status ON records (status, at) WHERE status <> 200",
-        # Called in transactions that exclude each other. To attach a partition takes a look at all of the default one,
-        # and what is there of that day is moved: with very much in it days go on without partitions. Whoever reads
-        # records meanwhile, such as a backup, is waited for, but not for long. Returns whether the partition is there.
+        # Called in exclusive transactions. Attaching a partition scans the default one and moves that day's rows: if it
+        # is very large, days stay without partitions. It waits for readers, such as a backup, but not for long. Returns
+        # whether the partition exists.
         OnPostgres("""CREATE FUNCTION add_day_of_records(day BIGINT) RETURNS BOOLEAN LANGUAGE plpgsql
             SET lock_timeout = '1s' AS $$
             DECLARE
@@ -100,7 +100,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
                 EXECUTE format('DROP TABLE %I', partition);
                 RETURN day;
             END $$"""),
-        # Their sums by hour and by day, which outlive them. Nothing stands for no key, and for no tier.
+        # Sums by hour and by day, which outlive the records. Empty strings mean no key, or no tier.
         """CREATE TABLE rollups (
             width BIGINT NOT NULL, start BIGINT NOT NULL,
             project_id TEXT NOT NULL, key_id TEXT NOT NULL, model TEXT NOT NULL, upstream_model TEXT NOT NULL,
@@ -114,8 +114,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE TABLE key_uses (key_id TEXT PRIMARY KEY, at BIGINT NOT NULL)",
         "INSERT INTO meta (name, value) VALUES ('pruned_before', 0)",
-        # What spend alerts have to tell, once for each alert, window and threshold. `due` is when it may be sent, and
-        # NULL once that is over.
+        # Notices of spend alerts, one for each alert, window and threshold. `due` is when to send it, and NULL when
+        # done.
         """CREATE TABLE notices (
             id TEXT PRIMARY KEY, alert_id TEXT NOT NULL, at BIGINT NOT NULL, attempts BIGINT NOT NULL, due BIGINT,
             outcome TEXT, body TEXT NOT NULL
@@ -123,7 +123,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX notices_by_due ON notices (due)",
     ),
     (
-        # How long calls took, in classes of durations: see `latency`. Both are NULL where there is nothing to tell.
+        # Latencies of calls, in classes of durations: see `latency`. Both are NULL if unknown.
         "ALTER TABLE records ADD COLUMN total_bucket SMALLINT",
         "ALTER TABLE records ADD COLUMN first_bucket SMALLINT",
         """CREATE TABLE latencies (
@@ -153,7 +153,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             first_23 INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (width, start, project_id, key_id, model, upstream_model, provider, operation, service_tier)
         )""",
-        # Searches that upstreams have made, in how many requests, and what of the cost is for them.
+        # Searches of upstreams, the number of requests with searches, and their part of the cost.
         "ALTER TABLE records ADD COLUMN searches BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN search_cost BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE rollups ADD COLUMN searches BIGINT NOT NULL DEFAULT 0",
@@ -161,8 +161,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE rollups ADD COLUMN search_cost BIGINT NOT NULL DEFAULT 0",
     ),
     (
-        # Responses that callers want to read again. `until` is when they are deleted, `lease` until when one that runs
-        # is known to run; both are seconds.
+        # Stored responses. `until` is the time of deletion, `lease` the expiry of a running one's lease; both in
+        # seconds.
         """CREATE TABLE responses (
             id TEXT PRIMARY KEY, owner TEXT NOT NULL, at BIGINT NOT NULL, until BIGINT NOT NULL, previous TEXT,
             status TEXT NOT NULL, lease BIGINT, size BIGINT NOT NULL, input TEXT NOT NULL, body TEXT NOT NULL
@@ -171,8 +171,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX responses_by_end ON responses (until)",
     ),
     (
-        # What models have saved for a key, and for an end user of it; empty for no key, and for no user. Times are
-        # milliseconds, `size` is bytes of `content`, and `folded` is what is searched.
+        # Memories of a key and its end user, each empty for none. Times are milliseconds, `size` is bytes of `content`,
+        # and `folded` is the case-folded text for searching.
         OnSqlite("""CREATE TABLE memories (
             number INTEGER PRIMARY KEY, id TEXT NOT NULL, project_id TEXT NOT NULL, key_id TEXT NOT NULL,
             user_id TEXT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, size BIGINT NOT NULL,
@@ -187,7 +187,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX memories_by_key ON memories (key_id, project_id, user_id)",
         "CREATE INDEX memories_by_project ON memories (project_id)",
         "CREATE INDEX memories_by_user ON memories (user_id)",
-        # Any three characters in a row are found, of every script; PostgreSQL reads the memories of one key instead.
+        # A trigram index for every script; PostgreSQL scans the memories of one key instead.
         OnSqlite("""CREATE VIRTUAL TABLE memories_index USING fts5(
             folded, content='memories', content_rowid='number', tokenize="trigram case_sensitive 1"
         )"""),
@@ -203,22 +203,22 @@ STEPS: tuple[tuple[str, ...], ...] = (
         END"""),
     ),
     (
-        # What a response in the background has told: events from the one numbered `first` to the one before `next`,
-        # compressed and in Base64. In the row that is `final` the last of them ends the response.
+        # Events of background responses, from number `first` to the one before `next`, compressed and in Base64. In the
+        # `final` row, the last event ends the response.
         """CREATE TABLE response_events (
             response TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE, first BIGINT NOT NULL,
             next BIGINT NOT NULL, final BIGINT NOT NULL, events TEXT NOT NULL, PRIMARY KEY (response, first)
         )""",
     ),
 )
-"""The statements that lead from each version to the next one; the first from nothing to version 1."""
+"""The statements from each version to the next; the first from an empty database to version 1."""
 
 VERSION = len(STEPS)
 
 
 COLUMNS = """SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
     WHERE m.type = 'table' AND m.name NOT LIKE 'memories_index%'"""
-"""All columns of an SQLite database, with their tables; without what its index of texts is made of."""
+"""All columns of an SQLite database, with their tables, without those of the text index."""
 
 
 def in_postgres(step: Iterable[str]) -> Iterator[str]:
@@ -233,7 +233,7 @@ def in_sqlite(step: Iterable[str]) -> Iterator[str]:
 
 @cache
 def columns() -> frozenset[tuple[str, str]]:
-    """Every column that the steps make, with its table."""
+    """Every column that the steps create, with its table."""
     db = sqlite3.connect(":memory:")
     try:
         for step in STEPS:

@@ -1,6 +1,6 @@
-"""The embedded store: one SQLite file, which any number of processes of one machine share.
+"""The embedded store: one SQLite file, shared by any number of processes on one machine.
 
-Statements run in a thread of their own, one after the other: a commit waits for the disk, and the event loop must not.
+Statements run one after the other in a thread, since commits wait for the disk.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ _BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
-_MOST_VALUES = 999  # in one statement: what every build of SQLite takes
+_MOST_VALUES = 999  # values in one statement that every build of SQLite accepts
 _TRIGRAM = 3
 _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
     CAST(-bm25(memories_index) * 1000000 AS INTEGER)
     FROM memories_index JOIN memories ON number = memories_index.rowid
     WHERE memories_index MATCH $4 AND key_id = $1 AND project_id = $2 AND user_id = $3"""
-# The index knows no word of less than three characters, as there are many in Chinese and Japanese.
+# The trigram index does not find words of less than three characters, which are frequent in Chinese and Japanese.
 _FIND_MEMORIES_BY_SHORT_WORDS = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content, 0
     FROM memories WHERE key_id = $1 AND project_id = $2 AND user_id = $3
     AND EXISTS (SELECT 1 FROM json_each($4) AS word WHERE instr(folded, word.value) > 0)"""
@@ -39,9 +39,9 @@ type _Values = Row | Mapping[str, Value]
 
 @cache
 def _translated(statement: str) -> tuple[str, Callable[[Row], _Values]]:
-    """A statement as SQLite has it, where PostgreSQL has `$1`, and what makes its values.
+    """A statement with SQLite's placeholders in place of `$1`, and a function for its values.
 
-    They are named if one of them is used twice or out of order. Else they need not be, which takes half the time.
+    Placeholders are named if one is used twice or out of order; unnamed ones take half the time.
     """
     numbers = [int(number) for number in _PLACEHOLDER.findall(statement)]
     if numbers == list(range(1, len(numbers) + 1)):
@@ -51,10 +51,10 @@ def _translated(statement: str) -> tuple[str, Callable[[Row], _Values]]:
 
 @cache
 def _of_many(statement: str) -> Sequence[tuple[int, str]]:
-    """The same for several rows at once, and how many: most first. Nothing for what is no mere insertion.
+    """The same for inserting several rows at once, with their number, largest first. Empty for other statements.
 
-    The thread gives the interpreter away and gets it back for each statement that it runs. While the event loop is
-    busy, that takes several times as long as the insertion of a row.
+    The thread releases and reacquires the GIL for each statement, which takes several times as long as inserting a row
+    while the event loop is busy.
     """
     text, made = _translated(statement)
     insertion = _INSERTION.fullmatch(text)
@@ -81,9 +81,9 @@ class _Runner:
         self._db: sqlite3.Connection | None = None
 
     async def __call__[Result](self, work: Callable[[sqlite3.Connection], Result], *, surely: bool = False) -> Result:
-        """Run this in the thread. Raises StoreError or ValueError; a cancelled caller does not stop it half-way.
+        """Run this in the thread. Raises StoreError or ValueError; cancelling the caller does not interrupt it.
 
-        Where the caller is cancelled before it has begun, it is left out, unless it is to be done `surely`.
+        If the caller is cancelled before the start, it is skipped, unless `surely` is set.
         """
         try:
             submitted = self.submit(work)
@@ -95,7 +95,7 @@ class _Runner:
             raise StoreError(f"SQLite ({self._path}): {error}") from error
 
     def submit[Result](self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
-        """Have this run after all that was submitted before. Raises StoreError; what it gives may be SQLite's error."""
+        """Run this after all that was submitted before. Raises StoreError; the future may raise SQLite's error."""
         if self._thread is None:
             raise StoreError("the store is closed")
         return asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._connected()))
@@ -111,12 +111,12 @@ class _Runner:
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
-            # Transactions are begun and ended by statements of our own, not where the module thinks fit.
+            # Autocommit: transactions begin and end by our own statements, not by the module's rules.
             db = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
             )
-            # With a write-ahead log readers do not wait for writers. NORMAL may lose the last commits when the power
-            # goes, which the journals of the workers still have, and loses none with the process.
+            # With a write-ahead log readers do not wait for writers. NORMAL may lose the last commits in a power
+            # failure, which the journals still have, and none if the process dies.
             for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 db.execute(f"PRAGMA {setting}")
             self._db = db
@@ -151,10 +151,10 @@ class _Session(Session):
 
 
 class SqliteStore(Store):
-    """`path` None is a database in memory, which ends with the process and is seen by no other.
+    """`path` None is an in-memory database of this process.
 
-    What is read outside of a transaction never sees what another one has not committed: it has a connection of its
-    own or, in memory, where there is only one, waits.
+    Reads outside of a transaction never see uncommitted data: they have a connection of their own or, in memory, where
+    there is only one, wait.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -201,13 +201,13 @@ class SqliteStore(Store):
     async def transaction(self) -> AsyncIterator[Session]:
         async with self._writing:
             try:
-                # Whoever is cancelled while this waits for another process leaves it to the thread, which gets the lock
-                # all the same: so it has to be rolled back as well.
+                # If the caller is cancelled while this waits for the lock of another process, the thread still gets the
+                # lock: so it has to be rolled back as well.
                 await self._writer(_begin)
                 yield _Session(self._writer)
             except BaseException:
                 with suppress(StoreError):  # closed meanwhile, which undoes it as well
-                    # Not waited for: the thread does it before anything that others ask of it.
+                    # Not awaited: the thread does it before any later work.
                     self._writer.submit(_roll_back)
                 raise
             await self._writer(_commit, surely=True)
@@ -241,7 +241,7 @@ class SqliteStore(Store):
         def look(db: sqlite3.Connection) -> str | None:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             (changes,) = db.execute("PRAGMA schema_version").fetchone()
-            if (version, changes) != self._seen:  # to look at every column takes a hundred times as long
+            if (version, changes) != self._seen:  # checking every column takes a hundred times as long
                 self._problem = schema_problem(version, db.execute(COLUMNS).fetchall())
                 self._seen = version, changes
             return self._problem
@@ -250,12 +250,12 @@ class SqliteStore(Store):
 
 
 def _begin(db: sqlite3.Connection) -> None:
-    _roll_back(db)  # what could not be undone when it was to be
+    _roll_back(db)  # an earlier transaction that could not be rolled back
     db.execute("BEGIN IMMEDIATE")
 
 
 def _commit(db: sqlite3.Connection) -> None:
-    """Commit, or leave no transaction behind: a commit that fails may be still under way."""
+    """Commit, or roll back: after a failed commit the transaction may still be open."""
     try:
         db.execute("COMMIT")
     except sqlite3.Error:
@@ -264,7 +264,7 @@ def _commit(db: sqlite3.Connection) -> None:
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
-    """Undo what is under way, if anything is: a full disk has SQLite do so by itself."""
+    """Roll back an open transaction, if any: with a full disk, SQLite rolls back by itself."""
     if db.in_transaction:
         db.execute("ROLLBACK")
 
@@ -296,7 +296,7 @@ def _execute_many(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -
 
 
 def _migrate(db: sqlite3.Connection) -> list[int]:
-    """The version stands in the file's own header, so that a step and its version are one transaction."""
+    """The version is in the file's header (`user_version`), so that a step and its version are one transaction."""
     reached: list[int] = []
     _begin(db)
     try:

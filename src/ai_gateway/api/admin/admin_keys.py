@@ -67,7 +67,7 @@ class AdminKeys(Administration):
         return models.AdminApiKeysDeleteResponse(id=key_id, object="organization.admin_api_key.deleted", deleted=True)
 
     def _configured(self) -> Iterator[ApiKey]:
-        """Those of the configuration. Since when, nobody knows."""
+        """The keys of the configuration, whose time of creation is unknown."""
         since = self.project(DEFAULT_PROJECT).created_at
         for key in self.access.keys.configured.values():
             if key.administers:
@@ -90,8 +90,8 @@ class AdminKeys(Administration):
             redacted_value=key.redacted,
             created_at=key.created_at,
             expires_at=key.expires_at,
-            last_used_at=None,  # it calls no models, and the audit log has what it did
-            # There are no users: a key stands for whoever has it.
+            last_used_at=None,  # it calls no models; the audit log has its acts
+            # There are no users: the key itself is the owner.
             owner=models.AdminApiKeyOwner(
                 type="user",
                 object="organization.user",

@@ -12,8 +12,8 @@ from gateway_contract.openai_admin import models
 
 _BATCH = 500
 _BEGINNING, _END = 0, 2**53
-# The ids are in the order of what happened, since any collation has hexadecimal digits in theirs. Where no id bounds
-# them, none is made up: whether a text sorts behind all ids is the database's collation's to say.
+# Ids are in the order of events, since every collation sorts hexadecimal digits alike. No artificial bounds are used:
+# whether a text sorts behind all ids depends on the database's collation.
 _OLDER: Final = """SELECT id, at, type, project_id, actor, body FROM audit
     WHERE (CAST($1 AS TEXT) IS NULL OR id < $1) AND (CAST($2 AS TEXT) IS NULL OR id > $2)
     AND at >= $3 AND at <= $4 ORDER BY id DESC LIMIT $5"""
@@ -43,7 +43,7 @@ class AuditLogs(Administration):
         )
 
     async def _entries(self, query: models.ListAuditLogsQuery) -> AsyncIterator[models.AuditLog]:
-        """Those that are wanted, one more than fits on a page, from the cursor on in the direction that it means."""
+        """The requested entries, one more than fits on a page, from the cursor on in its direction."""
         first, last = _range(query.effective_at)
         wanted = _wanted(query)
         backward = bool(query.before) and not query.after
@@ -78,13 +78,13 @@ class AuditLogs(Administration):
             entry["project"] = {"id": project_id, "name": (project and project.name) or project_id}
         for name in ("before", "after"):
             entry[name] = payload.pop(name, None)
-        # A limit that is taken away is `null` here, which the official details know of no field.
+        # A removed limit is `null` here, which no field of the official details can be.
         entry[str(kind)] = payload
         return models.AuditLog.model_validate(entry)
 
 
 def _range(asked: models.ListAuditLogsQueryEffectiveAt | None) -> tuple[int, int]:
-    """The first and the last second that are asked for."""
+    """The first and the last requested second."""
     if asked is None:
         return _BEGINNING, _END
     first = [_BEGINNING if asked.gte is None else asked.gte, _BEGINNING if asked.gt is None else asked.gt + 1]
@@ -98,7 +98,7 @@ def _wanted(query: models.ListAuditLogsQuery) -> _Wanted:
             (not query.event_types or kind in query.event_types)
             and (not query.project_ids or project_id in query.project_ids)
             and (not query.actor_ids or actor["key_id"] in query.actor_ids)
-            and (not query.actor_emails)  # a key has no address
+            and (not query.actor_emails)  # keys have no email address
             and (not query.resource_ids or payload.get("id") in query.resource_ids)
             and (not query.tenant_only or kind.startswith("tenant."))
         )
@@ -107,7 +107,7 @@ def _wanted(query: models.ListAuditLogsQuery) -> _Wanted:
 
 
 def _actor(actor: dict[str, Any]) -> dict[str, Any]:
-    """A key, or on the gateway's own machine the command line, which has no session of anybody."""
+    """A key or, for the command line on the gateway's own machine, a session without a user."""
     if actor["key_id"] is None:
         session = {"user": {"id": actor["name"]}}
         return {"type": "session", "session": session}

@@ -1,4 +1,4 @@
-"""What the handlers of administration have in common: who administers, what there is, and how it is changed."""
+"""Common parts of the handlers of administration: authorisation, reading and changing the directory."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -31,13 +31,13 @@ _SECRETS = {"digest", "webhook_secret"}
 
 @dataclass(frozen=True, slots=True)
 class Administrator(Caller):
-    """A caller who administers. `address` is where the request came from, for the audit log."""
+    """A caller with an administrator's key. `address` is the client's, for the audit log."""
 
     address: str | None = None
 
 
 class Administration(WireBoundary, Handlers):
-    """The base of each class that has some of the operations."""
+    """The base class of the handlers."""
 
     def __init__(self, directory: Directory, access: Access, body_limits: BodyLimits) -> None:
         super().__init__(OPENAI, access, body_limits)
@@ -50,7 +50,7 @@ class Administration(WireBoundary, Handlers):
         return Administrator(caller.key_id, caller.name, trusted=True, administers=True, address=address)
 
     async def fresh(self) -> Directory:
-        """The directory with what others have just changed. Raises Unavailable where the store cannot say."""
+        """The directory, with the latest changes of others. Raises Unavailable if the store cannot be read."""
         try:
             await self.directory.refresh()
         except StoreError as error:
@@ -65,7 +65,7 @@ class Administration(WireBoundary, Handlers):
             raise away(error) from error
 
     async def is_reached(self, limit: SpendLimit) -> bool:
-        """Whether all of it is spent, of the organization's or a project's. Not within a change."""
+        """Whether a spend limit of the organization or a project is reached. Not within a change."""
         window = window_at(limit.interval, limit.time_zone, time.time())
         what: What = "organization" if limit.id == ORGANIZATION else "project"
         try:
@@ -76,7 +76,7 @@ class Administration(WireBoundary, Handlers):
 
     @asynccontextmanager
     async def change(self, call: Call) -> AsyncIterator[Change]:
-        """A change of the directory by whoever calls. What the block raises undoes it."""
+        """A change of the directory by the caller. An exception in the block undoes it."""
         caller = call.caller
         address = caller.address if isinstance(caller, Administrator) else None
         actor = Actor(caller.key_id, caller.name, address, call.headers.get("user-agent", "")[:256] or None)
@@ -104,7 +104,7 @@ class Administration(WireBoundary, Handlers):
 
 
 def shown(entity: Entity | None) -> dict[str, object] | None:
-    """An entity as the audit log has it: without secrets, and without what it does not say."""
+    """An entity for the audit log: without secrets and unset fields."""
     if entity is None:
         return None
     fields = {name: value for name, value in asdict(entity).items() if name not in _SECRETS}
@@ -114,7 +114,7 @@ def shown(entity: Entity | None) -> dict[str, object] | None:
 
 
 def audit_change(change: Change, entity: str, what: str, before: Entity | None, after: Entity | None) -> None:
-    """Audit what OpenAI's list has no event of its own for: a change of the organization or project that it is of."""
+    """Audit a change without an event type of its own in OpenAI's list, as one of its organization or project."""
     whole = entity == ORGANIZATION
     change.audit(
         "organization.updated" if whole else "project.updated",
@@ -127,7 +127,7 @@ def audit_change(change: Change, entity: str, what: str, before: Entity | None, 
 
 
 def is_configured(key: ConfiguredKey) -> InvalidRequest:
-    """What is said to whoever would change a key of the configuration."""
+    """The error for changing a key of the configuration."""
     return InvalidRequest(
         f"The key '{key.id}' is one of the gateway's configuration: its operator has to change it in {key.setting}.",
         code="key_configured",
@@ -135,5 +135,5 @@ def is_configured(key: ConfiguredKey) -> InvalidRequest:
 
 
 def away(error: StoreError) -> Unavailable:  # noqa: ARG001
-    """What a client is told when the store fails; the log has the error, which it is raised from."""
+    """The error for clients when the store fails; the cause is logged."""
     return Unavailable("The store of accounts cannot be used now: try again.", headers={"retry-after": "1"})

@@ -1,4 +1,4 @@
-"""Time as usage is asked for: in buckets, page by page."""
+"""Time buckets of usage queries, page by page."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from ai_gateway.accounts.usage import MINUTE, WHOLE, Bucket
 from ai_gateway.errors import InvalidRequest
 
 _WIDTHS = {"1m": MINUTE, "1h": HOUR, "1d": DAY, "all": WHOLE}
-# How many buckets a page has, and may have, by their width: the figures of OpenAI's service.
+# Default and maximum number of buckets on a page, by their width: those of OpenAI's service.
 _LIMITS = {MINUTE: (60, 1440), HOUR: (24, 168), DAY: (7, 31), WHOLE: (1, 1)}
 _COSTS_LIMITS = (7, 180)
 _PREFIX = "page_"
@@ -33,7 +33,7 @@ class Part:
 def part_of_time(  # noqa: PLR0913 - what every such query has
     start: int, end: int | None, width: str, limit: int | None, page: str | None, *, costs: bool = False
 ) -> Part:
-    """The page that is asked for: whole buckets, the first of which has the start in it. Raises InvalidRequest."""
+    """The requested page: whole buckets, the first of which contains the start. Raises InvalidRequest."""
     size = _WIDTHS[width]
     default, most = _COSTS_LIMITS if costs else _LIMITS[size]
     count = default if limit is None else limit
@@ -57,17 +57,17 @@ def part_of_time(  # noqa: PLR0913 - what every such query has
     stop = last if size == WHOLE else min(last, first + count * size)
     if size == WHOLE and not count:
         stop = first
-    has_more = first < stop < last  # of a page without a bucket, the next one would be the same
+    has_more = first < stop < last  # an empty page would be followed by itself
     return Part(first, max(stop, first), size, cursor(stop) if has_more else None)
 
 
 def cursor(*place: int | str) -> str:
-    """A place as clients get it, who are to make nothing of it."""
+    """An opaque cursor for a place."""
     return _PREFIX + base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
 
 
 def place_of(page: str) -> Sequence[object]:
-    """The place that a cursor stands for. Raises InvalidRequest."""
+    """The place of a cursor. Raises InvalidRequest."""
     try:
         if not page.startswith(_PREFIX):
             raise ValueError(page)  # noqa: TRY301 - as below

@@ -1,4 +1,4 @@
-"""The door of administration. Whoever imports this module pays for the models of its contract."""
+"""The door of administration. Importing this module loads the models of its contract."""
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.api.access import Access
@@ -9,5 +9,5 @@ from gateway_contract.openai_admin.routes import build_router
 
 
 def admin_router(directory: Directory, access: Access, limits: BodyLimits) -> ContractRouter:
-    """The operations of administrators, on what is stored of accounts."""
+    """The operations of administrators."""
     return build_router(AdminHandlers(directory, access, limits))

@@ -1,4 +1,4 @@
-"""OpenAI's Administration API, and what the gateway has beside it, bound to what is stored of accounts."""
+"""OpenAI's Administration API, and the gateway's own operations of administration."""
 
 from ai_gateway.api.admin.admin_keys import AdminKeys
 from ai_gateway.api.admin.audit_logs import AuditLogs
@@ -26,4 +26,4 @@ class AdminHandlers(
     Records,
     KeptMemories,
 ):
-    """Every operation, each group of them in a module of its own."""
+    """All operations; each group is in a module of its own."""

@@ -1,4 +1,4 @@
-"""The limits of a key as the contract writes them, there and back. They are entities of their own, by the key's id."""
+"""The limits of a key, from and to the contract's form. They are stored by the key's id."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ def rate_limit_id(entity: str, model: str) -> str:
 
 
 def put_limits(change: Change, key_id: str, body: Limited) -> None:
-    """Give the key what the body says; null takes a limit away, and what is left out stays. Raises InvalidRequest."""
+    """Set the key's limits from the body; null removes a limit, and missing fields stay. Raises InvalidRequest."""
     said = body.model_fields_set
     if (spend := body.spend_limit) is not None:
         change.put(
@@ -53,7 +53,7 @@ def put_limits(change: Change, key_id: str, body: Limited) -> None:
 
 
 def delete_limits(change: Change, key_id: str) -> None:
-    """Take away all that a key was held to."""
+    """Remove all limits of a key."""
     change.delete(SpendLimit, key_id)
     change.delete(RateLimit, rate_limit_id(key_id, EVERY_MODEL))
     change.delete(ModelPermissions, key_id)
@@ -62,7 +62,7 @@ def delete_limits(change: Change, key_id: str) -> None:
 def add_limits(
     shown: models.ProjectApiKey, spend: SpendLimit | None, rates: RateLimit | None, allowed: ModelPermissions | None
 ) -> None:
-    """Add to a key what it is held to."""
+    """Add the limits to a key's fields."""
     if spend is not None:
         shown.spend_limit = models.KeySpendLimit(
             threshold_amount=spend.threshold_amount, currency="USD", interval=spend.interval

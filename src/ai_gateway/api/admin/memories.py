@@ -1,4 +1,4 @@
-"""What models have saved for a key, a project or an end user: to show it to whom it is of, and to delete it."""
+"""Memories that models have saved for a key, a project or an end user: listed and deleted."""
 
 from typing import override
 

@@ -1,4 +1,4 @@
-"""One page of a list, as OpenAI's cursors cut it."""
+"""Pages of lists by OpenAI's cursors."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ type Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True, slots=True)
 class Page[Item]:
-    """Some items of a list, in its order, and whether more follow in the direction that was asked for."""
+    """Consecutive items of a list, and whether more follow in the requested direction."""
 
     items: Sequence[Item]
     has_more: bool
@@ -27,9 +27,9 @@ def page[Item](  # noqa: PLR0913 - what a cursor may be
     *,
     is_shown: Callable[[Item], bool] = lambda _: True,
 ) -> Page[Item]:
-    """The items next to a cursor: the first ones after it, or the last ones before it. Raises InvalidRequest.
+    """The items next to a cursor: the first after it, or the last before it. Raises InvalidRequest.
 
-    An item that is no longer shown still says where a list goes on: clients delete what they have just listed.
+    A hidden item is still a valid cursor: clients delete items that they have just listed.
     """
     first, end = 0, len(items)
     if after:
@@ -42,7 +42,7 @@ def page[Item](  # noqa: PLR0913 - what a cursor may be
 
 
 def by_time[E: Entity](entities: Iterable[E], made: Callable[[E], int], order: Order = "asc") -> list[E]:
-    """The entities in the order in which they were made; the id decides between those of one second."""
+    """The entities by creation time, then by id."""
     return sorted(entities, key=lambda entity: (made(entity), entity.id), reverse=order == "desc")
 
 
@@ -50,7 +50,7 @@ def _place[Item](items: Sequence[Item], identify: Callable[[Item], str], name: s
     for index, item in enumerate(items):
         if identify(item) == cursor:
             return index
-    # The same words whether it never was, or is somebody else's.
+    # The same message whether it never existed or belongs to another.
     raise InvalidRequest(
         f"Invalid '{name}': nothing in this list has the id that it names.", param=name, code="invalid_value"
     )

@@ -1,4 +1,4 @@
-"""What a project may use and what may be kept of it: models, tools that run here, data retention."""
+"""Permissions of projects: models, gateway-run tools, data retention."""
 
 from collections.abc import Collection
 from typing import Final, override
@@ -16,7 +16,7 @@ from gateway_contract.openai_admin import models
 
 _TOOLS: Final = ("file_search", "web_search", "image_generation", "mcp", "code_interpreter")
 _DEFAULT_RETENTION: Final = "modified_abuse_monitoring"
-"""Nobody reads what is kept, and what a caller wants kept may be."""
+"""Stored data is not reviewed by people, and callers may store data."""
 _OF_THE_ORGANIZATION: Final = "organization_default"
 
 
@@ -76,7 +76,7 @@ class Permissions(Administration):
         return _tools(permissions.enabled)
 
     def _enabled(self, permissions: HostedToolPermissions | None) -> Collection[str]:
-        """What a project has: what the gateway's configuration switches on, until somebody decides for the project."""
+        """The tools of a project: those enabled in the configuration, unless set for the project."""
         return permissions.enabled if permissions is not None else self.directory.default_tools
 
 
@@ -128,7 +128,7 @@ class Retention(Administration):
 
 
 def _model_permissions(allowed: ModelPermissions | None) -> models.ProjectModelPermissions:
-    """The permissions; without any, a list of denied models that is empty."""
+    """The permissions; by default, an empty list of denied models."""
     return models.ProjectModelPermissions(
         object="project.model_permissions",
         mode=allowed.mode if allowed else "deny_list",

@@ -1,4 +1,4 @@
-"""The keys of a project: made for a service account, listed, changed, deleted."""
+"""The keys of a project: created for a service account, listed, changed, deleted."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ type _Creates = models.CreateProjectServiceAccountApiKeyBody | models.ProjectSer
 
 class ProjectKeys(Administration):
     def account(self, project: Project, account_id: str) -> ServiceAccount:
-        """A service account of the project. Raises NotFound, in the same words for one of another project."""
+        """A service account of the project. Raises NotFound, also for one of another project."""
         account = self.directory.get(ServiceAccount, account_id)
         if account is None or account.project_id != project.id or account.deleted_at is not None:
             raise NotFound(f"No service account found with id '{account_id}' in this project.")
@@ -38,9 +38,9 @@ class ProjectKeys(Administration):
     def make_key(
         self, change: Change, account: ServiceAccount, name: str, body: _Creates, scopes: tuple[str, ...] = ()
     ) -> Mapping[str, object]:
-        """Make a key for the account, with the limits of the body. Returns what is shown of it this once.
+        """Create a key for the account, with the body's limits. Returns it with its secret, which is never shown again.
 
-        Raises InvalidRequest for a digest that a key has already, and for a key to replace that is not the account's.
+        Raises InvalidRequest for a digest that is in use, and if the key to replace is not the account's.
         """
         budget_of = None
         if isinstance(body, models.CreateProjectServiceAccountApiKeyBody) and body.replaces is not None:
@@ -159,7 +159,7 @@ class ProjectKeys(Administration):
         )
 
     def _budget_of(self, account: ServiceAccount, key_id: str) -> str:
-        """The first of the keys whose budget a key goes on with that replaces this one."""
+        """The id of the first key in a chain of replacements, whose budget they share."""
         former = self.directory.get(ApiKey, key_id)
         if former is None or former.service_account_id != account.id:
             raise InvalidRequest(
@@ -170,7 +170,7 @@ class ProjectKeys(Administration):
         return former.budget_of or former.id
 
     def _configured_in(self, project: Project) -> Iterator[ApiKey]:
-        """The keys of the configuration that are in this project. Since when, nobody knows."""
+        """The keys of the configuration in this project, whose time of creation is unknown."""
         for key in self.access.keys.configured.values():
             if not key.administers and project_called(self.directory, key.project) == project:
                 yield ApiKey(
@@ -237,6 +237,6 @@ class ProjectKeys(Administration):
 
 
 def _limits(said: Limited | models.ProjectApiKey) -> dict[str, object]:
-    """The limits as the audit log has them, null for one that is taken away."""
+    """The limits for the audit log; null for a removed one."""
     names = ("spend_limit", "rate_limits", "model_permissions")
     return said.model_dump(include=set(names) & said.model_fields_set, exclude_unset=True)

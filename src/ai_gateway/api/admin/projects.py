@@ -61,7 +61,7 @@ class Projects(Administration):
     async def modify_project(self, call: Call, project_id: str, body: models.ProjectUpdateRequest) -> models.Project:
         async with self.change(call) as change:
             former = self.active_project(project_id)
-            # null takes a label away; a project has a name.
+            # null removes a label; the name is required.
             labels = {name: getattr(body, name) for name in ("external_key_id", "geography")}
             given = {name: value for name, value in labels.items() if name in body.model_fields_set}
             project = replace(former, name=body.name or former.name, **given)
@@ -86,7 +86,7 @@ class Projects(Administration):
                     "The default project cannot be archived: keys of the configuration are in it.",
                     code="default_project",
                 )
-            if former.archived_at is not None:  # to archive it twice is to archive it
+            if former.archived_at is not None:  # archiving is idempotent
                 return _project(former)
             project = replace(former, archived_at=change.now)
             change.put(project)

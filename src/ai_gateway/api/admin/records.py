@@ -1,4 +1,4 @@
-"""Single requests and what became of them, and their sums with costs: JSON for programs, CSV for spreadsheets."""
+"""Recorded requests, and their sums with costs: as JSON, or as CSV for spreadsheets."""
 
 import csv
 import io
@@ -99,7 +99,7 @@ class Records(Summaries):
         ]
         raw = page_of([bucket for bucket, _ in found], results, part)
         more = part.next_page is not None
-        # To read all of it again would take as long as to write it.
+        # Parsing it into models would take as long as writing it.
         page = models.RecordedUsage.model_construct(object="page", data=[], has_more=more, next_page=part.next_page)
         return Item(page, raw)
 
@@ -163,7 +163,7 @@ def _place(page: str) -> Place:
 
 
 def shown_call(found: StoredCall) -> dict[str, object]:
-    """A call as the contract has it, but for amounts: these are exact digits for orjson."""
+    """A call in the contract's form; amounts are exact digits, as orjson fragments."""
     columns = found.columns
     return {
         "object": "gateway.request",
@@ -243,7 +243,7 @@ def _row(found: StoredCall) -> Sequence[object]:
 
 
 def _quantiles(latency: Latency | None) -> Mapping[str, int | None]:
-    """How long half, and nearly all, of the calls took."""
+    """Median and high quantiles of the latency."""
     counted = (latency.total, latency.first) if latency is not None else ((0,), (0,))
     return dict(zip(_QUANTILES, (quantile_ms(counts, part) for counts in counted for part in (0.5, 0.95)), strict=True))
 
@@ -261,7 +261,7 @@ def _time(milliseconds: int) -> str:
 
 
 def _wants_csv(call: Call) -> bool:
-    """Whether the client names this type and not JSON."""
+    """Whether the Accept header names CSV and not JSON."""
     accepted = call.headers.get("accept", "").lower()
     return "text/csv" in accepted and "application/json" not in accepted
 
@@ -275,5 +275,5 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> _Table:
 
 
 def _harmless(cell: object) -> object:
-    """No formula (OWASP, CSV injection): a model's name, say, is whatever a caller has made up."""
+    """Prevent formulas (OWASP, "CSV Injection"): a model's name, for example, is chosen by callers."""
     return cell_text(cell) if isinstance(cell, str) else cell

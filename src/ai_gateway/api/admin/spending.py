@@ -1,4 +1,4 @@
-"""Spend limits of the organization and of projects, and the alerts that come before them."""
+"""Spend limits of the organization and of projects, and spend alerts."""
 
 import secrets
 from base64 import b64encode
@@ -88,7 +88,7 @@ class SpendLimits(Administration):
         audit_change(change, entity, "spend_limit", former, None)
 
     async def _limit(self, limit: SpendLimit, kind: str) -> dict[str, Any]:
-        """The limit as the contract has it."""
+        """The limit in the contract's form."""
         return {
             "object": kind,
             "threshold_amount": limit.threshold_amount,
@@ -236,12 +236,12 @@ class SpendAlerts(Administration):
 
 
 def _new_secret() -> str:
-    """As Standard Webhooks writes one: https://www.standardwebhooks.com, section "Signature scheme"."""
+    """A secret in the form of Standard Webhooks: https://www.standardwebhooks.com, section "Signature scheme"."""
     return f"{SECRET_PREFIX}{b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
 
 
 def _alert(alert: SpendAlert, kind: str, *, secret: bool = False) -> dict[str, Any]:
-    """The alert as the contract has it; its secret only when it was just made."""
+    """The alert in the contract's form; with its secret only when just created."""
     channel: dict[str, Any]
     if alert.webhook_url is not None:
         channel = {"type": "webhook", "url": alert.webhook_url}

@@ -1,4 +1,4 @@
-"""Usage and costs in buckets of time, as OpenAI's service has them."""
+"""Usage and costs in time buckets, like OpenAI's service."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ _IMAGES = frozenset({"createImage", "createImageEdit", "createImageVariation"})
 _SPEECHES = frozenset({"createSpeech"})
 _SEARCHES = "organization.usage.web_searches.result"
 _TRANSCRIPTIONS = frozenset({"createTranscription", "createTranslation"})
-# What a request can be grouped by, and the column that tells it. A user is who owns the key; nothing is a batch.
+# Fields to group by, and their columns. A user is the key's owner; there are no batches.
 COLUMNS: Mapping[str, Dimension] = {
     "project_id": "project_id",
     "user_id": "key_id",
@@ -32,14 +32,14 @@ COLUMNS: Mapping[str, Dimension] = {
     "operation": "operation",
     "service_tier": "service_tier",
 }
-# What a page has at the most, or some thousands more: a month by day, key and model of 200 keys with eight models.
+# Approximate maximum of sums on a page: a month by day, key and model, for 200 keys with eight models.
 MOST_SUMS = 50_000
 type Grouped[Summed] = dict[tuple[str | None, ...], Summed]
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which calls; None is any."""
+    """Filters of calls; None for any."""
 
     projects: Collection[str] | None = None
     users: Collection[str] | None = None
@@ -51,14 +51,14 @@ class Filters:
 
 
 class Summaries(Administration):
-    """What all operations on usage stand on."""
+    """The common base of usage operations."""
 
     async def sums(
         self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MOST_SUMS
     ) -> tuple[list[tuple[Bucket[Sum], Grouped[Sum]]], Part]:
-        """The buckets of a page, with the sums in them by the values of what they are grouped by.
+        """The buckets of a page, with their sums by the grouping values.
 
-        A page ends early where it would have very many sums. Returns the part of the time that it has, as well.
+        A page ends early if it would have too many sums. Also returns the part of time that it covers.
         """
         found = await self._buckets(part, by, filters, lambda store, question: usage(store, question, most))
         if found and found[-1][0].end < part.end:
@@ -66,7 +66,7 @@ class Summaries(Administration):
         return found, part
 
     async def latencies(self, part: Part, by: Sequence[str], filters: Filters) -> list[Grouped[Latency]]:
-        """How long the calls of these buckets took."""
+        """The latencies of the calls in these buckets."""
         return [grouped for _, grouped in await self._buckets(part, by, filters, latencies)]
 
     async def _buckets[Summed: Addable](
@@ -86,7 +86,7 @@ class Summaries(Administration):
         if filters.operations is not None:
             only["operation"] = filters.operations
         if filters.is_batch:
-            only["operation"] = ()  # there are none here
+            only["operation"] = ()  # the gateway has no batches
         columns = list(dict.fromkeys(COLUMNS[name] for name in by if name in COLUMNS))
         question = Question(part.start, part.end, part.width, columns, only, filters.models)
         try:
@@ -165,7 +165,7 @@ class Usage(Summaries):
     async def usage_web_search_calls(
         self, call: Call, query: models.UsageWebSearchCallsQuery
     ) -> Item[models.UsageResponse]:
-        # Which kinds of context there were, nobody tells.
+        # The context sizes are unknown.
         filters = _filters(query, () if query.context_levels else _COMPLETIONS)
         return await self._answer(_SEARCHES, _part(query), query.group_by, filters)
 
@@ -181,7 +181,7 @@ class Usage(Summaries):
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page, costs=True)
         asked = query.group_by or ()
         by: list[str] = [name for name in asked if name != "line_item"]
-        if "line_item" in asked:  # what was paid for: a model of a provider
+        if "line_item" in asked:  # the line item: a model of a provider
             by += [name for name in ("provider", "model") if name not in by]
         found, part = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
         results = []
@@ -256,7 +256,7 @@ def _item(
 
 
 def _told(by: Sequence[str], values: Sequence[str | None]) -> dict[str, object]:
-    """What was grouped by; the rest is null, as the official service has it."""
+    """The grouping values; other fields are null, as in OpenAI's service."""
     told: dict[str, object] = dict.fromkeys(("project_id", "user_id", "api_key_id", "model"))
     told.update(zip(by, values, strict=True))
     if "batch" in told:
@@ -295,7 +295,7 @@ def _counted(kind: str, found: Sum) -> dict[str, object]:
 
 
 def _costs(named: Mapping[str, str | None], asked: Sequence[str], found: Sum) -> Iterator[dict[str, object]]:
-    """What was paid: as one amount or, by line items, for a model's tokens and for the searches that it made."""
+    """The cost as one amount or, by line items, for a model's tokens and for its searches."""
     if "line_item" not in asked:
         yield _line(named, asked, None, found.cost, found.unpriced)
         return

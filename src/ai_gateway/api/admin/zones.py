@@ -5,7 +5,7 @@ from ai_gateway.errors import InvalidRequest
 
 
 def checked_zone(name: str | None, param: str = "time_zone") -> str:
-    """The zone's name, or UTC's without one. Raises InvalidRequest for one that there is not."""
+    """The zone's name, by default UTC. Raises InvalidRequest for an unknown one."""
     if not name:
         return "UTC"
     if not is_time_zone(name):

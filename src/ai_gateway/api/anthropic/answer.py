@@ -1,4 +1,4 @@
-"""From what the gateway answers to what goes out on Anthropic's wire, whole or event by event."""
+"""Chat replies and streams as messages of Anthropic's wire."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -22,7 +22,7 @@ async def streamed(
     chunks: AsyncGenerator[Any],
     words: Words,
 ) -> Stream[models.AnthropicMessageStreamEvent]:
-    """The events of the message as it is made."""
+    """The message as a stream of events."""
     tokens = await estimate(body, call.size)
     told = AskedMessage(body.model, asked.names, body.stop_sequences or (), tokens, asked.mcp)
     call.bridge = bridge = MessageBridge(call, told)
@@ -36,7 +36,7 @@ def whole(
     reply: CreateChatCompletionResponse,
     words: Words,
 ) -> models.AnthropicMessage:
-    """The message that a whole reply is. Its model is the one that the caller named."""
+    """A whole reply as a message. Its model is the name in the request."""
     words.note(call, asked.dropped)
     took = reply.usage if isinstance(reply.usage, CompletionUsage) else counted(0, 0)
     made = message(
@@ -47,7 +47,7 @@ def whole(
         stop_sequences=body.stop_sequences or (),
         mcp=asked.mcp,
     )
-    if took is not reply.usage:  # nobody has counted, and the contract wants counts
+    if took is not reply.usage:  # no usage, which the contract requires
         made.usage.input_tokens = of_body(body)
         made.usage.output_tokens = of_text(blocks_text(made.content))
     made.model = body.model

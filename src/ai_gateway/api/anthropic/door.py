@@ -1,4 +1,4 @@
-"""The door of Anthropic's API. Whoever imports this module pays for the models of its contract."""
+"""The door of Anthropic's API. Importing this module loads the models of its contract."""
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.handlers import AnthropicHandlers
@@ -10,7 +10,7 @@ from gateway_contract.anthropic.routes import build_router
 
 
 def messages_router(gateway: Gateway, access: Access, limits: BodyLimits, late_heads: LateHeads) -> ContractRouter:
-    """Its operations, in front of whatever the gateway leads to."""
+    """The operations of the Messages API."""
     handlers = AnthropicHandlers(gateway, access, limits)
     handlers.late_heads = late_heads
     return build_router(handlers)

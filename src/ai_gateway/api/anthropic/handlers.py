@@ -1,4 +1,4 @@
-"""Anthropic's operations, in front of whatever the gateway leads to."""
+"""The handlers of Anthropic's API, for providers of any wire."""
 
 from dataclasses import replace
 from functools import partial
@@ -92,7 +92,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
     async def _asked(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> TranslatedRequest:
-        """The message as a chat."""
+        """The message request as a chat request."""
         if call.unknown is not None and call.unknown.others:
             raise call.unknown.error
         call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
@@ -148,9 +148,9 @@ def _refuse_unknown(
     provider: Provider,
     body: models.AnthropicCreateMessageParams | models.AnthropicCountMessageTokensParams,
 ) -> None:
-    """Where the operator wants unknown fields refused, what the contract does not name is InvalidRequest.
+    """Raise InvalidRequest for unknown fields if the provider's `unknown_params` is `reject`.
 
-    The built-in provider knows what the contract knows, and has no upstream that may know more kinds of things.
+    The built-in provider has no upstream that could know more kinds than the contract.
     """
     if call.unknown is not None and not provider.is_remote:
         raise call.unknown.error

@@ -23,7 +23,7 @@ from ai_gateway.errors import GatewayError
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
-# A page of 170 KB takes a slow network seconds. Whoever takes longer, or never reads, holds up only its other readers.
+# Seconds to read a page of 170 KB on a slow network. Slower readers only delay other readers of the page.
 _MOST_READERS = 64
 _ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
 _REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
@@ -45,10 +45,10 @@ summary{cursor:pointer}
 def served_contract(
     providers: list[str], *, keys_needed: bool, default_model: bool = False, administered: bool = False
 ) -> dict[str, Any]:
-    """The generated contract as it holds here.
+    """The generated contract, adapted to this deployment.
 
-    It names the configured providers, asks for no key where none is needed, and for no model where there is a default.
-    It has the operations of administrators if this gateway has (`administered`).
+    It names the configured providers, requires a key and a model only if this gateway does, and has the operations of
+    administrators if they are available (`administered`).
     """
     contract: dict[str, Any] = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
     if not administered:
@@ -66,7 +66,7 @@ def served_contract(
 
 
 def administered_paths(contract: dict[str, Any]) -> list[str]:
-    """The paths that only administrators may use, of a contract that has any."""
+    """The contract's paths for administrators only."""
     return [
         path
         for path, item in contract["paths"].items()
@@ -75,7 +75,7 @@ def administered_paths(contract: dict[str, Any]) -> list[str]:
 
 
 def tagged_paths(contract: dict[str, Any], tag: str) -> list[str]:
-    """The paths of a contract's operations that stand under a tag."""
+    """The paths of a contract's operations with a tag."""
     return [
         path
         for path, item in contract["paths"].items()
@@ -90,7 +90,7 @@ def _name_providers(operation: dict[str, Any], providers: list[str]) -> None:
 
 
 def _without_administration(contract: dict[str, Any]) -> None:
-    """Take out what only administrators may do, and the components that nothing else needs."""
+    """Remove operations of administrators, and components that nothing else refers to."""
     contract["paths"] = {
         path: item
         for path, item in contract["paths"].items()
@@ -109,12 +109,12 @@ def _without_administration(contract: dict[str, Any]) -> None:
 
 
 def _components_in(node: object) -> set[tuple[str, str]]:
-    """Kind and name of every component that is referred to."""
+    """Kind and name of every referenced component."""
     return set(_REFERENCE.findall(json.dumps(node)))
 
 
 def _free_the_model(contract: dict[str, Any]) -> None:
-    """Where no provider stands in the path, say that `model` may be left out or null."""
+    """Make `model` optional and nullable for paths without a provider."""
     schemas = contract["components"]["schemas"]
     for path, item in contract["paths"].items():
         for operation in item.values():
@@ -132,13 +132,13 @@ def _without_model(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def document(contract: dict[str, Any]) -> bytes:
-    """The contract as it is served."""
+    """The contract as served JSON."""
     return json.dumps(contract, ensure_ascii=False).encode()
 
 
 @dataclass(slots=True)
 class _Shown:
-    """A contract and what is made of it, which is kept until a reload brings another one."""
+    """A contract and its renderings, cached until a reload."""
 
     contract: dict[str, Any]
     document: bytes
@@ -146,15 +146,15 @@ class _Shown:
     yaml: bytes = b""
 
     def as_yaml(self) -> bytes:
-        """Made when somebody wants it, which few do."""
+        """Rendered on first use."""
         self.yaml = self.yaml or as_yaml(self.contract).encode()
         return self.yaml
 
 
 def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = None) -> list[Route]:
-    """The document and the page, for everybody or for those whom the guard lets in. A reload changes the contract.
+    """The routes of contract and docs page, behind the guard if there is one. A reload changes the contract.
 
-    `/redoc` is the same page as `/docs`: it is where tools and people that know FastAPI look for one to read.
+    `/redoc` is the same page as `/docs`, for users who expect FastAPI's paths.
     """
     shown = _Shown({}, b"", b"")
 
@@ -174,7 +174,7 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
 
 
 class _Document:
-    """A large document that may need no key: at most so many are being read at a time, each for so long."""
+    """A large document without a key: bounded in concurrent readers, and in time for each."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The gateway's own operations: what runs here and how it is doing."""
+"""The gateway's own operations: service info, health, metrics, tools, parameters."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +25,7 @@ from gateway_contract.gateway.routes import Handlers
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Whether the gateway takes traffic. Set by whoever runs the server."""
+    """Whether the gateway takes traffic; set by the server."""
 
     ready: bool = False
     draining: bool = False
@@ -38,7 +38,7 @@ type MetricsContent = Content[
 
 @dataclass(frozen=True, slots=True)
 class ServedMetrics:
-    """The metrics of all workers, as a client accepts them."""
+    """The metrics of all workers, in the format that the client accepts."""
 
     read: Callable[[str], Awaitable[MetricsContent]]
     need_key: bool = False
@@ -109,7 +109,7 @@ class StatusHandlers(WireBoundary, Handlers):
                 raise MissingApiKey("A deep check asks upstreams, so it is for callers with a key.")
             await routing.catalogue.check(self._check_timeout_s())
         elif self.access.may_cause_calls(call.caller, call.headers):
-            routing.catalogue.refresh()  # for the next report: this one must not wait for anybody
+            routing.catalogue.refresh()  # for the next report: this one must not wait
         feed = self._model_list()
         status = feed.status if feed else None
         accounts = accounts_health(self._accounts) if self._accounts is not None else None
@@ -205,7 +205,7 @@ def _ledger_of(provider: Provider) -> models.ProviderParameters:
 
 
 def _takes_json(headers: Mapping[str, str]) -> bool:
-    """Whether to answer as ourselves: Ollama's clients, and those who do not accept JSON, expect Ollama's line."""
+    """Whether to answer with JSON: Ollama's clients, and those that do not accept JSON, expect Ollama's text."""
     if headers.get("user-agent", "").lower().startswith("ollama"):
         return False
     accepted = headers.get("accept", "*/*").lower()

@@ -1,4 +1,4 @@
-"""What `/health` says of providers, accounts and the model list."""
+"""The report of `/health`: providers, accounts and the model list."""
 
 from collections import Counter
 from typing import Protocol
@@ -16,7 +16,7 @@ from gateway_contract.gateway import models
 
 
 class Accounts(Protocol):
-    """What there is of accounts. `problem` says why their store cannot be used, beyond being away."""
+    """The state of accounts. `problem` says why the store cannot be used, except that it is unavailable."""
 
     directory: Directory | None
     accounting: Accounting | None
@@ -24,21 +24,21 @@ class Accounts(Protocol):
 
     @property
     def store_is_away(self) -> bool:
-        """Whether what is known of keys and limits may be old."""
+        """Whether the cached keys and limits may be outdated."""
 
     @property
     def records_wait_s(self) -> float:
-        """For how long the store has not taken the records that wait for it."""
+        """Seconds for which pending records could not be stored."""
 
 
-# The store was asked to take them several times since, and has not: to be read is not all that it is for.
+# Seconds after which records that could not be stored, despite several attempts, mean a degraded state.
 _RECORDS_WAIT_S = 5.0
 _MOST_IDS = 10
 _MOST_PROVIDERS = 100
 
 
 def is_degraded(gateway: Gateway, model_list: ListStatus | None, accounts: models.AccountsHealth | None) -> bool:
-    """Whether something that is configured is known not to work."""
+    """Whether a configured part is known not to work."""
     routing = gateway.routing
     lost = any(cached.state == "unreachable" for cached in routing.catalogue.cached)
     lost = lost or any(gateway.resilience.state(name) == "open" for name in routing.registry.names)
@@ -48,14 +48,14 @@ def is_degraded(gateway: Gateway, model_list: ListStatus | None, accounts: model
 
 
 def providers_health(gateway: Gateway) -> list[models.ProviderHealth]:
-    """Each provider, with what came of asking it for its models, and whether it is called."""
+    """Each provider, with the state of its model list and of its circuit breaker."""
     routing = gateway.routing
     return [_provider_health(gateway, cached) for cached in routing.catalogue.cached]
 
 
 def _provider_health(gateway: Gateway, cached: CachedModels) -> models.ProviderHealth:
     name = cached.provider.name
-    state = "ready" if name == BUILT_IN else cached.state  # it is part of the gateway
+    state = "ready" if name == BUILT_IN else cached.state  # the built-in provider is always ready
     report = models.ProviderHealth(name=name, state=state, breaker=gateway.resilience.state(name))
     if (checked := cached.provider.certificates_checked) is not None:
         report.certificates_checked = checked
@@ -73,7 +73,7 @@ def _provider_health(gateway: Gateway, cached: CachedModels) -> models.ProviderH
 
 
 def accounts_health(accounts: Accounts) -> models.AccountsHealth | None:
-    """What keys, limits and usage are in, and how that is doing; None without a store."""
+    """The store of keys, limits and usage, and its state; None without a store."""
     directory, accounting = accounts.directory, accounts.accounting
     if directory is None or accounting is None:
         return None
@@ -100,7 +100,7 @@ def accounts_health(accounts: Accounts) -> models.AccountsHealth | None:
 
 
 def model_list_health(routing: Routing, status: ListStatus) -> models.ModelListHealth:
-    """The list as it was fetched, and what of it can be called here."""
+    """The fetched list, and how many of its models are available."""
     listing = routing.listing
     lost = Counter(entry.provider for entry in listing.missing.values())
     report = models.ModelListHealth(

@@ -1,4 +1,4 @@
-"""From what the gateway answers to what goes out on Ollama's wire, whole or line by line."""
+"""Chat replies and streams on Ollama's wire, whole or line by line."""
 
 import re
 from collections.abc import AsyncGenerator, Iterator
@@ -21,7 +21,7 @@ _HARMLESS = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
 
 
 class Writer[Line: BaseModel, Whole: BaseModel](Protocol):
-    """Says an answer in the form of one operation."""
+    """Writes an answer in the form of one operation."""
 
     def line(self, piece: Piece) -> Line: ...
     def last_line(self, end: End) -> Line: ...
@@ -33,7 +33,7 @@ def answered[Line: BaseModel, Whole: BaseModel](
 ) -> Whole | Stream[Line]:
     """The answer on Ollama's wire, whole or line by line.
 
-    `model` is the name that the caller gave the model, and `dropped` what of the request could not be translated.
+    `model` is the name in the request, and `dropped` are its fields that could not be translated.
     """
     if isinstance(answer, Stream):
         return Stream(_lines(call, dropped, answer.items, model, writer))
@@ -50,8 +50,8 @@ async def _lines[Line: BaseModel, Whole: BaseModel](
     translator = ChunkTranslator(whole_calls=call.native is not None)
     with naming_model(model):
         async with aclosing(chunks) as items:
-            async for chunk, _ in items:  # items, since nothing is relayed to another wire
-                if dropped:  # now that it is known who answers
+            async for chunk, _ in items:  # never runs, since nothing is relayed to another wire
+                if dropped:  # now that the provider is known
                     note_dropped(call, dropped)
                     dropped = []
                 for piece in translator.feed(chunk):
@@ -61,14 +61,14 @@ async def _lines[Line: BaseModel, Whole: BaseModel](
 
 @contextmanager
 def naming_model(name: str) -> Iterator[None]:
-    """A model that nobody has is missed in Ollama's words, which clients look for, and then in ours."""
+    """Word the error of an unknown model as Ollama does, which clients check for, followed by our message."""
     try:
         yield
     except GatewayError as error:
         if error.status != 404 or error.code != "model_not_found":
             raise
         quoted = f" '{name}'" if _HARMLESS.fullmatch(name) else ""
-        reason = error.message.partition(" does not exist here: ")[2] or error.message  # it is named already
+        reason = error.message.partition(" does not exist here: ")[2] or error.message  # the model is named already
         missing = ModelNotFound(f"model{quoted} not found: {reason}", headers=error.headers)
         missing.detail = error.detail
         raise missing from error

@@ -1,4 +1,4 @@
-"""What a request on Ollama's wire loses on its way, named in the caller's own words."""
+"""Dropped fields of requests on Ollama's wire, under the caller's names."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ note_dropped = _WORDS.note
 
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
-    """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
+    """Raise InvalidRequest for unknown fields if the provider's `unknown_params` is `reject`."""
     if unknown_fields(body) and provider.parameters.unknown("createChatCompletion") == "reject":
         raise InvalidRequest(
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",

@@ -1,4 +1,4 @@
-"""Ollama's operations, in front of whatever the gateway leads to."""
+"""The handlers of Ollama's API, for providers of any wire."""
 
 from dataclasses import dataclass
 from typing import NoReturn, override
@@ -32,7 +32,7 @@ type Body = (
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """A call with its model's id and who is to be called. `native`: all of them speak Ollama's wire themselves."""
+    """A call with its model's id and targets. `native`: all targets speak Ollama's wire."""
 
     call: Call
     model: str
@@ -55,7 +55,7 @@ class OllamaHandlers(WireBoundary, Handlers):
         with naming_model(body.model):
             to = await self._resolved(call, body)
             if not body.messages:
-                if to.native:  # where a model can be loaded, it is
+                if to.native:  # the request loads a model where that is possible
                     whole = body.model_copy(update={"stream": False})
                     load = request.chat(whole, to.model, native=True).request
                     await self.gateway.chat(to.call, load, to.resolution)
@@ -88,7 +88,7 @@ class OllamaHandlers(WireBoundary, Handlers):
     async def _generated(
         self, to: _Resolved, body: models.OllamaGenerateRequest, watch: Stopwatch
     ) -> tuple[Chat | Completion, list[str]]:
-        """A text goes on as a completion; a question is a chat, which far more models can answer."""
+        """A raw prompt becomes a completion; any other a chat, which far more models support."""
         if to.native or request.is_text_completion(body):
             text = request.complete(body, to.model, native=to.native)
             watch.provider_called()
@@ -122,7 +122,7 @@ class OllamaHandlers(WireBoundary, Handlers):
         dimensions: int | None,
         watch: Stopwatch,
     ) -> tuple[list[list[float]], dict[str, int], Fields]:
-        """The vectors, what they took, and the extra fields of the reply; of nothing, nothing."""
+        """The vectors, the usage, and further fields of the reply; empty for no input."""
         with naming_model(body.model):
             to = await self._resolved(call, body)
             dropped = [] if to.native else apply_policies(body)
@@ -200,12 +200,12 @@ class OllamaHandlers(WireBoundary, Handlers):
         _keeps_nothing("blobs", "ask the server that has them")
 
     async def _resolved(self, call: Call, body: Body | models.OllamaShowRequest, name: str | None = None) -> _Resolved:
-        """Who answers the call. Raises ModelNotFound, or InvalidRequest for fields that nobody knows."""
+        """Resolve the call's targets. Raises ModelNotFound, or InvalidRequest for unknown fields."""
         model, resolution = await self.gateway.resolve(call, name or body.model or "")
         native = all("ollama" in target.provider.wires for target in resolution.targets)
         native = native and not request.has_gateway_tools(body)
         if native:
-            # On the call itself: what is held for a copy of it would never be settled.
+            # The call itself, since the reservation of a copy would never be settled.
             call.native = Native("ollama", request.native_body(body))
         elif name is None:
             refuse_unknown(resolution.targets[0].provider, body)

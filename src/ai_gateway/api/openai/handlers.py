@@ -31,7 +31,7 @@ class OpenAIHandlers(WireBoundary, Handlers):
     def read_open[Model: BaseModel](
         self, model: type[Model], value: object, error: InvalidRequest
     ) -> tuple[Model, UnknownKinds] | None:
-        """Upstreams of this wire have more than it lists: which provider answers decides what becomes of it."""
+        """Upstreams of this wire have more kinds than it lists: the provider's policy decides about them."""
         return read_open(model, value, error)
 
     @override

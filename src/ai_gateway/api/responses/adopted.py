@@ -1,7 +1,6 @@
-"""A response in the background that an upstream makes as one of its own: told as the one that was promised here.
+"""Background responses of upstreams that speak the Responses API: presented under the id that the client was given.
 
-It keeps the upstream's words, whatever they are. Only what says which response it is, how it is kept, and where its
-events stand is the gateway's own.
+The upstream's content is unchanged. Only ids, storage fields and sequence numbers are the gateway's.
 """
 
 import re
@@ -30,13 +29,13 @@ _UNENDED: Final = {"code": "server_error", "message": "The provider has not ende
 
 
 def own(request: Promised, response: Mapping[str, Any], status: str) -> Fields:
-    """A response of an upstream's as the one that was promised."""
+    """An upstream's response with the promised id and fields."""
     kept = {"background": True, "store": True, "previous_response_id": request.body.previous_response_id}
     return {**response, "id": request.id, "created_at": request.created_at, "status": status, **kept}
 
 
 class AdoptedWhole(Whole):
-    """One that is told when it is whole. `ask` gives its JSON; `instead` the items of one that is made otherwise."""
+    """A response without a stream. `ask` gives its JSON; `instead` the items of a translated one."""
 
     def __init__(
         self, request: Promised, ask: Callable[[], Awaitable[Fields]], instead: Callable[[], list[Any]] = list
@@ -57,7 +56,7 @@ class AdoptedWhole(Whole):
 
 
 class AdoptedEvents(Telling):
-    """One that is told event by event, which `stream` gives."""
+    """A streamed response, with the upstream's events in `stream`."""
 
     def __init__(self, request: Promised, stream: Stream[Any]) -> None:
         self._final = b""
@@ -100,12 +99,12 @@ class AdoptedEvents(Telling):
         return self._cut("cancelled", None)
 
     def _adopted(self, data: bytes) -> bytes:
-        """An event as one of the promised response's; none where that has been told, or is over."""
+        """An upstream's event as one of the promised response; empty if it was sent already, or after the end."""
         if self._final:
             return b""
         try:
             value = from_json(data)
-        except ValueError:  # half a character, which its client puts together
+        except ValueError:  # a lone surrogate, which the client joins
             return self._renumbered(data)
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str) or name in {_CREATED, _QUEUED}:
@@ -124,7 +123,7 @@ class AdoptedEvents(Telling):
 
     def _own(self, told: Mapping[str, Any], name: str) -> Fields:
         response = own(self._request, told or self._request.outline(""), _ENDS.get(name, "in_progress"))
-        if name in _ENDS and not response.get("output"):  # some leave out in the end what they have told
+        if name in _ENDS and not response.get("output"):  # some upstreams omit the output in the last event
             response["output"] = self._so_far.output
         return response
 
@@ -147,7 +146,7 @@ class AdoptedEvents(Telling):
         return written + self._event({"type": "response.failed", "response": response})
 
     def _said(self) -> Mapping[str, str] | None:
-        """What the upstream has said of its failure before it broke off."""
+        """The upstream's error before the stream broke off."""
         if self._error is None:
             return None
         inner = self._error.get("error")
@@ -156,7 +155,7 @@ class AdoptedEvents(Telling):
         return told_error(to_json({"error": told}, inf_nan_mode="null"), 500)
 
     def _renumbered(self, data: bytes) -> bytes:
-        """An event that cannot be read, under its own number."""
+        """An unreadable event, with the gateway's sequence number."""
         written = self._begin()
         number, self._number = b"%d" % self._number, self._number + 1
         renumbered, found = _NUMBER.subn(lambda match: match[1] + number, data, count=1)

@@ -1,4 +1,4 @@
-"""Responses that are made while nobody waits for them. Imports no models: it is there before its door is open."""
+"""Background responses: their tasks in one worker. Imports no models, because it exists before its door is open."""
 
 import asyncio
 import time
@@ -18,20 +18,20 @@ from ai_gateway.contract.trace_context import read_trace_id
 from ai_gateway.errors import Overloaded
 from ai_gateway.observability.trace_names import Step
 
-_OPERATION = "makeBackgroundResponse"  # no request has this one
+_OPERATION = "makeBackgroundResponse"  # no HTTP request has it
 _MOST = 256  # at once, per worker
-_MOST_OF_ONE = 192  # so that one caller leaves room for others
+_MOST_OF_ONE = 192  # so that one caller leaves places for others
 _TICK_S = 0.1
 _RENEW_S = 2.0
-_SAVE_S = 0.5  # between two times that events are stored, or how late others learn of them
+_SAVE_S = 0.5  # the interval of storing events, and so the delay for other workers
 _LAST_WORDS_S = 5.0
 _log = structlog.get_logger(__name__)
 
 
 class Made(NamedTuple):
-    """What became of a response: its status, its JSON, and the events that end it where it tells some.
+    """The result of a response: its status, its JSON, and its last events if it is streamed.
 
-    `number` is that of the event after these.
+    `number` is the next sequence number after these.
     """
 
     status: str
@@ -42,10 +42,10 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A response that is to be made for its owner, by a call which is for that alone.
+    """The work of making a response for its owner, with a call of its own.
 
-    `make` notes how it went, and raises nothing but CancelledError; after that, `cut` gives what became of it by then:
-    failed for this reason, or cancelled where there is none.
+    `make` records its outcome, and raises only CancelledError; after that, `cut` gives the result so far: failed for
+    this reason, or cancelled without one.
     """
 
     response_id: str
@@ -67,9 +67,9 @@ class _Running:
 
 
 class Background:
-    """What one worker makes in the background, and who learns how it ended. `stored` is None where nothing is kept.
+    """The background responses of one worker. `stored` is None without a store.
 
-    `show` has what a response has become, as JSON, before the observers learn that it has ended.
+    `show` gets a finished response as JSON, before the observers get its outcome.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Background:
         self._show = show
         self._running: dict[str, _Running] = {}
         self.stops_at = 0.0
-        """Until when those that run may go on once the gateway is closed, by `time.monotonic`."""
+        """The time (`time.monotonic`) until which running ones may continue after the gateway is closed."""
 
     def check(self, owner: str) -> None:
-        """Raise Overloaded where there is no room for one more of this owner's."""
+        """Raise Overloaded if the owner has too many already."""
         own = sum(each.work.owner == owner for each in self._running.values())
         if len(self._running) >= _MOST or own >= _MOST_OF_ONE:
             raise Overloaded(
@@ -95,23 +95,23 @@ class Background:
             )
 
     def start(self, work: Work) -> None:
-        """Begin to make a response that is stored as queued."""
+        """Start to make a response that is stored as queued."""
         response_id, unwanted = work.response_id, asyncio.Event()
         task = asyncio.create_task(self._run(work, unwanted))
         self._running[response_id] = _Running(work, task, unwanted)
         task.add_done_callback(lambda _: self._running.pop(response_id, None))
 
     def events(self, response_id: str) -> Events | None:
-        """What it tells, if it is made here and tells something."""
+        """The events of a response, if it is streamed and made by this worker."""
         return self._running[response_id].work.events if response_id in self._running else None
 
     def cancel(self, response_id: str) -> None:
-        """Learn at once, if it is made here, that it has been cancelled or deleted: elsewhere that takes seconds."""
+        """Stop a cancelled or deleted response at once if this worker makes it; others notice within seconds."""
         if response_id in self._running:
             self._running[response_id].unwanted.set()
 
     async def aclose(self) -> None:
-        """Wait for them as long as they may go on, and stop those that are left: these have failed."""
+        """Wait for running ones until their time limit, and end the others as failed."""
         while (tasks := self._tasks()) and time.monotonic() < self.stops_at:
             await asyncio.wait(tasks, timeout=_TICK_S)
         for task in self._tasks():
@@ -141,7 +141,7 @@ class Background:
             else:
                 await _stopped(working)
                 made = work.cut(None)
-            await work.call.settle()  # before anybody can have the response, and ask for the next one
+            await work.call.settle()  # before a client has the response and can send the next request
             await self._end(work, made, outcome)
         except asyncio.CancelledError:  # the gateway stops
             await _stopped(working)
@@ -153,7 +153,7 @@ class Background:
                 work.events.close()
 
     async def _waited_for(self, work: Work, working: asyncio.Future[Any], unwanted: asyncio.Event) -> bool:
-        """Whether the work is done; else nobody wants it any more."""
+        """Whether the work is done; else it was cancelled or deleted."""
         events = work.events
         renewed = time.monotonic()
         ending: asyncio.Future[Any] = asyncio.ensure_future(unwanted.wait())
@@ -180,7 +180,7 @@ class Background:
             return True
 
     async def _end(self, work: Work, made: Made, outcome: Outcome) -> None:
-        """Store what became of it, unless that is known already, and tell it."""
+        """Store the result, unless it has ended already, and notify the observers."""
         self._show(outcome, made.body.encode())
         if self.stored is None:
             return
@@ -203,7 +203,7 @@ async def _stopped(working: asyncio.Future[Made]) -> None:
 
 
 def _begun(call: Call, *, streamed: bool) -> Outcome:
-    """What will become of a call that no request waits for."""
+    """The outcome of a call without an HTTP request."""
     trace_id = call.trace.trace_id if call.trace is not None else read_trace_id(call.headers.get("traceparent", ""))
     return Outcome(
         call.request_id,

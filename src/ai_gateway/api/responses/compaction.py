@@ -1,4 +1,4 @@
-"""A conversation summed up by its model, and sealed: what a client sends from then on in place of the items."""
+"""Compaction: a conversation summarised by its model, and sealed; clients then send it in place of the items."""
 
 import secrets
 from collections.abc import AsyncGenerator, Sequence
@@ -45,7 +45,7 @@ _OF_AN_ANSWER: Final = ("tools", "tool_choice", "parallel_tool_calls", "response
 async def compacted(
     maker: Maker, call: Call, body: models.CompactResponseMethodPublicBody
 ) -> tuple[Sequence[Fields], Fields]:
-    """The items to go on with, and what it took."""
+    """The items to continue with, and the usage."""
     history: list[Item] = []
     if body.previous_response_id is not None:
         history = await maker.history(call, body.previous_response_id)
@@ -57,7 +57,7 @@ async def compacted(
 
 
 def is_compaction(body: models.CreateResponse) -> bool:
-    """Whether a request only asks for a compaction of what it holds: its last item says so."""
+    """Whether a request is only for compaction of its input: by its last item."""
     items = body.input if isinstance(body.input, list) else []
     return bool(items) and isinstance(items[-1], models.CompactionTriggerItemParam)
 
@@ -117,7 +117,7 @@ async def _compaction(maker: Maker, call: Call, request: Prepared) -> tuple[byte
 
 
 async def _summed_up(maker: Maker, call: Call, asked: Asked, resolution: Resolution) -> tuple[Fields, Fields | None]:
-    """The sealed summary of a conversation as an item, and what it took."""
+    """The sealed summary of a conversation as an item, and the usage."""
     asked.request.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=SUM_UP))
     reply = (await maker.gateway.run(call, COMPACTION, asked.request, resolution)).model
     note_dropped(call, asked.dropped)

@@ -1,4 +1,4 @@
-"""About how many tokens an input takes, without asking a provider."""
+"""Estimates of input tokens, without calling a provider."""
 
 import math
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.request import Asked, Whom, conversed
 from gateway_contract.openai_responses import models
 
-# Between English prose (4 or more) and code or other scripts (3 and less): too many is safer than too few.
+# Bytes a token: English prose has 4 or more, code and other scripts 3 or less. Overestimating is safer.
 _BYTES_PER_TOKEN: Final = 3.5
 _PER_MESSAGE: Final = 4
-# An image of about 1024 by 1024 pixels: what counts of its data is none of its bytes.
+# Tokens of an image of about 1024 by 1024 pixels; they do not depend on its bytes.
 _PER_IMAGE: Final = 1_400
 
 
 async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody) -> tuple[int, set[str]]:
-    """The tokens, and what of the request was left out."""
+    """The tokens, and the dropped fields of the request."""
     history: list[Item] = []
     if body.previous_response_id is not None:
         history = await maker.history(call, body.previous_response_id)
@@ -35,7 +35,7 @@ async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody)
 
 
 def estimated(asked: Asked) -> int:
-    """About what a chat request takes: its texts, its tools, its images and files, and each message for itself."""
+    """The estimated tokens of a chat request: texts, tools, images and files, and an overhead for each message."""
     counted = media = files = 0
     for message in asked.request.messages:
         fields = to_fields(message)
@@ -52,6 +52,6 @@ def estimated(asked: Asked) -> int:
 
 
 def _size_of_file(part: Mapping[str, Any]) -> int:
-    """About how many bytes a file has that comes with the request: all of them may be text."""
+    """The approximate bytes of a file in the request, all of which may be text."""
     data = (part.get("file") or {}).get("file_data") if part.get("type") == "file" else None
     return len(data) * 3 // 4 if isinstance(data, str) else 0

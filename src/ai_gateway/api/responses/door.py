@@ -1,4 +1,4 @@
-"""The door of the Responses API. Whoever imports this module pays for the models of its contract."""
+"""The door of the Responses API. Importing this module loads the models of its contract."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def responses_router(  # noqa: PLR0913 - what the door leads to
     background: Background,
     directory: Directory | None,
 ) -> ContractRouter:
-    """The operations of the Responses API, in front of whatever the gateway leads to."""
+    """The operations of the Responses API."""
     maker = Maker(gateway, State(background.stored, directory), background, sealing)
     handlers = ResponsesHandlers(maker, access, limits)
     handlers.late_heads = late_heads

@@ -1,4 +1,4 @@
-"""What a Responses request loses on its way, and what a provider finds wrong, in the caller's own words."""
+"""Dropped fields of Responses requests, and providers' errors, under the caller's names of fields."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
 
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
-    """Where the operator wants unknown fields refused, a field that the contract does not name is InvalidRequest."""
+    """Raise InvalidRequest for unknown fields if the provider's `unknown_params` is `reject`."""
     if body.model_extra and provider.parameters.unknown("createChatCompletion") == "reject":
         raise InvalidRequest(
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
@@ -29,7 +29,7 @@ def refuse_unknown(provider: Provider, body: BaseModel) -> None:
 
 @contextmanager
 def in_terms_of_responses() -> Iterator[None]:
-    """An error about a field of the chat request is one about what that was made of."""
+    """Renames the field of an error about the chat request to that of the caller's request."""
     try:
         yield
     except GatewayError as error:
@@ -39,7 +39,7 @@ def in_terms_of_responses() -> Iterator[None]:
 
 
 def _renamed(path: str) -> str:
-    """A path in a chat request as one of the caller's. What stands where in messages only the request knows."""
+    """A path in the chat request as one in the caller's request; paths inside messages have no exact equivalent."""
     first = _FIRST.match(path)
     if first is None or first[0] not in RESPONSES_NAMES:
         return path

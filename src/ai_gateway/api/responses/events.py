@@ -1,7 +1,7 @@
-"""The events of a response that is made in the background: the last of them in memory, all of them in the store.
+"""The events of a background response: the latest in memory, all of them in the store.
 
-Whoever reads them has the number of the next one it needs and nothing else, so readers take no memory here, however
-many there are and however slowly they read: what is not in memory any more, they read from the store.
+A reader only has the number of the next event it needs, so readers take no memory, regardless of their number and
+speed: events that are not in memory any more are read from the store.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from ai_gateway.accounts.store.base import StoreError
 _RECENT: Final = 64 * 1024  # bytes that stay in memory
 _PIECE: Final = 16 * 1024  # bytes that are stored, and sent, together
 _MOST: Final = 64 * 2**20  # bytes of one response that are kept
-_MOST_WAITING: Final = 2**20  # bytes that wait for a store that is away
-_END: Final = b"\n\n"  # of an event; there are no line ends inside of its JSON
+_MOST_WAITING: Final = 2**20  # pending bytes while the store is unavailable
+_END: Final = b"\n\n"  # ends an event, whose JSON has no line ends
 _DATA: Final = b"data:"
 _log = structlog.get_logger(__name__)
 
 
 def since(told: Told, number: int) -> Told:
-    """What it tells from the event with this number on."""
+    """The events from this number on."""
     if number <= told.first:
         return told
     events = told.data.split(_END)
@@ -33,7 +33,7 @@ def since(told: Told, number: int) -> Told:
 
 
 def events_in(data: bytes) -> Iterator[dict[str, Any]]:
-    """Events as they go out, as JSON. One that cannot be read, which only goes on with a text, is left out."""
+    """The JSON of framed events. An unreadable delta is left out."""
     for line in data.splitlines():
         try:
             value = from_json(line[len(_DATA) :]) if line.startswith(_DATA) else None
@@ -44,9 +44,9 @@ def events_in(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 class Events:
-    """What one response has told. Whoever makes it adds to this, and any number of others read.
+    """The events of one response: written by its maker, and read by any number of followers.
 
-    `is_whole` says that nothing is missing in the store, but for what is to be stored next.
+    `is_whole` says that the store lacks no events except the pending ones.
     """
 
     def __init__(self, stored: StoredResponses, response_id: str) -> None:
@@ -69,13 +69,13 @@ class Events:
         return self._recent[0].first if self._recent else self.next
 
     async def add(self, data: bytes, following: int) -> None:
-        """More of it was told: events up to the one before this number."""
+        """Add events, up to the one before the number `following`."""
         self._remember(Told(self.next, following, data))
         if self._unsaved >= _PIECE:
             await self.save()
 
     async def save(self) -> bool:
-        """Store what is not stored. Whether the response is still wanted."""
+        """Store pending events. Returns whether the response is still wanted."""
         async with self._saving:
             waiting = self._waiting()
             if waiting is None:
@@ -92,7 +92,7 @@ class Events:
         return wanted
 
     async def last(self, data: bytes, following: int) -> Told | None:
-        """What is to be stored with the end of the response, which these events tell; None if nothing can be."""
+        """The pending and these last events, to be stored with the response's end; None if they cannot be stored."""
         async with self._saving:
             waiting = self._waiting() or Told(self.next, self.next, b"")
         if not self.is_whole:
@@ -100,7 +100,7 @@ class Events:
         return Told(waiting.first, following, waiting.data + data, final=True)
 
     def close(self, data: bytes = b"", following: int | None = None) -> None:
-        """Nothing more will come of it but this. Readers who are told nothing here find in the store how it ended."""
+        """Add the last events. Followers that get none read the end from the store."""
         if data and following is not None:
             self._remember(Told(self.next, following, data, final=True))
             self._saved = self.next
@@ -108,7 +108,7 @@ class Events:
         self._tell()
 
     def read(self, number: int) -> Told | None:
-        """What was told from the event with this number on, up to a good piece of it, where that is in memory."""
+        """A piece of the events from this number on, if they are in memory."""
         if not self.oldest <= number < self.next:
             return None
         found: list[Told] = []
@@ -122,7 +122,7 @@ class Events:
         return Told(number, found[-1].next, b"".join([told.data for told in found]), found[-1].final)
 
     async def change(self) -> None:
-        """Wait until there is more, or the end."""
+        """Wait for more events, or the end."""
         await self._changed.wait()
 
     def _remember(self, told: Told) -> None:
@@ -141,12 +141,12 @@ class Events:
         changed.set()
 
     def _forget(self) -> None:
-        """What is stored need not be here as well."""
+        """Drop stored events beyond `_RECENT` from memory."""
         while self._size > _RECENT and self._recent[0].next <= self._saved:
             self._size -= len(self._recent.popleft().data)
 
     def _waiting(self) -> Told | None:
-        """What is not stored yet, if that is wanted."""
+        """The pending events, if they are to be stored."""
         if not self.is_whole or self._saved >= self.next:
             return None
         data = b"".join([told.data for told in self._recent if told.first >= self._saved])
@@ -158,6 +158,6 @@ class Events:
         self._forget()
 
     def _give_up(self) -> None:
-        """Store no more of it: whoever lags behind can no longer have it."""
+        """Stop storing events: slow followers cannot get them any more."""
         _log.error("events of a response are no longer kept", response=self._id, bytes=self._all)
         self.is_whole, self._unsaved, self._saved = False, 0, 2**62

@@ -1,4 +1,4 @@
-"""What a response in the background has told, to those who ask for it: what there is, and then what follows."""
+"""Following a background response: its events so far, and then the next ones."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,16 +15,16 @@ from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.stream import Framed
 from ai_gateway.errors import InvalidRequest
 
-_LOOK_S: Final = 0.5  # between two looks at what another worker makes
+_LOOK_S: Final = 0.5  # polling interval for responses of other workers
 _COPIES: Final = 2  # of a piece: as it is stored, and as it goes out
-_SLOWEST_S: Final = 60.0  # for one piece; whoever is slower can come back for the next one
+_SLOWEST_S: Final = 60.0  # for one piece; slower clients can reconnect for the next one
 
 
 class Follower:
-    """One who reads the events of a response, which is the caller's, from a number on.
+    """A reader of the events of the caller's response, from a number on.
 
-    `events` are there where the response is made by this worker. What this raises is about the reading alone: the
-    response goes on, and so can the reader, from where it was.
+    `events` are given if this worker makes the response. Errors only concern the reading: the response goes on, and the
+    client can resume from its last number.
     """
 
     def __init__(self, state: State, call: Call, response_id: str, events: Events | None, number: int = 0) -> None:
@@ -32,13 +32,13 @@ class Follower:
         self._call = call
         self._id = response_id
         self._events = events
-        self._number = number  # of the event that it needs next
+        self._number = number  # of the next event to read
         self._weighed = UNWEIGHED
 
     async def told(self) -> AsyncGenerator[Framed]:
         """The events, up to the one that ends the response."""
         loop = asyncio.get_running_loop()
-        # A client that has stopped to read is let go: nobody else's clock runs for it.
+        # A client that does not read is disconnected; there is no upstream deadline here.
         async with asyncio.timeout(None) as reading:
             while (piece := await self._next()) is not None:
                 self._weigh(len(piece.data))
@@ -51,7 +51,7 @@ class Follower:
                     return
 
     def _weigh(self, size: int) -> None:
-        """Have room for a piece that is larger than those before it. Raises Overloaded."""
+        """Charge memory for a piece that is larger than all before. Raises Overloaded."""
         if size > self._weighed:
             self._call.room.charge_at_most(_COPIES * (size - self._weighed), "replies")
             self._weighed = size
@@ -59,7 +59,8 @@ class Follower:
     def broken(self, error: bytes) -> bytes:
         """What ends a stream that fails, given the JSON of the wire's error.
 
-        It has the number of the last event, and is none of the response's: whoever goes on after it misses nothing.
+        It has the number of the last event, and is not one of the response's: a client that resumes after it misses
+        nothing.
         """
         known = from_json(error)["error"]
         told = {name: known.get(name) for name in ("code", "message", "param")}
@@ -67,7 +68,7 @@ class Follower:
         return EVENTS.framed(to_json(event), "error")
 
     async def _next(self) -> Told | None:
-        """What follows; None where the last event has been told."""
+        """The next events; None after the last."""
         events = self._events
         while events is not None:
             if (piece := events.read(self._number)) is not None:
@@ -81,7 +82,7 @@ class Follower:
         """The same from the store."""
         state, response_id = self._state, self._id
         while True:
-            known = await state.run_state(self._call.caller, response_id)  # before its events: none comes after the end
+            known = await state.run_state(self._call.caller, response_id)  # first: no event follows the end
             piece = await state.events(response_id, self._number)
             if piece is not None:
                 if piece.next <= self._number:
@@ -96,7 +97,7 @@ class Follower:
             await asyncio.sleep(_LOOK_S)
 
     async def _end(self, known: RunState) -> Told:
-        """The end of a response that could not tell it itself: it was cancelled, or its gateway is gone."""
+        """The last events of a response without them: it was cancelled, or its process is gone."""
         if known.status not in {"failed", "cancelled"}:
             raise _gone()
         found = await self._state.get(self._call.caller, self._id)

@@ -1,4 +1,4 @@
-"""The Responses API's operations, in front of whatever the gateway leads to."""
+"""The handlers of the Responses API, for providers of any wire."""
 
 import secrets
 import time
@@ -28,7 +28,7 @@ from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
 from gateway_contract.openai_responses.routes import Handlers
 
-_LAST_NUMBER: Final = 2**53  # of events, which no response has so many of
+_LAST_NUMBER: Final = 2**53  # larger than the number of any event
 
 
 class ResponsesHandlers(WireBoundary, Handlers):

@@ -14,7 +14,7 @@ from gateway_contract.openai_responses import models
 
 _READ = TypeAdapter(list[models.InputItem])
 _DONE: Fields = {"status": "completed"}
-# What items have when they are listed, and may lack when they are sent.
+# Fields that items have when listed, and may lack when sent.
 _DEFAULTS: Mapping[str, Fields] = {
     "function_call": _DONE,
     "function_call_output": _DONE,
@@ -26,22 +26,22 @@ _DEFAULTS: Mapping[str, Fields] = {
     "shell_call_output": {**_DONE, "max_output_length": None},
     "code_interpreter_call": {"code": None, "outputs": None},
 }
-# The same of their actions.
+# The same for their actions.
 _ACTION: Mapping[str, Fields] = {"shell_call": {"timeout_ms": None, "max_output_length": None}}
 
 
 def listed(items: Sequence[Item], response_id: str) -> list[Fields]:
-    """The items that a response was made from, as JSON that says all of them."""
+    """The input items of a response, as complete JSON."""
     return [_listed(item, response_id, at) for at, item in enumerate(items)]
 
 
 def encoded(items: Sequence[Mapping[str, JsonValue]]) -> str:
-    """The items as they are stored."""
+    """The items in their stored form."""
     return to_json(items).decode()
 
 
 def read(items: Sequence[Fields]) -> list[Item]:
-    """Stored items as a request has them. Raises UnsupportedValue for those that an upstream alone can read."""
+    """Stored items as input items. Raises UnsupportedValue for those that only an upstream can read."""
     try:
         return [*_READ.validate_python(items)]
     except ValidationError as error:
@@ -54,7 +54,7 @@ def read(items: Sequence[Fields]) -> list[Item]:
 
 
 def page(items: Sequence[Fields], *, limit: int, order: str, after: str | None) -> Fields:
-    """A page of a list of items, oldest first as they are given. Raises InvalidRequest for an id that none has."""
+    """A page of items, which are given oldest first. Raises InvalidRequest for an unknown id."""
     ordered = [*items] if order == "asc" else [*reversed(items)]
     start = 0
     if after is not None:
@@ -76,7 +76,7 @@ def _listed(item: Item, response_id: str, at: int) -> Fields:
     if kind != "message":
         if isinstance(action := fields.get("action"), dict) and kind in _ACTION:
             fields["action"] = {**_ACTION[kind], **action}
-        if kind == "local_shell_call_output":  # whose document requires what it does not describe
+        if kind == "local_shell_call_output":  # OpenAI's document requires a field here that it does not describe
             fields.setdefault("call_id", fields["id"])
         return {**_DEFAULTS.get(kind, {}), **fields}
     said = fields["role"] == "assistant"

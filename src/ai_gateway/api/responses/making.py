@@ -1,4 +1,4 @@
-"""How a response is made of a chat: whole, as a stream, and in the background."""
+"""Responses made through chat: whole, streamed, and in the background."""
 
 import secrets
 import time
@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Promised:
-    """A response that is to be made of a request, and what it repeats of that."""
+    """The response to a request before it is made, with the fields that repeat the request."""
 
     body: models.CreateResponse
     echo: Fields
@@ -74,7 +74,7 @@ class Promised:
 
 @dataclass(slots=True, kw_only=True)
 class Prepared(Promised):
-    """A request as a chat, and who is to be called for it."""
+    """A request as a chat, with its targets."""
 
     asked: Asked
     resolution: Resolution
@@ -85,7 +85,7 @@ class Prepared(Promised):
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes responses. `sealing` has each provider's key of what clients keep unread and send back."""
+    """Makes responses. `sealing` gives each provider's key for sealed data that clients keep."""
 
     gateway: Gateway
     state: State
@@ -95,7 +95,7 @@ class Maker:
     async def prepared(
         self, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution] | None = None
     ) -> Prepared:
-        """Everything that can be refused before a provider is called. `resolved` is what the model is known to be."""
+        """Translate and check a request before a provider is called. `resolved` is the model's resolution, if known."""
         keeps = self.check_kept(call, body)
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
@@ -136,7 +136,7 @@ class Maker:
         )
 
     def check_kept(self, call: Call, body: models.CreateResponse) -> bool:
-        """Whether responses may be kept for the caller. Raises InvalidRequest for one that would have to be."""
+        """Whether responses are stored for the caller. Raises InvalidRequest for a request that requires it."""
         keeps = self.state.may_keep(call.caller)
         if body.background and (not keeps or body.store is False):
             raise UnsupportedParameter(
@@ -147,13 +147,13 @@ class Maker:
         return keeps
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
-        """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller."""
+        """The items of a conversation up to a response. Raises InvalidRequest if the caller has no such response."""
         return items.read(await self.told(call, response_id))
 
     async def with_stored_items[
         Body: (models.CreateResponse, models.TokenCountsBody, models.CompactResponseMethodPublicBody)
     ](self, call: Call, body: Body) -> Body:
-        """The body with the stored items that it refers to, as far as these are there for the caller."""
+        """The body with references to stored items of the caller replaced by the items."""
         given = body.input if isinstance(body.input, list) else []
         if not (ids := [item.id for item in given if isinstance(item, models.ItemReferenceParam)]):
             return body
@@ -168,27 +168,27 @@ class Maker:
         return body.model_copy(update={"input": changed})
 
     async def told(self, call: Call, response_id: str) -> list[Fields]:
-        """The same as they were told. Raises InvalidRequest where it is not there for the caller."""
+        """The same items as JSON. Raises InvalidRequest if the caller has no such response."""
         with call.step(Step.STORE, {}):
             return await self.state.history(call, response_id)
 
     def sealer(self, call: Call) -> Sealer:
-        """What seals for the call's project."""
+        """The sealer for the call's project."""
         return Sealer(self.sealing, call.caller.project_id)
 
     async def whole(self, call: Call, request: Prepared) -> Written[models.Response]:
-        """The response, when it is there."""
+        """The whole response."""
         fields = await self.made(call, request)
         if request.stored:
             try:
                 await self.keep(call, request, fields)
-            except Unavailable:  # the answer is there, and has been paid for
+            except Unavailable:  # the answer exists, and has been paid for
                 fields["store"] = False
                 note_dropped(call, ["store"])
         return written(models.Response, fields)
 
     async def made(self, call: Call, request: Prepared, so_far: SoFar = lambda _: None) -> Fields:
-        """The response as JSON, which is not stored yet. `so_far` is told what gives the chat of the rounds by then."""
+        """The response as JSON, not stored yet. `so_far` gets a function for the chat of the rounds so far."""
         chat = (
             await self.gateway.run_chat(
                 call,
@@ -203,7 +203,7 @@ class Maker:
         return self._response(chat, request)
 
     def items(self, chat: openai.CreateChatCompletionResponse, request: Prepared) -> list[Any]:
-        """The items of a chat that has not come to its answer: each of them is done."""
+        """The finished items of a chat without its answer yet."""
         for choice in chat.choices:
             choice.finish_reason = "stop"
         found = cast("list[Any]", self._response(chat, request)["output"])
@@ -231,7 +231,7 @@ class Maker:
     # -- streamed --
 
     def streamed(self, call: Call, request: Prepared) -> Stream[models.ResponseStreamEvent]:
-        """The response as it is made."""
+        """The response as a stream."""
         stream, bridge = self.bridged(call, request)
         if not request.stored:
             return stream
@@ -240,7 +240,7 @@ class Maker:
     async def _keeping(
         self, call: Call, request: Prepared, told: AsyncGenerator[Any], events: ResponseEvents
     ) -> AsyncGenerator[Any]:
-        """What is told, and in the end stored before it is told."""
+        """The events; the response is stored before its last event is sent."""
         async with aclosing(told) as pieces:
             async for piece in pieces:
                 if events.final:
@@ -251,7 +251,7 @@ class Maker:
                 yield piece
 
     def bridged(self, call: Call, request: Prepared) -> tuple[Stream[models.ResponseStreamEvent], ResponseBridge]:
-        """The events of a chat that answers the request, and what makes them."""
+        """The events of the chat for a request, and their automaton."""
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
         names = request.asked.offered.names
         events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
@@ -266,13 +266,13 @@ class Maker:
 
 
 def _cited(ran: RanItems, text: str) -> list[Fields]:
-    """The references of a text to what has been found for it."""
+    """The citations of search results in a text."""
     known = [Cited(number, Citation(str(each["url"]), str(each["title"]))) for number, each in ran.sources.items()]
     return [{"type": "url_citation", **link["url_citation"]} for link in annotations(text, known)]
 
 
 def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Written[Model]:
-    """A reply that is JSON already: nobody reads its model."""
+    """A reply from JSON; its model is never read."""
     return Written(model.model_construct(), to_json(fields))
 
 

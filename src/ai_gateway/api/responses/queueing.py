@@ -1,4 +1,4 @@
-"""How a response is made in the background: it is queued, and goes on without its client."""
+"""Background responses: queued, and made independently of the client."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -27,19 +27,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Whole(Protocol):
-    """Makes a response that is told when it is whole."""
+    """Makes a response without a stream."""
 
     async def made(self) -> Fields:
         """The response, when it is there."""
         ...
 
     def so_far(self) -> list[Any]:
-        """The items of one that is not there yet."""
+        """The items of an unfinished response."""
         ...
 
 
 class Telling(Protocol):
-    """Tells a response event by event. `number` is that of the next one, `final` the response once it is over."""
+    """Makes a response event by event. `number` is that of the next event, `final` the finished response."""
 
     @property
     def number(self) -> int: ...
@@ -48,26 +48,26 @@ class Telling(Protocol):
     def final(self) -> bytes: ...
 
     def queued(self) -> bytes:
-        """The first events, before anybody is asked."""
+        """The first events, before a provider is called."""
         ...
 
     def told(self) -> AsyncGenerator[Framed]:
-        """Those that follow."""
+        """The following events."""
         ...
 
     def failed(self, error: Mapping[str, str]) -> bytes:
-        """Those that end it instead, with what there is of it."""
+        """The events that end it as failed, with its content so far."""
         ...
 
     def cancelled(self) -> bytes:
-        """The same where nobody wants it any more."""
+        """The events that end it as cancelled."""
         ...
 
 
 async def queue_whole(
     maker: Maker, call: Call, request: Promised, how: Callable[[Call], Whole]
 ) -> Item[models.Response]:
-    """The response before anything of it is made. `how` it is made by a call of its own."""
+    """The queued response. `how` makes it, with a call of its own."""
     fields = await _kept(maker, call, request)
     own = call.afterwards()
     maker.background.start(_Whole(own, request, how(own)).work)
@@ -77,7 +77,7 @@ async def queue_whole(
 async def queue_stream(
     maker: Maker, call: Call, request: Promised, how: Callable[[Call], Telling]
 ) -> Stream[models.ResponseStreamEvent]:
-    """The same as its events, which others can read as well."""
+    """The same as a stream of events, which other requests can follow as well."""
     await _kept(maker, call, request)
     stored = maker.background.stored
     if stored is None:
@@ -94,7 +94,7 @@ async def queue_stream(
 
 
 async def _kept(maker: Maker, call: Call, request: Promised) -> Fields:
-    """The response as it is queued, which is stored. Raises Overloaded or Unavailable."""
+    """Store the queued response. Raises Overloaded or Unavailable."""
     maker.background.check(owner_of(call.caller))
     if maker.background.stored is None:
         raise Unavailable("Nothing is stored here.")
@@ -104,7 +104,7 @@ async def _kept(maker: Maker, call: Call, request: Promised) -> Fields:
 
 
 class _Whole:
-    """The work of a response that is there when it is whole."""
+    """The work of a response without a stream."""
 
     def __init__(self, call: Call, request: Promised, making: Whole) -> None:
         self._call, self._request, self._making = call, request, making
@@ -118,7 +118,7 @@ class _Whole:
             with in_terms_of_responses():
                 fields = await self._making.made()
             outcome.status = 200
-        except Exception as error:  # whatever it is, the client learns it from the response
+        except Exception as error:  # reported to the client in the response
             known = _known(error, self._request)
             outcome.status, outcome.code = known.status, known.code
             fields = self._ended(told_error(RESPONSES.render(known, self._call.request_id), known.status))
@@ -129,7 +129,7 @@ class _Whole:
         return _made(self._ended(error))
 
     def _ended(self, error: Mapping[str, str] | None) -> Fields:
-        """The response as one that ends with what there is: it has failed, or was cancelled."""
+        """The response as failed or cancelled, with its content so far."""
         fields = self._request.outline("cancelled" if error is None else "failed", error=error)
         return {**fields, "output": self._making.so_far()}
 
@@ -139,13 +139,13 @@ def _made(fields: Fields) -> Made:
 
 
 class _Streamed:
-    """The work of one whose events are kept as they are told."""
+    """The work of a streamed response, whose events are stored."""
 
     def __init__(self, call: Call, request: Promised, events: Events, telling: Telling) -> None:
         self._call, self._request, self._events, self._telling = call, request, events, telling
 
     async def begun(self) -> Work:
-        """The work, whose first events are told."""
+        """The work, after its first events."""
         await self._events.add(self._telling.queued(), self._telling.number)
         await self._events.save()
         return Work(self._request.id, owner_of(self._call.caller), self._call, self._make, self._cut, self._events)
@@ -155,7 +155,7 @@ class _Streamed:
         try:
             await self._tell(outcome, last)
             outcome.status = 200
-        except Exception as error:  # whatever it is, the client learns it from the last event
+        except Exception as error:  # reported to the client in the last event
             known = _known(error, self._request)
             outcome.status, outcome.code = 200 if outcome.first_byte else known.status, known.code
             if not self._telling.final:
@@ -165,7 +165,7 @@ class _Streamed:
         return self._made(b"".join(last))
 
     async def _tell(self, outcome: Outcome, last: list[bytes]) -> None:
-        """Tell all but the `last` events, which are those that end the response."""
+        """Add all events but the `last` ones, which end the response."""
         telling = self._telling
         async with aclosing(telling.told()) as pieces:
             async for piece in pieces:

@@ -1,7 +1,7 @@
-"""Responses of upstreams that speak this API themselves: they get the request as it came.
+"""Responses of upstreams that speak this API: the request is relayed.
 
-What came before it is sent along instead of named: upstreams keep responses for the gateway's key, which all callers
-share, and only here is it known whose they are.
+Earlier items are sent and not referred to by id: upstreams store responses for the gateway's key, which all callers
+share, and only the gateway knows their owners.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 async def relayed(
     maker: Maker, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution]
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
-    """The upstream's own answer, or one that is made of a chat where it turns out that there is none."""
+    """The upstream's response, or a translated chat if the upstream turns out not to have this API."""
     model, resolution = resolved
     refuse_unknown(resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
@@ -62,7 +62,7 @@ async def relayed(
 async def _queued(
     maker: Maker, call: Call, body: models.CreateResponse, asked: Relay
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
-    """The same in the background: the upstream is asked in the foreground, and what it says is told as promised."""
+    """The same in the background: the upstream is called in the foreground, and its response is adopted."""
     request = Promised(body=body, echo=outline.echo(body, stored=True, background=True))
 
     async def prepared(own: Call) -> Prepared:
@@ -95,7 +95,7 @@ async def _queued(
 
 
 class _Keeper:
-    """What the upstream is told of earlier responses, and what is kept of this one. `dropped` names what it is not."""
+    """Inserts earlier items into the upstream's request, and stores the response. `dropped` names removed fields."""
 
     def __init__(self, maker: Maker, call: Call, body: models.CreateResponse) -> None:
         self._maker = maker
@@ -106,11 +106,11 @@ class _Keeper:
         self.dropped: set[str] = set()
 
     async def fields(self) -> Mapping[str, object]:
-        """The request as it came, but for what the upstream cannot know, and may not keep. Raises InvalidRequest."""
+        """The request's fields without references to the gateway's data, not to be stored. Raises InvalidRequest."""
         fields, previous = dict(self._call.parsed or {}), self._body.previous_response_id
         if self._body.background:
             self._maker.check_kept(self._call, self._body)
-            del fields["background"]  # what an upstream makes in its own nobody could follow here, or be billed for
+            del fields["background"]  # an upstream's own background response could not be followed or billed
         if not self._may_keep:
             if self._body.store:
                 self.dropped.add("store")
@@ -128,7 +128,7 @@ class _Keeper:
         return fields
 
     def _unsealed(self, items: list[Any]) -> list[Any]:
-        """The items without what only the gateway can read."""
+        """The items with the gateway's seals opened."""
         if not any(map(is_sealed, items)):
             return items
         sealer = self._maker.sealer(self._call)
@@ -137,7 +137,7 @@ class _Keeper:
         return [each for _, read in readable for each in read]
 
     async def _with_stored_items(self, given: list[Any]) -> list[Any]:
-        """The items with those that the gateway has named itself, in place of what only refers to them."""
+        """The items with references to the gateway's items replaced by these."""
         ids = [item["id"] for item in given if _is_reference(item) and response_of(item["id"]) is not None]
         if not ids:
             return given
@@ -145,7 +145,7 @@ class _Keeper:
         return [found.get(item["id"], item) if _is_reference(item) else item for item in given]
 
     async def keep(self, response: Mapping[str, Any]) -> None:
-        """Store it for its caller. What cannot be is in the log: the answer is there, and has been paid for."""
+        """Store it for its caller. A failure is only logged, since the answer exists and has been paid for."""
         given, previous = items_of(self._body.input), self._body.previous_response_id
         if not isinstance(response.get("id"), str):
             _log.error("relayed response not stored", response=None, reason="it has no id")
@@ -160,7 +160,7 @@ class _Keeper:
 
 
 def _is_reference(item: object) -> bool:
-    """Whether it stands for a stored item, whose type it may leave out."""
+    """Whether it is an item reference, whose type may be missing."""
     if not isinstance(item, dict) or not isinstance(item.get("id"), str):
         return False
     return item.get("type") == "item_reference" or (item.get("type") is None and "role" not in item)

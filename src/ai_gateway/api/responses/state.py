@@ -1,4 +1,4 @@
-"""Responses that are kept: whose they are, what may be kept, and what they are to those who ask for them."""
+"""Stored responses: their owners, data retention, and access."""
 
 import asyncio
 import time
@@ -26,22 +26,22 @@ from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.tools import Fields
 
 _NOTHING_MAY_BE_KEPT = "zero_data_retention"
-_CANCEL_S = 5.0  # whoever makes it learns within 2 s that it was cancelled
+_CANCEL_S = 5.0  # its maker notices a cancellation within 2 s
 _LOOK_S = 0.05
-_MOST_REFERRED = 1_000  # responses whose items one request may refer to: a client may name those of every turn
-_PER_BYTE = 4  # as it is stored, as it is read, and as messages
+_MOST_REFERRED = 1_000  # responses whose items one request may refer to; clients may refer to every turn
+_PER_BYTE = 4  # copies: stored, parsed, and as messages
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`stored` is None where nothing is kept, `directory` knows what projects allow to be kept."""
+    """`stored` is None without a store; `directory` has the data retention of projects."""
 
     stored: StoredResponses | None
     directory: Directory | None
 
     def may_keep(self, caller: Caller) -> bool:
-        """Whether responses for this caller may be stored."""
+        """Whether responses of this caller may be stored."""
         if self.stored is None or self.directory is None:
             return False
         kept = self.directory.get(DataRetention, caller.project_id)
@@ -50,9 +50,9 @@ class State:
         return kept is None or _NOTHING_MAY_BE_KEPT not in kept.type
 
     async def history(self, call: Call, response_id: str) -> list[Fields]:
-        """The items that led to a response, and its own. Raises InvalidRequest where it is not there for the caller.
+        """The items of a conversation up to a response. Raises InvalidRequest if the caller has no such response.
 
-        From now on the call counts for their bytes as well.
+        Their bytes are charged to the call.
         """
         chain = await self._chain(call, response_id)
         if not chain or chain[0].previous is not None:
@@ -67,10 +67,10 @@ class State:
         return [item for each in chain for item in _said(each) if not _is_half_a_call(item)]
 
     async def items(self, call: Call, ids: Iterable[str]) -> dict[str, Fields]:
-        """The items with these ids, as far as they are of responses that are kept for the caller.
+        """The items with these ids, as far as they belong to stored responses of the caller.
 
-        From now on the call counts for their bytes as well. Raises Unavailable, InvalidRequest for an id that is there
-        twice or for too many responses, since a few bytes stand for many here, and PayloadTooLarge.
+        Their bytes are charged to the call. Raises Unavailable, PayloadTooLarge, and InvalidRequest for a repeated id
+        or too many responses, since a short reference can stand for many bytes.
         """
         found: dict[str, Fields] = {}
         size = 0
@@ -89,7 +89,7 @@ class State:
         return found
 
     async def get(self, caller: Caller, response_id: str) -> StoredResponse:
-        """The caller's response. One that ran in a process that is gone has failed. Raises NotFound."""
+        """The caller's response; failed if its process is gone. Raises NotFound."""
         found = await self._get(caller, response_id)
         if found.runs and (found.lease or 0) < time.time():
             found = await self._cut(caller, found)
@@ -99,7 +99,7 @@ class State:
         return found
 
     async def cancel(self, caller: Caller, response_id: str) -> None:
-        """Have one that runs ended by whoever makes it. Raises Unavailable."""
+        """Have a running response cancelled by its maker. Raises Unavailable."""
         try:
             if self.stored is not None:
                 await self.stored.cancel(response_id, owner_of(caller))
@@ -107,7 +107,7 @@ class State:
             raise _away() from error
 
     async def ended(self, caller: Caller, response_id: str) -> StoredResponse:
-        """One that was cancelled, once it has ended: if nobody does that in time, it is ended here. Raises NotFound."""
+        """A cancelled response, once it has ended; it is ended here if its maker does not. Raises NotFound."""
         until = time.monotonic() + _CANCEL_S
         while True:
             found = await self.get(caller, response_id)
@@ -118,7 +118,7 @@ class State:
             await asyncio.sleep(_LOOK_S)
 
     async def _cut(self, caller: Caller, found: StoredResponse) -> StoredResponse:
-        """End one whose maker is gone with what is stored of it. Raises Unavailable."""
+        """End a response whose maker is gone, with its stored content. Raises Unavailable."""
         so_far, number = SoFar(), 0
         while (piece := await self.events(found.id, number)) is not None and piece.next > number:
             for event in events_in(piece.data):
@@ -137,7 +137,7 @@ class State:
         return await self._get(caller, found.id)
 
     async def run_state(self, caller: Caller, response_id: str) -> RunState:
-        """How far the caller's response is. One that ran in a process that is gone has failed. Raises NotFound."""
+        """The state of the caller's response; failed if its process is gone. Raises NotFound."""
         found = None
         if self.stored is not None:
             try:
@@ -154,14 +154,14 @@ class State:
         return found
 
     async def events(self, response_id: str, since: int) -> Told | None:
-        """A piece of what a response has told, with the event of this number or the next ones; or its last piece."""
+        """A stored piece of a response's events, from this number on; or its last piece."""
         try:
             return None if self.stored is None else await self.stored.events(response_id, since)
         except StoreError as error:
             raise _away() from error
 
     async def delete(self, caller: Caller, response_id: str) -> None:
-        """Forget it. Raises NotFound."""
+        """Delete it. Raises NotFound."""
         try:
             deleted = self.stored is not None and await self.stored.delete(response_id, owner_of(caller))
         except StoreError as error:
@@ -170,7 +170,7 @@ class State:
             _not_found(response_id)
 
     async def input_items(self, call: Call, response_id: str) -> list[Fields]:
-        """Everything that the response was made from and that is still there, oldest first. Raises NotFound."""
+        """All input items of the response that still exist, oldest first. Raises NotFound."""
         chain = await self._chain(call, response_id)
         if not chain:
             _not_found(response_id)
@@ -180,7 +180,7 @@ class State:
     async def put(
         self, caller: Caller, fields: Fields, given: Sequence[Item], previous: str | None, *, status: str
     ) -> None:
-        """Keep a response. Raises Unavailable."""
+        """Store a response. Raises Unavailable."""
         if self.stored is None:
             return
         kept = items.encoded(items.listed(given, str(fields["id"])))
@@ -194,7 +194,7 @@ class State:
             raise _away() from error
 
     async def end(self, response_id: str, status: str, body: str, last: Told | None = None) -> bool:
-        """What became of one that ran. Whether that was open until now. Raises Unavailable."""
+        """Store the end of a running response. Returns whether it had not ended before. Raises Unavailable."""
         try:
             return self.stored is not None and await self.stored.end(response_id, status, body, last)
         except StoreError as error:
@@ -205,12 +205,12 @@ class State:
             found = None if self.stored is None else await self.stored.get(response_id, owner_of(caller))
         except StoreError as error:
             raise _away() from error
-        except ValueError:  # an id that no database takes
+        except ValueError:  # an id that databases refuse
             found = None
         return found if found is not None else _not_found(response_id)
 
     async def _chain(self, call: Call, response_id: str) -> list[StoredResponse]:
-        """A response behind those that led to it, with room for all of them until the end of the request."""
+        """A response after its predecessors; their memory is charged until the end of the request."""
         if self.stored is None:
             return []
         owner = owner_of(call.caller)
@@ -227,12 +227,12 @@ class State:
 
 
 def owner_of(caller: Caller) -> str:
-    """Whose a response is: the key's that made it."""
+    """The owner of a response: the key that made it."""
     return caller.key_id or f"{caller.project_id}:{caller.name}"
 
 
 def _by_response(ids: Iterable[str]) -> dict[str, list[str]]:
-    """The ids of items by the responses that they are of. Raises InvalidRequest."""
+    """The ids of items by response. Raises InvalidRequest."""
     found: dict[str, list[str]] = {}
     seen: set[str] = set()
     for each in ids:
@@ -251,14 +251,14 @@ def _by_response(ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _said(response: StoredResponse) -> list[Fields]:
-    """The items of a response's own input and of its output."""
+    """The items of a response's own input and output."""
     output = from_json(response.body).get("output")
-    own = output if isinstance(output, list) else []  # as an upstream has said it
+    own = output if isinstance(output, list) else []  # as sent by an upstream
     return [*from_json(response.input), *(item for item in own if isinstance(item, dict))]
 
 
 def _is_half_a_call(item: Fields) -> bool:
-    """Whether it is a call whose end the model never told, which nobody can have answered."""
+    """Whether it is an unfinished tool call, which cannot have a result."""
     return item.get("status") == "incomplete" and str(item.get("type")).endswith("_call")
 
 

@@ -1,4 +1,4 @@
-"""How a response in the background is made of a chat, whole or as events."""
+"""Background responses made through chat, whole or as events."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -17,7 +17,7 @@ from gateway_contract.openai_responses import models
 async def queued(
     maker: Maker, call: Call, request: Prepared
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
-    """The response before anything of it is made, or its events."""
+    """The queued response, or its events."""
     note_dropped(call, request.asked.dropped)
     if request.body.stream:
         return await queue_stream(maker, call, request, lambda own: TranslatedEvents(maker, own, request))
@@ -25,7 +25,7 @@ async def queued(
 
 
 class TranslatedWhole(Whole):
-    """One that is told when it is whole. Where tools run here, what they have come to is there before."""
+    """A response without a stream. Results of gateway-run tools are available before its end."""
 
     def __init__(self, maker: Maker, call: Call, request: Prepared) -> None:
         self._maker, self._call, self._request = maker, call, request
@@ -44,7 +44,7 @@ class TranslatedWhole(Whole):
 
 
 class TranslatedEvents(Telling):
-    """One that is told event by event."""
+    """A streamed response."""
 
     def __init__(self, maker: Maker, call: Call, request: Prepared) -> None:
         self._stream, bridge = maker.bridged(call, request)

@@ -1,4 +1,4 @@
-"""What `ai-gateway budget` does."""
+"""The work of `ai-gateway budget`."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from gateway_contract.openai_admin import models
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What somebody may spend; None where nothing limits it."""
+    """A budget of a key, a project or the organization; None for no limit."""
 
     what: str
     id: str | None
@@ -19,7 +19,7 @@ class Budget:
     limit: SpendLimit | None
 
     def shown(self) -> dict[str, object]:
-        """For programs."""
+        """The budget as JSON."""
         limit = plain(self.limit) if self.limit is not None else None
         return {"scope": self.what, "id": self.id, "name": self.name, "spend_limit": limit}
 
@@ -27,7 +27,7 @@ class Budget:
 async def set_budget(  # noqa: PLR0913, PLR0917 - what a command was given
     api: Api, key: str | None, project: str | None, amount: int, per: str, zone: str | None, *, json: bool
 ) -> None:
-    """Set what a key or else a project or else the organization may spend."""
+    """Set the budget of a key, else of a project, else of the organization."""
     body = spend_limit(amount, per, zone)
     if key is not None:
         await _change_key(api, key, project, body)
@@ -40,7 +40,7 @@ async def set_budget(  # noqa: PLR0913, PLR0917 - what a command was given
 
 
 async def show_budgets(api: Api, key: str | None, project: str | None, *, json: bool) -> None:
-    """Print one budget, or all that there are."""
+    """Print one budget, or all."""
     if key is not None or project is not None:
         _print([await _budget(api, key, project)], json=json, one=True)
         return
@@ -55,7 +55,7 @@ async def show_budgets(api: Api, key: str | None, project: str | None, *, json: 
 
 
 async def clear_budget(api: Api, key: str | None, project: str | None, *, json: bool) -> None:
-    """Take away what a key or else a project or else the organization is held to."""
+    """Remove the budget of a key, else of a project, else of the organization."""
     former = await _budget(api, key, project)
     if former.limit is None:
         raise Refusal(f"{former.name} has no budget.")

@@ -1,4 +1,4 @@
-"""The Administration API as the command line calls it: of a running gateway, or on the store of this machine."""
+"""The command line's client of the Administration API: of a running gateway, or on this machine's store."""
 
 import json
 import os
@@ -31,9 +31,9 @@ _LOCAL = "http://this-machine"
 
 
 class Refusal(Exception):
-    """What was asked for cannot be done.
+    """The command cannot be carried out.
 
-    Each of the `problems` says why, and what to do next; `code` is that of the process.
+    Each of the `problems` says why, and what to do next; `code` is the exit code.
     """
 
     def __init__(self, problem: str | Sequence[str], code: int = 1) -> None:
@@ -44,7 +44,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Calls operations by their names in the contract. `place` says what is administered, `url` where callers call."""
+    """Calls operations by operationId. `place` describes what is administered, `url` is the gateway's for callers."""
 
     http: httpx.AsyncClient
     place: str
@@ -57,7 +57,7 @@ class Api:
         body: Mapping[str, object] | None = None,
         **parameters: str | int | Sequence[str],
     ) -> Reply:
-        """Call an operation; parameters that are not of its path are of its query. Raises Refusal."""
+        """Call an operation; parameters that are not in its path go into the query. Raises Refusal."""
         response = await self._ask(operation, body, parameters)
         if response.status_code >= 400:
             raise Refusal(self._refused(response))
@@ -71,7 +71,7 @@ class Api:
         return response.text
 
     async def find[Reply: BaseModel](self, operation: str, reply: type[Reply], **parameters: str | int) -> Reply | None:
-        """Call an operation that shows something which may not be there. Raises Refusal."""
+        """Call an operation; None for 404. Raises Refusal."""
         response = await self._ask(operation, None, parameters)
         if response.status_code == 404:
             return None
@@ -96,7 +96,7 @@ class Api:
         method, path = _operations()[operation]
         try:
             return await self._sent(method, path, body, parameters)
-        except UnicodeEncodeError:  # a shell passes bytes on as they are
+        except UnicodeEncodeError:  # shell arguments may have invalid UTF-8
             raise Refusal("What was given is not UTF-8 text.", 2) from None
 
     async def _sent(
@@ -120,7 +120,7 @@ class Api:
             raise Refusal(f"{self.url} does not answer as a gateway does: check --url") from None
 
     def _refused(self, response: httpx.Response) -> str:
-        """Why the gateway refused, with what to do next where it cannot know that."""
+        """The gateway's refusal, with advice that only the command line can give."""
         try:
             error = response.json()["error"]
             message, code = str(error["message"]), error.get("code")
@@ -138,7 +138,7 @@ class Api:
 
 @asynccontextmanager
 async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api]:
-    """The API of the gateway at this address or, without one, of the store of this machine. Raises Refusal."""
+    """The API of the gateway at this URL or, without one, of this machine's store. Raises Refusal."""
     if url is None:
         try:
             sources = read_sources()
@@ -152,12 +152,12 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
         return
     key = admin_key or _key_in_file()
     door = path_of("listModelsRouted").rpartition("/")[0]
-    base = url.strip().rstrip("/").removesuffix(door)  # people have a base_url at hand
+    base = url.strip().rstrip("/").removesuffix(door)  # people may enter a client's base_url
     if not is_web_address(base):
         raise Refusal(f"--url: {url!r} is no address: write one such as https://gateway.example.com", 2)
     if not key:
         raise Refusal("--url needs an administrator's key: give it with --admin-key, or in ADMIN_API_KEY", 2)
-    key = key.split(",")[0].strip()  # the setting may have several
+    key = key.split(",")[0].strip()  # the setting may contain several
     if not is_header_value(key):
         raise Refusal("--admin-key: holds characters that no header can carry", 2)
     remember(key)
@@ -199,7 +199,7 @@ def _unreached(url: str, error: Exception) -> str:
 
 @cache
 def _operations() -> Mapping[str, tuple[str, str]]:
-    """Method and path of each operation, by its name in the contract."""
+    """Method and path of each operation, by operationId."""
     contract = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
     return {
         operation["operationId"]: (method.upper(), path)
@@ -209,5 +209,5 @@ def _operations() -> Mapping[str, tuple[str, str]]:
 
 
 def path_of(operation: str) -> str:
-    """The path of an operation of the contract."""
+    """The path of an operation."""
     return _operations()[operation][1]

@@ -1,4 +1,4 @@
-"""What `ai-gateway keys import` does: keys for many owners, from a list of their names, CSV or JSON."""
+"""The work of `ai-gateway keys import`: keys for many owners, from a list of names, CSV or JSON."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ _DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A key that is to be made, or taken over by its digest."""
+    """A key to create, or to import by its digest."""
 
     name: str
     project: str | None
@@ -42,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one. `value` is empty for a key that its owner has already."""
+    """The result for one key. `value` is empty for a key that its owner has already."""
 
     name: str
     project: str
@@ -52,7 +52,7 @@ class Imported:
 
 
 async def import_keys(api: Api, file: Path, project: str | None, out: Path | None, *, json: bool) -> None:
-    """Make every key that a file asks for. All of it is read before the first one is made."""
+    """Create every key in a file, which is read completely first."""
     wanted = read_wanted(file)
     projects = await all_projects(api)
     places = [chosen_project(projects, each.project or project or _DEFAULT) for each in wanted]
@@ -68,7 +68,7 @@ async def import_keys(api: Api, file: Path, project: str | None, out: Path | Non
                 continue
             have.add((place.id, each.name))
             results.append(await _import(api, each, place, accounts[place.id].get(each.name)))
-    finally:  # what was made is shown, whatever stopped the rest: nobody could see it again
+    finally:  # created keys are shown even after a failure, since they are never shown again
         if sink is not None:
             with sink:
                 _write(results, sink)
@@ -90,7 +90,7 @@ def _of(found: Found) -> tuple[str, str]:
 
 
 def _opened(out: Path) -> TextIO:
-    """A new file that only its owner can read, before there is anything to lose. Raises Refusal."""
+    """Create the output file, readable by its owner only, before any key is created. Raises Refusal."""
     try:
         return os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="")
     except OSError as error:
@@ -125,7 +125,7 @@ def _report(results: Sequence[Imported], out: Path | None, *, json: bool) -> Non
 
 
 def read_wanted(file: Path) -> list[Wanted]:
-    """What a file asks for. Raises Refusal with every line that cannot be used."""
+    """The keys in a file. Raises Refusal with every invalid line."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -192,7 +192,7 @@ def _wanted(row: Mapping[str, object]) -> Wanted:
 
 
 def _digest(said: Mapping[str, str]) -> str | None:
-    """The digest of a key that its owner has already. The key itself goes nowhere."""
+    """The digest of an existing key. The key itself is not sent."""
     key, digest = said.get("key"), said.get("digest")
     if key is not None and digest is not None:
         raise ValueError("has both 'key' and 'digest'")

@@ -1,4 +1,4 @@
-"""What `ai-gateway keys` does."""
+"""The work of `ai-gateway keys`."""
 
 import time
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from ai_gateway.redaction import remember
 from gateway_contract.openai_admin import models
 
 type Made = dict[str, object]
-"""A key that was just made, as it is printed: with its value, its owner and its project."""
+"""A new key as printed: with its value, owner and project."""
 
 
 async def create_administrator(api: Api, name: str, expires: int | None, *, json: bool) -> None:
-    """Make a key that administers."""
+    """Create an administrator's key."""
     if any(each.key.name == name for each in await all_keys(api, (), administrators=True)):
         raise Refusal(f"There is an administrator's key {name!r}: choose another name, or revoke it first.")
     body: dict[str, object] = {"name": name}
@@ -40,7 +40,7 @@ async def create_administrator(api: Api, name: str, expires: int | None, *, json
 async def create(  # noqa: PLR0913 - what a command was given
     api: Api, name: str, project_name: str | None, expires: int | None, limits: Limits, *, json: bool
 ) -> None:
-    """Make a key for a person or program who has none yet."""
+    """Create a key for an owner without one."""
     project = await find_project(api, project_name)
     if any(each.owner == name for each in await all_keys(api, [project], administrators=False)):
         raise Refusal(
@@ -66,7 +66,7 @@ async def accounts_in(api: Api, project: models.Project) -> dict[str, str]:
 
 
 async def make(api: Api, name: str, project: models.Project, body: dict[str, object], account_id: str | None) -> Made:
-    """Make a key for this owner, who gets a service account if there is none."""
+    """Create a key for this owner, with a service account if there is none."""
     if account_id is not None:
         return await _another(api, account_id, name, project, body)
     reply = await api.call(
@@ -82,7 +82,7 @@ async def make(api: Api, name: str, project: models.Project, body: dict[str, obj
 
 
 async def _another(api: Api, account_id: str, name: str, project: models.Project, body: dict[str, object]) -> Made:
-    """Make one more key for a service account."""
+    """Create a further key for a service account."""
     key = await api.call(
         "createProjectServiceAccountApiKey",
         models.ServiceAccountApiKeyBody,
@@ -123,7 +123,7 @@ async def show_list(api: Api, project: str | None, *, json: bool) -> None:
 
 
 async def show(api: Api, name: str, project: str | None, *, json: bool) -> None:
-    """Print all about one key, or each key of an owner."""
+    """Print the details of one key, or of each key of an owner."""
     found = await find_keys(api, name, project)
     if json:
         as_json(_as_shown(found[0]) if len(found) == 1 else {"object": "list", "data": list(map(_as_shown, found))})
@@ -145,8 +145,8 @@ async def show(api: Api, name: str, project: str | None, *, json: bool) -> None:
 async def rotate(  # noqa: PLR0913 - what a command was given
     api: Api, name: str, project: str | None, grace: int, expires: int | None, *, json: bool
 ) -> None:
-    """Make a key that replaces another, which works for a while longer."""
-    # An owner's others are those that this one has replaced already.
+    """Create a key that replaces another, which expires after a grace period."""
+    # Other keys of the owner are its predecessors.
     former = max(await find_keys(api, name, project), key=lambda found: (found.key.created_at, found.key.id))
     made = await _successor(api, former, expires)
     former_id = former.key.id
@@ -175,7 +175,7 @@ async def rotate(  # noqa: PLR0913 - what a command was given
 
 
 async def _successor(api: Api, former: Found, expires: int | None) -> Made:
-    """A key with the former's owner and limits; it lives as long as that was made for, unless told otherwise."""
+    """Create a key with the former's owner and limits and, by default, its lifetime."""
     key = former.key
     if isinstance(key.configured_in, str):
         raise Refusal(f"{key.name!r} is a key of the gateway's configuration: change it in {key.configured_in}.")

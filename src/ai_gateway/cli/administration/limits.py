@@ -1,4 +1,4 @@
-"""What `ai-gateway limits` does."""
+"""The work of `ai-gateway limits`."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ async def set_limits(  # noqa: PLR0913, PLR0917 - what a command was given
     *,
     json: bool,
 ) -> None:
-    """Set those that are named, of a key or else of a project."""
+    """Set the given limits of a key, else of a project."""
     if key is not None:
         await _set_of_key(api, await find_key(api, key, project), rates, allowed)
     else:
@@ -31,7 +31,7 @@ async def set_limits(  # noqa: PLR0913, PLR0917 - what a command was given
 
 
 async def show_limits(api: Api, key: str | None, project: str | None, *, json: bool) -> None:
-    """Print the limits of a key or else of a project."""
+    """Print the limits of a key, else of a project."""
     if key is not None:
         found = await find_key(api, key, project)
         limited = _caller(found)
@@ -65,7 +65,7 @@ async def _set_of_key(api: Api, found: Found, rates: Mapping[str, int | None], a
     key = _caller(found)
     body: dict[str, object] = {}
     if rates:
-        # The whole row is set at once.
+        # The API replaces the whole row.
         kept = plain(key.rate_limits) if key.rate_limits else {}
         named = {RATES[name]: value for name, value in rates.items()}
         merged = {name: value for name, value in {**kept, **named}.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a key or a project may use, as options say it and as the Administration API takes it."""
+"""Limits of keys and projects, from options to the form of the Administration API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway_contract.openai_admin import models
 
 UNLIMITED = 2**53 - 1
-"""As a project's rate limits say that there is none."""
+"""The value for no limit in a project's rate limits."""
 RATES: Mapping[str, str] = {
     "rpm": "max_requests_per_1_minute",
     "tpm": "max_tokens_per_1_minute",
@@ -17,7 +17,7 @@ RATES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a new key. None is none."""
+    """The limits of a new key; None for no limit."""
 
     rpm: int | None = None
     tpm: int | None = None
@@ -29,7 +29,7 @@ class Limits:
     models: str | None = None
 
     def body(self, expires: int | None) -> dict[str, object]:
-        """The fields of a request that makes a key, which works for so many seconds."""
+        """The request fields for creating a key with this lifetime in seconds."""
         rates = {theirs: value for ours, theirs in RATES.items() if (value := getattr(self, ours)) is not None}
         body: dict[str, object] = {"rate_limits": rates} if rates else {}
         if self.budget is not None:
@@ -42,7 +42,7 @@ class Limits:
 
 
 def allow_list(names: str) -> dict[str, object]:
-    """Permission for the models between commas."""
+    """Permissions for comma-separated models."""
     return {"mode": "allow_list", "model_ids": [name.strip() for name in names.split(",") if name.strip()]}
 
 
@@ -61,7 +61,7 @@ def spend_limit(amount: int, per: str, zone: str | None) -> dict[str, object]:
 
 
 def of_key(key: models.ProjectApiKey) -> dict[str, object]:
-    """The limits of a key as another one can be made with."""
+    """The limits of a key, for creating another one."""
     named = ("spend_limit", "rate_limits", "model_permissions")
     return key.model_dump(mode="json", include=set(named), exclude_none=True, exclude_unset=True)
 

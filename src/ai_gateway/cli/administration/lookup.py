@@ -1,4 +1,4 @@
-"""Which project or key is meant: by its id, or by the name that people know."""
+"""Looks up projects and keys by id or name."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ class Found:
 
     @property
     def owner(self) -> str:
-        """Whose key it is: the name of its service account, or of an administrator's key."""
+        """The owner: the name of the service account, or of an administrator's key."""
         account = self.account
         return account.name if account is not None else self.key.name or self.key.id
 
@@ -77,7 +77,7 @@ async def keys_in(api: Api, project: str | None) -> list[Found]:
 async def find_keys(api: Api, name: str, project: str | None) -> list[Found]:
     """The key with this id, or all keys of an owner of this name. Raises Refusal, also if it is in several projects.
 
-    A key itself is found as well, by what is shown of it: somebody may have found it where it should not be.
+    A key's plain text is accepted as well, and found by its redacted form, for keys that have leaked.
     """
     keys = await keys_in(api, project)
     found = [each for each in keys if each.key.id == name]
@@ -97,7 +97,7 @@ async def find_keys(api: Api, name: str, project: str | None) -> list[Found]:
 
 
 async def find_key(api: Api, name: str, project: str | None) -> Found:
-    """The one key that is meant. Raises Refusal."""
+    """The single matching key. Raises Refusal."""
     found = await find_keys(api, name, project)
     if len(found) > 1:
         ids = ", ".join(f"{each.key.id} ({each.key.redacted_value})" for each in found)
@@ -110,7 +110,7 @@ def _ids(projects: Iterable[models.Project]) -> str:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    """What is probably meant, or all there are if these are few."""
+    """Similar names, or all if there are few."""
     every = sorted(set(known))
     near = difflib.get_close_matches(name, every, n=3, cutoff=0.6)
     if near:

@@ -1,4 +1,4 @@
-"""What `ai-gateway memories` does."""
+"""The work of `ai-gateway memories`."""
 
 import orjson
 import typer
@@ -25,7 +25,7 @@ async def delete(api: Api, key: str | None, project: str | None, subject: str | 
 
 
 async def _subject(api: Api, key: str | None, project: str | None, subject: str | None) -> dict[str, str | int]:
-    """Whose memories they are. A key that is of no store, or is deleted, is known by its id alone."""
+    """The owner of the memories. Keys of the configuration and deleted ones are only found by id."""
     named: dict[str, str | int] = {}
     if project is not None:
         named["project_id"] = (await find_project(api, project)).id

@@ -1,4 +1,4 @@
-"""What `ai-gateway projects` does."""
+"""The work of `ai-gateway projects`."""
 
 from shlex import quote
 
@@ -22,7 +22,7 @@ async def show_list(api: Api, *, archived: bool, json: bool) -> None:
 
 
 async def create(api: Api, name: str, *, json: bool) -> None:
-    """Make a project whose name no other has."""
+    """Create a project with an unused name."""
     await _require_free(api, name)
     made = await api.call("createProject", models.Project, {"name": name})
     _said(
@@ -33,7 +33,7 @@ async def create(api: Api, name: str, *, json: bool) -> None:
 
 
 async def rename(api: Api, project_name: str, name: str, *, json: bool) -> None:
-    """Give a project a name that no other has."""
+    """Rename a project to an unused name."""
     project = await find_project(api, project_name)
     if name != project.name:
         await _require_free(api, name)
@@ -42,7 +42,7 @@ async def rename(api: Api, project_name: str, name: str, *, json: bool) -> None:
 
 
 async def archive(api: Api, project_name: str, *, json: bool) -> None:
-    """End a project."""
+    """Archive a project."""
     project = await find_project(api, project_name)
     archived = await api.call("archiveProject", models.Project, project_id=project.id)
     _said(archived, f"Project {project.name} is archived: none of its keys works any longer.", json=json)

@@ -1,4 +1,4 @@
-"""What a provider has counted against what was counted here: by day and model."""
+"""Reconciliation: a provider's exported usage compared with the ledger, by day and model."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from ai_gateway.cli.administration.usage import sums
 
 _DAY = 86_400
 _MEASURES = ("requests", "input", "output", "cost")
-# What exports call them; OpenAI's own names first, then those of other providers' consoles.
+# Column names in exports: OpenAI's first, then those of other providers' consoles.
 _NAMES: Mapping[str, Sequence[str]] = {
     "day": ("start_time", "start_time_iso", "date", "day", "timestamp", "usage_date"),
     "model": ("model", "line_item", "snapshot_id", "model_name"),
@@ -28,7 +28,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "output": ("output_tokens", "n_generated_tokens_total", "completion_tokens"),
     "cost": ("amount_value", "amount", "cost", "cost_usd"),
 }
-# A model is asked for by one name and counted under that of its snapshot.
+# Exports may have the name of a model's snapshot.
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 
 type Place = tuple[date, str]
@@ -36,7 +36,7 @@ type Place = tuple[date, str]
 
 @dataclass(slots=True)
 class Count:
-    """What was used of a model on a day. None is not told."""
+    """The usage of a model on a day. None is unknown."""
 
     measures: dict[str, Decimal] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Count:
 
 
 async def reconcile(api: Api, file: Path, provider: str | None, tolerance: float, *, json: bool) -> None:
-    """Print where the export and the ledger differ; exit code 1 if they do anywhere."""
+    """Print the differences between export and ledger; exit code 1 if there are any."""
     theirs = read_export(file)
     if not theirs:
         raise Refusal(f"{file}: there is no usage in it.", 2)
@@ -64,7 +64,7 @@ async def reconcile(api: Api, file: Path, provider: str | None, tolerance: float
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A number that is not the same on both sides."""
+    """A number that differs."""
 
     day: date
     model: str
@@ -73,13 +73,13 @@ class Difference:
     ours: Decimal
 
     def shown(self) -> tuple[str, ...]:
-        """For people."""
+        """The difference as text."""
         numbers = (self.theirs, self.ours, self.ours - self.theirs)
         return self.day.isoformat(), self.model, self.what, *(f"{each.normalize():f}" for each in numbers)
 
 
 def differences(theirs: Mapping[Place, Count], ours: Mapping[Place, Count], tolerance: float) -> Iterator[Difference]:
-    """Where the two differ by more than so many percent, in what the other side tells. A missing day counts nothing."""
+    """Differences of more than so many percent, in the fields of the export. A missing day is 0."""
     told = {name for count in theirs.values() for name in count.measures}
     matched = _matched(theirs, ours)
     for day, model in sorted(theirs.keys() | matched.keys()):
@@ -92,7 +92,7 @@ def differences(theirs: Mapping[Place, Count], ours: Mapping[Place, Count], tole
 
 
 def _matched(theirs: Mapping[Place, Count], ours: Mapping[Place, Count]) -> dict[Place, Count]:
-    """Ours, under the names that the other side has for the same models."""
+    """Our counts, under the export's names of the same models."""
     snapshots = {_SNAPSHOT.sub("", model): model for _, model in sorted(theirs)}
     known = {model for _, model in theirs}
     found: dict[Place, Count] = {}
@@ -105,7 +105,7 @@ def _matched(theirs: Mapping[Place, Count], ours: Mapping[Place, Count]) -> dict
 
 
 def read_export(file: Path) -> dict[Place, Count]:
-    """What the file has, by day and model. Raises Refusal."""
+    """The counts in the file by day and model. Raises Refusal."""
     text = file.read_text(encoding="utf-8-sig")
     try:
         rows = list(_json_rows(text) if text.lstrip()[:1] in {"{", "["} else csv.DictReader(io.StringIO(text)))
@@ -122,7 +122,7 @@ def read_export(file: Path) -> dict[Place, Count]:
 
 
 def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
-    """The results of pages, or of one page a line, with the times of their buckets."""
+    """The results of JSON pages, also one page a line, with the times of their buckets."""
     try:
         pages = json.loads(text, parse_float=Decimal)
     except ValueError:

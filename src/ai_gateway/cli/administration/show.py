@@ -1,4 +1,4 @@
-"""How commands show what there is: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 import asyncio
 import json
@@ -16,11 +16,11 @@ from ai_gateway.cli.administration.client import Api, Refusal, connected
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.observability.printable import printable_text
 
-_NOBODY_LOOKS = 10_000  # columns, where what is written is read by a program: rows stay on a line of their own
+_NOBODY_LOOKS = 10_000  # columns without a terminal, so that each row stays on one line
 
 
 def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[None]]) -> None:
-    """Do a command's work with the API that it is for, and say why it cannot be done."""
+    """Run a command's work with the API, and print why it fails."""
 
     async def working() -> None:
         async with connected(url, admin_key) as api:
@@ -34,7 +34,7 @@ def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table. What is in it may be from anybody."""
+    """Print a table, whose cells are untrusted."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -51,21 +51,21 @@ def lines(*texts: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print what is not the result itself, so that a program that reads that does not stumble over it."""
+    """Print a note to standard error, separate from the result."""
     typer.echo(printable_text(text), err=True)
 
 
 def as_json(value: object) -> None:
     """Print a value for programs."""
-    # Of all that is ASCII, DEL alone is not printable and stays as it is.
+    # DEL is the only unprintable ASCII character that JSON does not escape.
     typer.echo(json.dumps(value, ensure_ascii=True, indent=2).replace("\x7f", "\\u007f"))
 
 
 def plain(model: BaseModel) -> dict[str, object]:
-    """A model as the API has it."""
+    """A model in the API's JSON form."""
     return model.model_dump(mode="json", exclude_unset=True)
 
 
 def day(at: int | None, never: str = "never") -> str:
-    """A time as people read it, in UTC."""
+    """A time for people, in UTC."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" if at is not None else never

@@ -1,4 +1,4 @@
-"""What `ai-gateway store` does, on the store itself: a gateway may run beside it."""
+"""The work of `ai-gateway store`, on the store itself, also while a gateway runs."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ _PAGE = 500
 
 
 class Opened:
-    """The store, and where journals are."""
+    """The store, and the directory of journals."""
 
     def __init__(self, store: Store, journals: Path | None) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class Opened:
 
 
 def on_store(work: Callable[[Opened], Awaitable[None]]) -> None:
-    """Do this with the store, and say why it cannot be done."""
+    """Run this with the store, and print why it fails."""
 
     async def working(settings: Settings) -> None:
         place = place_of(settings)

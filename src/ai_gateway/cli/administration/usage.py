@@ -1,4 +1,4 @@
-"""What `ai-gateway usage` and `costs` print."""
+"""The work of `ai-gateway usage` and `costs`."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -20,7 +20,7 @@ type Query = dict[str, str | int | Sequence[str]]
 async def show(  # noqa: PLR0913 - what a command was given
     api: Api, by: Sequence[str], start: int, end: int | None, form: str, *, latency: bool = False
 ) -> None:
-    """Print the sums by these, from one instant to another; with `latency`, how long the requests took."""
+    """Print the sums by these dimensions between two instants; with `latency`, the latencies."""
     width = "1d" if "day" in by else "all"
     query: Query = {
         "start_time": start,
@@ -56,7 +56,7 @@ async def sums(api: Api, query: Query) -> list[models.RecordedBucket]:
 
 
 async def _csv(api: Api, query: Query) -> str:
-    """All pages under one head. The pages are those of the JSON, which has the cursors."""
+    """All pages with one header. The cursors are those of the JSON pages."""
     text, asked = "", dict(query)
     while True:
         page = await api.call("summarizeRecordedRequests", models.RecordedUsage, None, **asked)
@@ -97,7 +97,7 @@ def _rows(
 
 
 def _told(result: models.RecordedSum) -> dict[str, str]:
-    """Every measure of a sum, by the head of its column."""
+    """Every measure of a sum, by column."""
     tokens = result.tokens
     times = (result.total_ms_p50, result.total_ms_p95, result.first_byte_ms_p50, result.first_byte_ms_p95)
     return {
@@ -121,7 +121,7 @@ def _value(by: str, bucket: models.RecordedBucket, result: models.RecordedSum, n
 
 
 async def _names(api: Api) -> dict[str, str]:
-    """What people call projects and keys, beside the ids."""
+    """The names of projects and keys by id."""
     projects = await all_projects(api, archived=True)
     keys = await all_keys(api, projects, administrators=False)
     return {

@@ -1,4 +1,4 @@
-"""What the Messages API says went wrong, and how much of its limits are left, in terms of our errors and headers."""
+"""Errors and rate-limit headers of the Messages API, mapped to ours."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ai_gateway.errors import GatewayError, UpstreamOverloaded, UpstreamTimeout
 from ai_gateway.providers.http.complaints import read_complaint
 from ai_gateway.providers.http.errors import LONGEST_HEADER, from_event, from_reply, kept_headers
 
-# In a stream the status is long out, so that the kind alone tells it.
+# Error types by their status, for errors inside a stream of status 200 (docs.anthropic.com "Errors").
 _STATUSES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -25,7 +25,7 @@ _STATUSES = {
 }
 _LIMIT = re.compile(r"anthropic-ratelimit-(requests|tokens)-(limit|remaining|reset)")
 _OWN = "anthropic-ratelimit-"
-# Messages begin with the place of the fault in the API's own request; OpenAI's name for what it was made of:
+# Messages begin with the wrong field of the translated request; OpenAI's name of the field it was made from:
 _PLACE = re.compile(r"(model|messages|system|tools|tool_choice|temperature|top_p|max_tokens|stop_sequences)\b[^\s:]*: ")
 _PARAMS = {"system": "messages", "stop_sequences": "stop"}
 
@@ -57,9 +57,9 @@ def event_error(provider: str, value: Mapping[str, object]) -> GatewayError:
 
 
 def limits(headers: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
-    """The headers for a client: the API's own, and under OpenAI's names those that mean the same.
+    """The headers for a client: the API's own, and the equivalent ones of OpenAI.
 
-    OpenAI tells a reset as the time that is left, the Messages API as the time of day.
+    A reset is a duration in OpenAI's headers, a time in those of the Messages API.
     """
     found = kept_headers(headers)
     for name, value in headers.items():

@@ -1,7 +1,7 @@
-"""Which request fields the Messages API gets, in its own terms; completions and embeddings it does not offer.
+"""Parameter policies for the Messages API, which has no completions and embeddings.
 
-What asks for something else in the answer than it can give is refused; what only tunes it, or is of use to OpenAI
-alone, is dropped. Single values and fields inside messages are judged in `translate/openai_anthropic_request.py`.
+Fields that ask for output which it cannot produce are refused; fields that only tune the output, or matter to OpenAI
+alone, are dropped. Single values and fields inside messages are judged in `translate/openai_anthropic_request.py`.
 """
 
 from typing import Final

@@ -122,7 +122,7 @@ class Anthropic(HttpProvider):
         return translator.feed(event) if event is not None else iter(())
 
     def _joined(self, attempt: Attempt, events: Iterable[bytes]) -> Fields:
-        """The reply that a stream makes up where none was asked for."""
+        """The whole reply from a stream of an upstream that streams unasked."""
         attempt.repaired(JOIN_EVENTS.name)
         translator = MessagesStreamTranslator(int(time.time()))
         chunks = [chunk for data in events for chunk in self._chunks(translator, data)]
@@ -134,7 +134,7 @@ class Anthropic(HttpProvider):
         return self._object(await self._fetch(attempt, "GET", path, self._headers(attempt, JSON, [])))
 
     def _object(self, raw: bytes) -> Fields:
-        """The object in a reply or event. Raises the error that it may be in itself."""
+        """The JSON object in a reply or event. Raises the error if it is one."""
         value = parsed(self.name, raw)
         if (error := self.error_in(value)) is not None:
             raise error
@@ -142,7 +142,7 @@ class Anthropic(HttpProvider):
 
     @staticmethod
     def _headers(attempt: Attempt, accept: str, betas: list[str]) -> dict[str, str]:
-        # Of a caller whose request was translated on the way: it may ask for a larger context.
+        # The caller's own `anthropic-beta`, which may, for example, request a larger context.
         if attempt.call.wire.name == ANTHROPIC and (own := attempt.headers.get("anthropic-beta")):
             betas = [*betas, own]
         beta = {"anthropic-beta": ",".join(betas)} if betas else {}
@@ -150,6 +150,6 @@ class Anthropic(HttpProvider):
 
 
 def _versioned(base_url: str) -> str:
-    """The address with its version: Anthropic's own clients take it without."""
+    """The base URL with its version, which settings of Anthropic's own clients omit."""
     root = base_url.rstrip("/")
     return root if root.rpartition("/")[2] == "v1" else "/".join((root, "v1"))

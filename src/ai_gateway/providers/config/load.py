@@ -1,4 +1,4 @@
-"""Creates the provider of a configured upstream; its class is imported only now."""
+"""Creates the provider of a configured upstream; its class is imported here and not before."""
 
 from pkgutil import resolve_name
 

@@ -1,4 +1,4 @@
-"""How each upstream is reached: by which certificates, and through which proxy."""
+"""Certificates and proxy for each upstream."""
 
 import hashlib
 import re
@@ -15,8 +15,8 @@ from ai_gateway.providers.upstream import Network, Proxy, Tls
 from ai_gateway.redaction import remember
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-"""What programs agree on, in either case of letters."""
-# Of NO_PROXY: a name, an address or a network, each with a port or without; IPv6 with a port in brackets.
+"""The conventional proxy variables, which are read in upper and lower case."""
+# An entry of NO_PROXY: a name, an address or a network, with or without a port; IPv6 with a port in brackets.
 _ENTRY = re.compile(
     r"(?:\[(?P<address>[0-9a-f:./]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9a-f:./]+)"
 )
@@ -31,7 +31,7 @@ def network_of(  # noqa: PLR0913, PLR0917 - what a network is made of
     env: Mapping[str, str],
     problems: list[str],
 ) -> Network:
-    """How a provider of this name at this base URL is reached; what cannot be used is reported in `problems`."""
+    """The network settings of a provider at this base URL; invalid ones are reported in `problems`."""
     tls = Tls(verify=not effective.disable_ssl_verification, digest=system_trust())
     if table is not None:
         tls = _own_tls(name, table, effective, problems)
@@ -70,7 +70,7 @@ def _own_tls(name: str, table: ProviderSettings, effective: PerProvider, problem
 
 
 def _digest(files: list[Path]) -> str:
-    """Of what the files hold; those that cannot be read are told of where they are used."""
+    """A digest of the files' content; unreadable files are reported where they are used."""
     told = hashlib.sha256()
     for path in files:
         try:
@@ -82,7 +82,7 @@ def _digest(files: list[Path]) -> str:
 
 
 def read_proxy(text: str) -> Proxy:
-    """The proxy at this address. Raises ValueError, whose text shows nothing of it: there may be a password in it."""
+    """The proxy at this address. Raises ValueError that does not quote it: it may contain a password."""
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = parts.hostname, parts.port
@@ -99,7 +99,7 @@ def read_proxy(text: str) -> Proxy:
 
 
 def proxy_for(env: Mapping[str, str], url: str) -> Proxy | None:
-    """The proxy on the way to what is no provider. Raises ValueError where its address is none of a proxy."""
+    """The proxy for a URL that is not a provider's. Raises ValueError for an invalid proxy address."""
     variable = proxy_variable(url, env)
     if variable is None:
         return None
@@ -113,7 +113,7 @@ def proxy_for(env: Mapping[str, str], url: str) -> Proxy | None:
 
 
 def proxy_variable(url: str, env: Mapping[str, str]) -> str | None:
-    """The variable that names the proxy for this URL; None for one that is called directly, as this machine is."""
+    """The variable that names the proxy for this URL; None if it is called directly, as this machine is."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -127,7 +127,7 @@ def proxy_variable(url: str, env: Mapping[str, str]) -> str | None:
 
 
 def _is_excepted(host: str, port: int, no_proxy: str) -> bool:
-    """Whether a list of hosts, domains, addresses and networks names this one; each may have a port."""
+    """Whether NO_PROXY, a list of hosts, domains, addresses and networks with optional ports, matches this host."""
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return True

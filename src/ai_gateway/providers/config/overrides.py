@@ -18,7 +18,7 @@ from gateway_contract.openai.parameters import OPERATION_OF, RequestField
 _FIELDS = frozenset(get_args(RequestField.__value__))
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-# Headers that the gateway sets, or that frame the message.
+# Headers that the gateway sets itself, or that frame the message.
 _RESERVED_HEADERS = frozenset(
     {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
      "te", "trailer", "transfer-encoding", "upgrade", "x-request-id"}

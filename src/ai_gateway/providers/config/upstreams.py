@@ -232,7 +232,7 @@ def _at(base_url: str, row: ProviderRow) -> ProviderRow:
     if base_url.rstrip("/") == row.base_url.rstrip("/"):
         return row
     quirks = replace(row.quirks, max_completion_tokens_only=False, responses_only="", responses_for_tools="")
-    # The other address is another server's as well, whose wires nobody has told of.
+    # Another address is another server, whose wires are unknown.
     wires = row.wires - {ANTHROPIC} if row.messages_url else row.wires
     return replace(row, quirks=quirks, wires=wires, messages_url="")
 
@@ -289,7 +289,7 @@ def known_variables() -> set[str]:
 
 
 def network_variables() -> set[str]:
-    """Every variable that says how upstreams are reached. OpenSSL reads the last two by itself."""
+    """Every variable for proxies and certificates. OpenSSL reads the last two by itself."""
     return {*PROXY_VARIABLES, *(name.lower() for name in PROXY_VARIABLES), "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 

@@ -1,4 +1,4 @@
-"""How much of a prompt a cache would have had: nothing is kept, so it follows from the conversation."""
+"""Simulated prompt caching: computed from the conversation, since nothing is stored."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ _MARK = "cache_control"
 
 
 def counts(messages: Sequence[Message]) -> Cached | None:
-    """The tokens up to the last message with a mark; None without one.
+    """The tokens up to the last message with `cache_control`; None without one.
 
-    They are written by the first turn of a conversation. Later ones read what stands before the last answer, which is
-    what the turn before has sent, and write the rest.
+    The first turn of a conversation writes them to the cache. Later turns read those before the last answer, which the
+    previous turn sent, and write the rest.
     """
     marked = [at for at, message in enumerate(messages) if _is_marked(message)]
     if not marked:

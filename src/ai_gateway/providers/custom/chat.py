@@ -20,23 +20,23 @@ _WEIGHING, _WEIGHING_EACH = 20, 12
 
 type FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 
-# Models that end so, whatever they say.
+# Models with these finish reasons, for any content.
 _ENDINGS: Final[Mapping[str, FinishReason]] = {
     faults.LENGTH: "length",
     faults.FILTERED: "content_filter",
     faults.PAUSED: "length",
     faults.FULL: "length",
 }
-# Where chat has no word for it, as what the gateway makes of other upstreams has them.
+# Reasons that chat completions lack, as the gateway reports them for other upstreams.
 _NATIVE: Final = {faults.PAUSED: "pause_turn", faults.FULL: "model_context_window_exceeded"}
 _REFUSAL: Final = "This model refuses everything, as its name says."
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the answers: text as tokens, or tool calls; behind a thought, and cut at one of the stop strings.
+    """One choice: text as tokens, or tool calls; optionally after a thought, and cut at a stop string.
 
-    `is_refusal` says that the text is why there is no answer, `ended_as` why it ended where chat has no word for that.
+    `is_refusal` says that the text is a refusal; `ended_as` is a finish reason that chat completions lack.
     """
 
     index: int
@@ -60,7 +60,7 @@ class Choice:
 
     @property
     def more(self) -> dict[str, object]:
-        """What a choice says of its end beside its reason: the stop string, as vLLM's do, or another API's word."""
+        """Fields beside the finish reason: vLLM's `stop_reason`, the stop string, or another API's reason."""
         if self.ended_as is not None:
             return {"native_finish_reason": self.ended_as}
         return {} if self.stopped_by is None else {"stop_reason": self.stopped_by}
@@ -139,7 +139,7 @@ def token_logprobs(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is the same for all choices: the tools to call, and what their texts refer to."""
+    """Common to all choices: the tools to call, and what the texts refer to."""
 
     called: Sequence[tools.Tool]
     function: tools.Tool | None

@@ -15,7 +15,7 @@ type Delta = models.ChatCompletionStreamResponseDelta
 def chunks(
     body: models.CreateChatCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
 ) -> Iterator[Chunk]:
-    """All chunks; several choices are interleaved. `tell` is told at their end what they took."""
+    """All chunks; several choices are interleaved. `tell` is called with the usage at the end."""
     answer = chat.answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     for choice in chain.from_iterable(zip_longest(*(_choice_chunks(choice, body) for choice in answer.choices))):
@@ -67,7 +67,7 @@ def _part(choice: chat.Choice, delta: Delta) -> ChunkChoice:
 
 
 def _thought_deltas(choice: chat.Choice) -> Iterator[Delta]:
-    """The thought token by token, and then once more as the block that is signed."""
+    """The thought token by token, and then the signed thinking block."""
     if choice.thought is None:
         return
     yield models.ChatCompletionStreamResponseDelta(role="assistant", content="", refusal=None)

@@ -55,7 +55,7 @@ def reply(body: models.CreateCompletionRequest) -> models.CreateCompletionRespon
 def chunks(
     body: models.CreateCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
 ) -> Iterator[models.CreateCompletionStreamResponse]:
-    """The answer token by token, with the choices interleaved. `tell` is told at its end what it took."""
+    """The answer token by token, with the choices interleaved. `tell` is called with the usage at the end."""
     answer = _answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     for choice in chain.from_iterable(

@@ -7,8 +7,8 @@ from ai_gateway.providers.custom import faults, prompt, vectors
 from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
-_STEPS = 3_000_000  # other requests are served in between
-_LONGEST = 400_000  # of one input, during which they are not
+_STEPS = 3_000_000  # of all inputs; other requests are served in between
+_LONGEST = 400_000  # of one input, which is not interrupted
 _TURN = 20_000
 _NUMBERS_EACH = 8
 """How many numbers of a vector are one step of work; a letter of its text is another."""

@@ -64,7 +64,7 @@ def last_source(messages: Sequence[Message]) -> str:
 
 
 def is_begun(messages: Sequence[Message]) -> bool:
-    """Whether there was an answer before."""
+    """Whether the conversation has an assistant message."""
     return any(isinstance(message, models.ChatCompletionRequestAssistantMessage) for message in messages)
 
 

@@ -15,7 +15,7 @@ from ai_gateway.translate.carriers import EVERY
 from gateway_contract.openai import models
 
 MODELS: Final = ("custom-chat", "custom-completion", "custom-embedding")
-"""The listed ids; any other is answered the same. Fault models are not listed: no client shall take one by accident."""
+"""The listed ids; any other works the same. Fault models are not listed, so that no client picks one by accident."""
 
 _CREATED = 1_767_225_600  # 2026-01-01T00:00:00Z: a constant, so that the list is the same everywhere
 
@@ -80,7 +80,7 @@ class CustomProvider(Provider):
 
 
 def _note(attempt: Attempt, usage: models.CompletionUsage) -> None:
-    """For the accounts, also where the caller has not asked for it."""
+    """Note the usage for accounts, also if the caller has not requested it."""
     attempt.notes.tokens = tokens_of(usage)
 
 

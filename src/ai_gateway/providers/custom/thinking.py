@@ -1,4 +1,4 @@
-"""What the built-in provider thinks before it answers, where it is asked to: a sentence, signed as others do."""
+"""The built-in provider's reasoning, if requested: a sentence, signed like Anthropic's thinking."""
 
 import base64
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gateway_contract.openai import models
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """Its tokens, and what its provider would know it by."""
+    """The tokens of a thought, and its signature."""
 
     tokens: Sequence[str]
     signature: str
@@ -24,7 +24,7 @@ class Thought:
 
 
 def thought(body: models.CreateChatCompletionRequest, seed: str) -> Thought | None:
-    """What is thought for a choice; nothing unless an effort is asked for."""
+    """The thought of a choice; empty unless a reasoning effort is requested."""
     if body.reasoning_effort in {None, "none"}:
         return None
     words = "Let me think about it." + text.continuation(f"{seed}/thought")

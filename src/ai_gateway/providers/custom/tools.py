@@ -30,7 +30,7 @@ _decoder = json.JSONDecoder()
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An offered function or custom tool, with the constraints on its input, and what the prompt says it is to be."""
+    """An offered function or custom tool, with the constraints on its input, and the input that the prompt dictates."""
 
     name: str
     kind: _Kind = "function"
@@ -197,7 +197,7 @@ def _due(body: models.CreateChatCompletionRequest, offered: Sequence[Tool]) -> s
 
 
 def _given(name: str, message: str, work: Work) -> str | None:
-    """The JSON object that stands right behind the name, which are the arguments of the call then."""
+    """The JSON object right behind the tool's name in the message: the arguments for the call."""
     work.spend(1 + len(message) // _SEARCHED_EACH)
     behind = message.partition(name)[2].lstrip(" :(")
     if not behind.startswith("{"):
@@ -210,7 +210,7 @@ def _given(name: str, message: str, work: Work) -> str | None:
 
 
 def _is_in(name: str, message: str, work: Work) -> bool:
-    """Whether a name that is more than one word occurs with no letter or digit beside it."""
+    """Whether a name of several words occurs without a letter or digit next to it."""
     work.spend(1 + len(message) // _SEARCHED_EACH)
     at = message.find(name) if name else -1
     while at >= 0:

@@ -1,4 +1,4 @@
-"""A work budget per request, so that no request, however it is made, can hold the event loop."""
+"""A work budget per request, so that no request can block the event loop."""
 
 from ai_gateway.errors import UnsupportedValue
 
@@ -17,7 +17,7 @@ class Work:
         self.subject = subject
 
     def spend(self, steps: int) -> None:
-        """Do so much. Raises UnsupportedValue that names the subject once the budget is used up."""
+        """Charge so many steps. Raises UnsupportedValue that names the subject once the budget is used up."""
         self._left -= steps
         if self._left < 0:
             raise UnsupportedValue(

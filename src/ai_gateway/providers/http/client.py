@@ -24,8 +24,8 @@ from ai_gateway.providers.upstream import Network, Sizes, Timeouts, Upstream
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
 _LONGEST_MODEL = 256
-_MOST_STARTS = 64  # some paths have models in them, which callers choose
-# What may be sent a second time by itself (RFC 9110, 9.2.2): nothing that makes a model work.
+_MOST_STARTS = 64  # bounded, because some paths contain model names that callers choose
+# Methods that may be retried automatically (RFC 9110, section 9.2.2): those that run no model.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
@@ -39,9 +39,9 @@ class UpstreamReply:
 
 
 class Caller(Protocol):
-    """Whatever calls an upstream within limits. Both calls raise the error that the client is to be told.
+    """Calls an upstream within limits. Both methods raise the error for the client.
 
-    `spent_s` is how much of the request's time has gone already; `room` is charged for a whole reply.
+    `spent_s` is the part of the request's time that is used already; `room` is charged for a whole reply.
     """
 
     async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
@@ -61,7 +61,7 @@ class Caller(Protocol):
 
     @property
     def connections(self) -> Connections | None:
-        """Those to the upstream, once there was one."""
+        """The state of the connection pool, once there was a connection."""
 
     async def aclose(self) -> None: ...
 
@@ -69,7 +69,7 @@ class Caller(Protocol):
 class Transport:
     """Calls one upstream. Redirects are not followed: only configuration says where a credential goes.
 
-    `make_pool` is what tests need to have a certificate or a time of their own.
+    `make_pool` is for tests that need their own certificate or clock.
     """
 
     def __init__(  # noqa: PLR0913 - what is called, and what bounds it
@@ -104,7 +104,7 @@ class Transport:
         self._starts: dict[tuple[str, str], str] = {}
 
     def url(self, path: str) -> URL:
-        """The upstream's address of a path that is already encoded."""
+        """The upstream's URL for a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
     async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
@@ -117,7 +117,7 @@ class Transport:
         spent_s: float = 0,
         room: Allocation | None = None,
     ) -> UpstreamReply:
-        """One whole reply. Raises the error that the client is to be told."""
+        """One whole reply. Raises the error for the client."""
         head = self._head(method, path, headers, body)
         pool = self._pool or self._opened()
         deadline = pool.time() + self._timeouts.request - spent_s
@@ -149,7 +149,7 @@ class Transport:
         pool = self._pool or self._opened()
         deadline = pool.time() + self._timeouts.request - spent_s
         try:
-            async with asyncio.timeout(None) as timeout:  # it has no timer: the connection's deadline ends it
+            async with asyncio.timeout(None) as timeout:  # the connection's deadline triggers it
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
@@ -170,7 +170,7 @@ class Transport:
         if not self._names.isdisjoint(headers):
             merged = {"Host": self._host, **self._headers, **headers}
             return request_head(request_line(method, self._path + path), merged, length)
-        # The usual case: what is the same in every request is checked once.
+        # The usual case: the head without its variable parts is validated once.
         start = self._starts.get((method, path))
         if start is None:
             start = request_line(method, self._path + path) + head_lines({"Host": self._host, **self._headers})
@@ -185,7 +185,7 @@ class Transport:
 
     @property
     def connections(self) -> Connections | None:
-        """Those of the pool, once there is one."""
+        """The state of the connection pool, once there is one."""
         return self._pool.connections if self._pool is not None else None
 
     async def aclose(self) -> None:
@@ -197,7 +197,7 @@ class Transport:
 
 
 def transport(upstream: Upstream, base_url: str) -> Transport:
-    """One that calls the upstream behind this URL, with all that is configured for it."""
+    """A transport for the upstream at this URL, with its configured limits and network settings."""
     return Transport(
         upstream.name,
         base_url,
@@ -250,12 +250,12 @@ class _HttpStream(OpenStream):
         self._connection.divert = take
 
     def leave(self) -> None:
-        """Let go of the connection: it is somebody else's from here on."""
+        """Release the connection for other requests."""
         del self._connection
 
 
 class _Deadline:
-    """A stream's deadline, which its connection keeps."""
+    """A stream's deadline, kept by its connection."""
 
     def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
         self.when = connection.deadline
@@ -263,11 +263,11 @@ class _Deadline:
         self.at = connection.expire_at
 
     def stop(self) -> None:
-        """It ends with the request."""
+        """Nothing to do: the deadline ends with the request."""
 
 
 async def read_large(provider: str, connection: Connection, sizes: Sizes, room: Allocation | None) -> bytes:
-    """The whole body, up to the cap; `room` is charged before more of a large one is read than is paid for."""
+    """The whole body, up to the cap; `room` is charged for a large one before it is read."""
     paid = min(UNWEIGHED, sizes.reply)
     while (body := await connection.whole(paid)) is None:
         if paid >= sizes.reply:
@@ -280,7 +280,7 @@ async def read_large(provider: str, connection: Connection, sizes: Sizes, room: 
 
 
 def head_lines(headers: Mapping[str, str]) -> str:
-    """The lines of these headers, each with its end. Raises ValueError for one that would be read as more than one."""
+    """These headers as lines with line ends. Raises ValueError for a header that contains a line end."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
         raise ValueError("a line of the request would hold another one")
@@ -288,9 +288,9 @@ def head_lines(headers: Mapping[str, str]) -> str:
 
 
 def request_line(method: str, target: str) -> str:
-    """A request's first line, with its end. Raises ValueError for what would be read as more than one.
+    """The request line with its line end. Raises ValueError for one that contains a line end or blank.
 
-    Replies to HEAD and CONNECT end where no parser can know without being told, so there are none of these.
+    HEAD and CONNECT are not supported: the parser could not find the end of their replies.
     """
     if method in {"HEAD", "CONNECT"}:
         raise ValueError(f"{method} requests are not for this client")
@@ -300,9 +300,9 @@ def request_line(method: str, target: str) -> str:
 
 
 def request_head(start: str, headers: Mapping[str, str], length: int | None) -> bytes:
-    """A request's head: its `start`, which are whole lines, and these headers, which have other names than those.
+    """A request's head: its `start`, which is whole lines, and further headers.
 
-    Raises ValueError for what would be read as more than one request.
+    Raises ValueError for a header that contains a line end.
     """
     own = f"Content-Length: {length}\r\n" if length is not None else ""
     return f"{start}{head_lines(headers)}{own}\r\n".encode()
@@ -314,7 +314,7 @@ def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:
 
 
 def path_segments(text: str) -> str:
-    """A model id as path segments: slashes stay, all else is encoded, and no segment can climb."""
+    """A model id as path segments: slashes stay, all else is encoded, and `..` has no effect."""
     segments = text.split("/")
     if any(segment in {"", ".", ".."} for segment in segments):
         raise ModelNotFound(f"There is no model '{text[:_LONGEST_MODEL]}'.", param="model")

@@ -1,4 +1,4 @@
-"""What an upstream says went wrong, in whatever shape: its words without keys, for callers and for the log."""
+"""Error bodies of upstreams in all known formats, read without keys, for callers and for the log."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from ai_gateway.contract.lenient_json import read_leniently, whole_text, whole_texts
 from ai_gateway.redaction import strike, strike_all
 
-# Where the words are. The first that is there counts.
+# Fields with the message; the first one present is used.
 _MESSAGES = (
     "message",
     "detail",  # FastAPI
@@ -19,7 +19,7 @@ _MESSAGES = (
     "msg",  # docs.z.ai, older SiliconFlow
 )
 _CODES = ("code", "error_code", "status_code")
-# What says that an object without choices is an error, where nothing else does: beside its words, any of these.
+# An object without choices and with a message is an error if it also has any of these.
 _SIGNS = frozenset({"code", "error_code", "status_code", "status", "type"})
 _NO_ERROR_CODES = frozenset({"0", "200", "ok", "success", "succeeded"})
 _FAILURE = re.compile(r"err|fail|invalid|denied|exceed", re.IGNORECASE)
@@ -33,10 +33,10 @@ _LONGEST_WORDS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What an upstream says went wrong.
+    """An upstream's error.
 
     `extras` are fields beside the usual ones, such as Groq's `failed_generation` (console.groq.com "Tool use") or
-    OpenRouter's `metadata` (openrouter.ai "Errors"). `words` is all of it as it came, for the log.
+    OpenRouter's `metadata` (openrouter.ai "Errors"). `words` is the whole body, for the log.
     """
 
     message: str | None = None
@@ -48,19 +48,21 @@ class Complaint:
 
 
 def read_complaint(body: bytes) -> Complaint:
-    """Nested (`{"error": {...}}`), flat, string and FastAPI dialects; anything else has words only for the log."""
+    """Reads nested (`{"error": {...}}`), flat, string and FastAPI formats; other bodies are only for the log."""
     try:
         value = read_leniently(body, set())
     except ValueError:
         words = _words(body.decode(errors="replace"))
-        # Plain text is what an upstream says; a page is what something on the way has made of it.
+        # Plain text is the upstream's own message; an HTML page mostly comes from a proxy in between.
         return Complaint(message=None if body.lstrip()[:1] in b"<" else words or None, words=words)
     return complaint_of(value)
 
 
 def complaint_of(value: object) -> Complaint:
-    """The same of a JSON value."""
+    """The same for a JSON value."""
     value = whole_texts(value, set())
+    if (failed := _failed_choice(value)) is not None:
+        value = {"error": failed}  # without the answer so far
     said = _read(value)
     return Complaint(
         message=_cut(said.message, _LONGEST_MESSAGE),
@@ -73,7 +75,7 @@ def complaint_of(value: object) -> Complaint:
 
 
 def is_error(value: object) -> bool:
-    """Whether a JSON value that came with status 200 is an error all the same."""
+    """Whether a JSON value of a response with status 200 is an error."""
     if isinstance(value, list) and len(value) == 1:  # Gemini's errors come in a list
         value = value[0]
     if not isinstance(value, dict):
@@ -81,16 +83,25 @@ def is_error(value: object) -> bool:
     if (isinstance(value.get("error"), dict | str) and bool(value["error"])) or value.get("object") == "error":
         return True
     if value.get("choices") or value.get("data"):
-        return False
+        return _failed_choice(value) is not None
     if value.keys() <= {"detail"} or (value.get("errors") and value.keys() <= {"errors", "success", "result"}):
-        return bool(value)  # all that frameworks say of a failure
+        return bool(value)  # the only field of some frameworks' errors
     inner = _inner(value)
     has_words = any(isinstance(inner.get(name), str) and inner[name] for name in _MESSAGES)
     return has_words and any(_is_bad(name, inner[name]) for name in inner.keys() & _SIGNS)
 
 
+def _failed_choice(value: object) -> object:
+    """What a choice says of its failure, as OpenRouter tells of one behind it (openrouter.ai "Errors"); else None."""
+    choices = value.get("choices") if isinstance(value, dict) and not value.get("error") else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and isinstance(choice.get("error"), dict | str) and choice["error"]:
+            return choice["error"]
+    return None
+
+
 def _is_bad(name: str, value: object) -> bool:
-    """Whether a code, status or type can only stand beside the words of an error."""
+    """Whether a code, status or type can only be that of an error."""
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         return False
     if name in _CODES:
@@ -101,7 +112,7 @@ def _is_bad(name: str, value: object) -> bool:
 
 
 def _inner(value: Mapping[str, object]) -> Mapping[str, object]:
-    """The object that has the words."""
+    """The object with the message."""
     for name in ("error", "base_resp", "errors"):
         inner = value.get(name)
         if isinstance(inner, list) and inner:
@@ -140,7 +151,7 @@ def _read(value: object) -> Complaint:
 
 
 def _extras(inner: Mapping[str, object]) -> dict[str, object]:
-    """What stands beside the usual fields, as much as anybody reads."""
+    """The fields beside the usual ones, bounded."""
     more = {name: each for name, each in inner.items() if name not in _SAID and each not in (None, "", [], {})}
     kept = {name: each for name, each in more.items() if _HARMLESS.fullmatch(name)}
     if len(to_json(kept, inf_nan_mode="null")) > _LONGEST_EXTRAS:
@@ -157,12 +168,12 @@ def _text(value: object) -> str | None:
 
 
 def _name(value: object) -> str | None:
-    """Some upstreams give a number where a name is due."""
+    """A code or type; some upstreams send a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _cut(text: str | None, longest: int) -> str | None:
-    """As much as anybody reads, without keys, of which truncation could leave a part."""
+    """Truncated text without keys; they are struck first, since truncation could leave a part of one."""
     return strike(text[: longest + _LONGEST_NAME])[:longest] if text else None
 
 

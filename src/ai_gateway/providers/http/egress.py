@@ -1,8 +1,8 @@
-"""The one way out to addresses that a request names: checked, pinned, and within narrow limits.
+"""Egress: fetches from URLs that requests name, with checked and pinned addresses and narrow limits.
 
-The name is resolved once, every address it has must be public, and the connection goes to an address that was checked:
-a second look-up could be answered differently. Each redirect is a new address to check. Nobody is told why a fetch
-failed, because that would let callers explore networks that they cannot reach themselves.
+A name is resolved once, all its addresses must be public, and the connection goes to a checked address: a second
+look-up could give another one (DNS rebinding). Each redirect is checked anew. Callers do not get the reason of a
+failure, which would let them explore internal networks (SSRF).
 """
 
 import asyncio
@@ -25,16 +25,15 @@ _MAX_HOPS = 3
 _IMAGES = ("image/",)
 _HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 _REDIRECTS = {301, 302, 303, 307, 308}
-_TRANSLATED = IPv6Network("64:ff9b::/96")  # an IPv4 address behind the network's own translator
-# Networks that the interpreter takes for global, or took for it in some version, and that hold no server of images. The
-# last one is what machines of Azure ask about themselves.
+_TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64, RFC 6052
+# Networks that are not public, although `ipaddress.is_global` says so in some version of Python. The last one is
+# Azure's metadata service.
 _NOT_THE_INTERNET = (
     *(IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20")),
     IPv4Network("168.63.129.16/32"),
 )
 
-# Where machines of clouds ask for their own credentials, beside the link-local addresses that most have: of Amazon and
-# Google by IPv6, Alibaba and Azure.
+# Metadata services of clouds beside the usual link-local address: Amazon's and Google's IPv6, Alibaba's, Azure's.
 _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
 
 type Address = IPv4Address | IPv6Address
@@ -44,19 +43,19 @@ type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
 class NotFetched(Exception):
-    """The address is not allowed, or what is there is not of an acceptable kind and size. The text is for logs."""
+    """The address is not allowed, or its content has the wrong type or size. The message is for logs only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was there: its media type without parameters, and its bytes."""
+    """A fetched body, and its media type without parameters."""
 
     media_type: str
     data: bytes
 
 
 def embedded(address: Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for, None if it stands for none."""
+    """The IPv4 address embedded in an IPv6 address, if any."""
     if isinstance(address, IPv4Address):
         return None
     if address in _TRANSLATED:
@@ -65,7 +64,7 @@ def embedded(address: Address) -> IPv4Address | None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is one that anybody on the internet can reach, whatever form it is written in."""
+    """Whether the address, in any notation, is reachable on the public internet."""
     if (inner := embedded(address)) is not None:
         return is_public(inner)
     if isinstance(address, IPv6Address) and address.is_site_local:
@@ -76,7 +75,7 @@ def is_public(address: Address) -> bool:
 
 
 def is_of_the_machine_room(address: Address) -> bool:
-    """Whether it is where clouds tell their machines' secrets, or nobody's: link-local, and those listed above."""
+    """Whether it is an address of cloud metadata services: link-local, or listed above."""
     if (inner := embedded(address)) is not None:
         return is_of_the_machine_room(inner)
     return address.is_link_local or address.is_unspecified or address.is_multicast or address in _METADATA
@@ -98,7 +97,7 @@ _lookups = AddressLookups()
 
 
 async def resolved(host: str, port: int) -> Sequence[Address]:
-    """Every address of the name. Numbers in odd forms (one decimal, octal parts) are names to this, and come out."""
+    """Every address of the name. Addresses in odd notations (one decimal, octal parts) are resolved like names."""
     try:
         found = await _lookups.addresses(host, port)
     except (OSError, UnicodeError) as error:
@@ -107,7 +106,7 @@ async def resolved(host: str, port: int) -> Sequence[Address]:
 
 
 class Egress:
-    """Fetches images and pages. `permits` and `resolve` are what tests need to have a server of their own."""
+    """Fetches images and pages. `permits` and `resolve` are replaced by tests with a local server."""
 
     def __init__(
         self,
@@ -120,9 +119,9 @@ class Egress:
         self._timeout_s = timeout_s
 
     async def image(self, url: str, shared: ByteBudget | None = None) -> Fetched:
-        """The image. Raises NotFetched, within the time limit whatever the server does.
+        """The image. Raises NotFetched, in any case within the time limit.
 
-        `shared` is the budget for this image and others together.
+        `shared` is the byte budget of several images.
         """
         budgets: list[Share] = [ByteBudget(MAX_IMAGE), *([shared] if shared else [])]
         try:
@@ -136,7 +135,7 @@ class Egress:
     ) -> Fetched:
         """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above.
 
-        `allows` judges every address on the way, as it is asked for.
+        `allows` is called for the URL of every redirect.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -161,17 +160,17 @@ class Egress:
         raise NotFetched("too many redirects")
 
     async def _checked(self, url: URL) -> Address:
-        """The address to connect to. The URL is the very one that goes to the client: two parsers are two opinions."""
+        """The address to connect to. It comes from the same parsed URL as the request: two parsers could disagree."""
         if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
             raise NotFetched("not a plain address")
-        written = _written(url.raw_host)  # the client connects to it without asking any resolver
+        written = _written(url.raw_host)  # an address literal needs no resolver
         addresses = [written] if written else await self._resolve(url.raw_host, url.port or 0)
         if not addresses or not all(map(self._permits, addresses)):
             raise NotFetched("not a public address")
         return addresses[0]
 
     async def _hop(self, url: URL, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched | URL:
-        """What is there, or where it says it is."""
+        """One request: the body, or the URL of a redirect."""
         address = await self._checked(url)
         headers = {**_HEADERS, "accept": ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)}
         async with single_request(url, headers, self._timeout_s, address) as reply:
@@ -181,7 +180,7 @@ class Egress:
 
 
 def _written(host: str) -> Address | None:
-    """The address that the host is, if it is one and no name."""
+    """The host as an address; None if it is a name."""
     try:
         return ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""From anything an upstream can do wrong to the error a client is told: one total function for each kind."""
+"""Maps failures of upstreams to errors for clients: one total function for each kind of failure."""
 
 import re
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from ai_gateway.errors import (
 from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint
 from ai_gateway.providers.http.http1 import BrokenReply
 
-# What an upstream, or the way to it, can raise in the HTTP client. Anything else is a fault of our own.
+# Exceptions of the HTTP client for failures of upstream or network. Others are bugs of the gateway.
 CLIENT_FAILURES = (BrokenReply, OSError, EOFError)
-# Refusals that the caller can mend. Everything else that an upstream answers is between it and the gateway.
+# Statuses of refusals that the caller can act on. All others concern the gateway and its operator.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
-# What clients look for, where an upstream gives no code: nothing but a model can be missing at these paths.
+# Codes that clients expect where an upstream gives none: at these paths, only a model can be missing.
 _USUAL_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
-# The statuses of names that upstreams give with status 200 or in a stream; what only the caller can mend speaks for no
-# outage, and asking again changes nothing.
+# Statuses for error codes that upstreams send with status 200 or in a stream. Errors of the request are no outage, and
+# are not retried.
 _MEANT = {
     "invalid_api_key": 401,
     "model_not_found": 404,
@@ -45,7 +45,7 @@ _MEANT = {
     ),
 }
 _OVERLOAD = re.compile(r"overload|over_?capacity|at capacity|slow_down|server is busy|engine_busy", re.IGNORECASE)
-# The same of types, where no code says more: docs.anthropic.com "Errors", which many routers pass on.
+# The same for error types, if there is no code: docs.anthropic.com "Errors", which many routers pass on.
 _MEANT_BY_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -60,15 +60,15 @@ _KEPT_PREFIX = "x-ratelimit-"
 _KEPT_WORDS = ("retry", "ratelimit")
 LONGEST_HEADER = 256
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
-# What 401 and 403 are about, where it is not the key: openrouter.ai "Errors" (moderation), OpenAI's "Error codes"
-# (regions, organisations), and whatever calls it by these names.
+# Words in a 401 or 403 that is not about the key: openrouter.ai "Errors" (moderation), OpenAI's "Error codes" (regions,
+# organisations).
 _ABOUT_CONTENT = re.compile(r"moderat|flagged|content.?(?:policy|filter)|safety", re.IGNORECASE)
 _ABOUT_ACCOUNTS = re.compile(
     r"country|countries|region|territor|\bmodels?\b|\baccess to\b|\bplan\b|subscri|billing|balance|verif|deactivat",
     re.IGNORECASE,
 )
 _ABOUT_KEYS = re.compile(r"api[ _-]?key|\bkey\b|credential|bearer", re.IGNORECASE)
-# What routers and OpenAI-like servers say of a path that they do not have. `unknown_url` is OpenAI's and Groq's.
+# Codes and messages of 404s for unknown paths. `unknown_url` is OpenAI's and Groq's.
 _PATH_CODES = frozenset({"unknown_url", "invalid_url", "route_not_found"})
 _ABOUT_PATHS = re.compile(
     r"^\W*(?:404\W*)?(?:page |route |resource |path )?not found\W*$|"
@@ -76,15 +76,15 @@ _ABOUT_PATHS = re.compile(
     r"\b(?:no|unknown) route\b|cannot (?:get|post) /|\b(?:path|endpoint|route)\b.*\bnot found",
     re.IGNORECASE,
 )
-# They say no more than that it is an error.
+# Codes that only say that it is an error.
 _VAGUE_CODES = frozenset({"error", "server_error", "internal_error", "internal_server_error", "unknown_error"})
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The upstream's headers that tell a client when to come back, unless they tell it nothing that can be read."""
+    """The upstream's rate-limit and retry headers that a client can parse."""
     kept: dict[str, str] = {}
     names = "\n".join(headers).lower()
-    if _KEPT_WORDS[0] not in names and _KEPT_WORDS[1] not in names:  # most replies have none
+    if _KEPT_WORDS[0] not in names and _KEPT_WORDS[1] not in names:  # as for most replies
         return kept
     for field, text in headers.items():
         name = field.lower()
@@ -96,7 +96,7 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_readable(name: str, value: str) -> bool:
-    """Whether a client can make use of it: short, and a time where a time is due."""
+    """Whether a client can use the value: short, and a time where one is expected."""
     if len(value) > LONGEST_HEADER:
         return False
     return not name.startswith("retry-after") or bool(_SECONDS.fullmatch(value)) or value.endswith("GMT")
@@ -128,12 +128,12 @@ def _told(provider: str, status: int, kept: Mapping[str, str], complaint: Compla
 
 
 def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
-    """What the caller cannot mend."""
+    """The error for a failure that the caller cannot act on."""
     if status == 408:
         return UpstreamTimeout.of(provider, headers=kept).answered(status)
     if status < 500:
-        # Between the upstream and the gateway's operator, such as an empty account: trying again changes nothing,
-        # whatever the upstream says of it; the client is told so.
+        # A matter of upstream and operator, such as an empty account: a retry changes nothing, whatever the upstream's
+        # headers say, and the client is told so by a header.
         error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
@@ -141,17 +141,17 @@ def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Comp
 
 
 def _outage(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
-    """The error for a failure of the upstream's own, of the kinds that clients tell apart."""
+    """The error for a failure of the upstream itself, of a kind that clients distinguish."""
     if status == 504:
         error = UpstreamTimeout.of(provider, headers=kept).answered(status)
-        error.retry = True  # something on its way was too slow; the gateway's own time is not spent
+        error.retry = True  # a proxy or the upstream was too slow; the gateway's own deadline has not passed
         return error
     kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
     return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 
 def _is_overload(complaint: Complaint) -> bool:
-    """Whether a failure says that there is too much to do: clients have a class of their own for that (503)."""
+    """Whether a failure is an overload, for which clients have a class of its own (503)."""
     return bool(_OVERLOAD.search(f"{complaint.type} {complaint.code} {complaint.message}"))
 
 
@@ -170,7 +170,7 @@ def _refused(
 
 
 def _no_access(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
-    """What is about the content, the region or the model says so itself; else the operator has to check the key."""
+    """The error for 401 or 403: about content, region or model if it says so, else about the gateway's key."""
     said = f"{complaint.code} {complaint.type} {complaint.message}"
     if complaint.message and _ABOUT_CONTENT.search(said):
         return _refused(UpstreamRefused, provider, 403, kept, complaint)
@@ -182,14 +182,14 @@ def _no_access(provider: str, status: int, kept: Mapping[str, str], complaint: C
 
 
 def _is_about_path(complaint: Complaint) -> bool:
-    """Whether a 404 is about the address and not about the model: one without words, or with a router's."""
+    """Whether a 404 is about the path and not the model: without a message, or with that of a router."""
     if complaint.code in _PATH_CODES:
         return True
     return not complaint.code and (complaint.message is None or bool(_ABOUT_PATHS.search(complaint.message)))
 
 
 def from_event(provider: str, value: object) -> GatewayError:
-    """The error for a stream event, or a reply with status 200, that is an error in itself."""
+    """The error for a stream event, or a reply with status 200, that is an error."""
     complaint = complaint_of(value)
     status = _meant(complaint)
     if status is not None:
@@ -206,7 +206,7 @@ def from_event(provider: str, value: object) -> GatewayError:
 
 
 def _meant(complaint: Complaint) -> int | None:
-    """The status that the complaint would have had as a reply, if it says so and the upstream is well."""
+    """The status of a complaint that came with status 200, if it tells one and the upstream is up."""
     code = complaint.code or ""
     if code.isdecimal() and len(code) == 3:
         return int(code) if 400 <= int(code) < 500 else None
@@ -214,7 +214,7 @@ def _meant(complaint: Complaint) -> int | None:
 
 
 def said_by(error: BaseException) -> str:
-    """The words of an exception for the log, with its kind: some have none."""
+    """An exception's class and message, for the log."""
     return f"{type(error).__name__}: {error}"
 
 

@@ -1,8 +1,7 @@
-"""One HTTP/1.1 connection to an upstream: a request at a time, and its reply as it comes.
+"""One HTTP/1.1 connection to an upstream: one request at a time, with a streamed or whole reply.
 
-A whole reply wakes its reader once, however many packets it comes in. A connection is used again only after a reply
-that was whole, and all that came: a byte more, a byte too few or a byte that is no HTTP ends it, so that no caller can
-get what belongs to another.
+A whole reply wakes its reader once, however many packets it has. A connection is reused only after exactly one whole
+reply: with a byte more, a byte less or invalid HTTP it is closed, so that no caller can get another's response.
 """
 
 import asyncio
@@ -15,30 +14,30 @@ from typing import Protocol, cast, override
 import httptools
 
 PIECE = 16 * 1024  # a stream is read in pieces of at most so many bytes
-_HIGH_WATER = 2 * PIECE  # what a slow reader has not taken; beyond that nothing more is read for it
-_SMALL = 4 * 1024  # smaller packets are kept together: an object of its own costs more than what it holds
-_COPIED = 64 * 1024  # up to so many bytes of a body are copied behind their head, so that both are one write
+_HIGH_WATER = 2 * PIECE  # unread bytes beyond which reading is paused
+_SMALL = 4 * 1024  # smaller packets are joined, to save the overhead of an object for each
+_COPIED = 64 * 1024  # bodies up to this size are joined with their head, so that both are one write
 _MAX_FIELD = 16 * 1024
 _MAX_FIELDS = 128
-_MAX_HEAD = 256 * 1024  # of interim replies and the reply together; also of chunk sizes and trailers without any body
+_MAX_HEAD = 256 * 1024  # of all interim replies and the reply; also of chunk sizes and trailers without data
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _BODILESS = {204, 304}
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
-# What nearly every reply has, in the two ways in which servers write it.
+# Names that nearly every reply has, in the two usual spellings.
 _NAMES = {
     written.encode(): name
     for name in ("date", "server", "connection", "content-type", "content-length", "transfer-encoding", "keep-alive")
     for written in (name, name.title())
 }
 
-_IDLE, _HEAD, _BODY, _WHOLE = range(4)  # how far a connection is with a reply
-_FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for, as bytes of the body of which there have to be more
+_IDLE, _HEAD, _BODY, _WHOLE = range(4)  # the states of reading a reply
+_FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for: the head, or more than so many bytes of the body
 
 type Check = Callable[[Mapping[str, str]], None]
 
 
 class BrokenReply(Exception):
-    """What came is no HTTP reply, or less than one."""
+    """The received bytes are not HTTP, or not a whole reply."""
 
 
 class Disconnected(ConnectionError):
@@ -46,7 +45,7 @@ class Disconnected(ConnectionError):
 
 
 class Owner(Protocol):
-    """The pool of a connection: it keeps time for all of them, and is told once when one has ended."""
+    """The pool of a connection: it has the timer for all connections, and is notified once when one ends."""
 
     loop: asyncio.AbstractEventLoop
     rings_at: float
@@ -56,9 +55,9 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A connection, and what has come of the reply that is being read from it.
+    """A connection, and the part of the current reply that has arrived.
 
-    `send`, then either `whole`, or `head` and as long as there is something `take` and `more`; `finish` in any case.
+    Call `send`, then either `whole`, or `head` followed by `take` and `more` until the end; and `finish` in any case.
     When `deadline` has passed the reader gets a TimeoutError; if `on_deadline` is set it is called instead, even for a
     connection that has ended by then.
     """
@@ -67,11 +66,11 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []
-        # See httptools: a part of a packet, or of a chunk. There is one for each event of a stream.
+        # httptools calls it for a part of a packet or of a chunk, which is once for each event of a stream.
         self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
-        # Line ends without CR, folded and odd header values are taken, as other clients take them. None of it changes
-        # where a reply ends.
+        # Lenient parsing: line ends without CR, folded and odd header values are accepted, as other clients do. None of
+        # it changes where a reply ends.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
@@ -87,7 +86,7 @@ class Connection(asyncio.Protocol):
         self._forget()
 
     def _forget(self) -> None:
-        """Nothing of one reply is there when the next one comes."""
+        """Clear the state of the previous reply."""
         self.status = 0
         self.headers: dict[str, str] = {}
         self._check: Check | None = None
@@ -95,10 +94,10 @@ class Connection(asyncio.Protocol):
         self._enough = _FOR_SOME
         self._keep_alive = self._until_end = False
 
-    # -- for who calls the upstream --
+    # -- for callers of the upstream --
 
     def send(self, head: bytes, body: bytes | None, deadline: float, check: Check) -> None:
-        """Send a request. `check` gets the reply's headers; what it raises, the reader raises."""
+        """Send a request. `check` is called with the reply's headers; its exception is raised in the reader."""
         if (transport := self._transport) is None:
             raise Disconnected("the connection has ended")
         self._state = _HEAD
@@ -117,13 +116,13 @@ class Connection(asyncio.Protocol):
             await self._arrival(_FOR_HEAD)
 
     async def whole(self, most: int) -> bytes | None:
-        """The body, once all of it has come; None if it is larger than `most`."""
+        """The whole body; None if it is larger than `most`."""
         while self._state != _WHOLE and self._size <= most:
             await self._arrival(most)
         return None if self._size > most else self._taken()
 
     def take(self) -> bytes:
-        """What has come of the body since, up to `PIECE`; empty if there is nothing yet, or nothing more."""
+        """The next bytes of the body, up to `PIECE`; empty if there are none yet, or at the end."""
         if self._size <= PIECE:
             piece = self._taken()
         else:
@@ -137,12 +136,12 @@ class Connection(asyncio.Protocol):
         return piece
 
     def more(self) -> asyncio.Future[None]:
-        """To be awaited while `take` gives nothing: done when there is something, or when the reply `is_whole`."""
+        """To be awaited while `take` is empty: done when there are bytes, or when the reply `is_whole`."""
         return self._arrival(_FOR_SOME)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the reply has come."""
+        """Whether the whole reply has arrived."""
         return self._state == _WHOLE
 
     @property
@@ -151,14 +150,14 @@ class Connection(asyncio.Protocol):
         return self.is_reused and self._state == _HEAD and self._overhead == 0
 
     def finish(self) -> bool:
-        """Be done with the reply; whether the connection can carry another request. If not, it is closed."""
+        """End the reply; returns whether the connection can be reused. If not, it is closed."""
         fit = (
             self._state == _WHOLE
             and self._keep_alive
             and not self._paused
             and self._transport is not None
             and not self._transport.is_closing()
-            # An upstream that answers before it has read all does not say what it makes of the rest.
+            # After an early response, it is unknown whether the upstream reads the rest of the request.
             and self._transport.get_write_buffer_size() == 0
         )
         self._waiter = self._error = self.on_deadline = self.divert = None
@@ -171,7 +170,7 @@ class Connection(asyncio.Protocol):
         return fit
 
     def expire_at(self, when: float) -> None:
-        """Move the deadline, which costs next to nothing."""
+        """Move the deadline, which is cheap."""
         self.deadline = when
         if when < self._owner.rings_at:
             self._owner.ring_at(when)
@@ -180,17 +179,17 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody uses it."""
+        """Whether it is unused."""
         return self._state == _IDLE
 
     @property
     def is_open(self) -> bool:
-        """Whether neither side has ended it, as far as the event loop knows."""
+        """Whether neither side has closed it, as far as the event loop knows."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def is_quiet(self) -> bool:
-        """Whether an idle connection is open, and nothing has come that the event loop has not yet looked at."""
+        """Whether an idle connection is open and has no unread data in its socket."""
         if self._transport is None or self._transport.is_closing():
             return False
         if self._poll is None:
@@ -207,7 +206,7 @@ class Connection(asyncio.Protocol):
             self._end(TimeoutError("there was no whole reply in time"))
 
     def close(self) -> None:
-        """End the connection at once, whatever it is doing."""
+        """Close the connection at once, even during a reply."""
         self._end(Disconnected("the connection was closed"))
 
     # -- for the event loop --
@@ -244,24 +243,24 @@ class Connection(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(exc)
-        # Else the parser and the connection would keep each other alive.
+        # Breaks the reference cycle of parser and connection.
         self._transport = self._parser = self._poll = None  # type: ignore[assignment] # nothing comes any more
 
     # -- for the parser --
 
     def on_message_begin(self) -> None:
-        """See httptools. Interim replies come before the reply; whatever follows it, nobody has asked for."""
+        """See httptools. Interim replies precede the reply; a message after the reply is unsolicited."""
         if self._state != _HEAD:
             raise BrokenReply("there is more than the reply")
 
     def on_status(self, reason: bytes) -> None:
-        """See httptools: a part of the words behind the status."""
+        """See httptools: a part of the reason phrase."""
         self._reason += len(reason)
         if self._reason > _MAX_FIELD:
             raise BrokenReply("the status line is too large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools. Trailers are none of a reply's headers."""
+        """See httptools. Trailers are ignored."""
         if self._state != _HEAD:
             return
         self._fields += 1
@@ -273,7 +272,7 @@ class Connection(asyncio.Protocol):
         if not text.isprintable() and _CONTROL.search(text):
             if field in _FRAMING:
                 raise BrokenReply(f"the {field} of the reply cannot be read")
-            return  # it must not get into a header or a terminal of ours
+            return  # it must not get into our own headers or logs
         known = self.headers.get(field)
         # A repeated field is a list (RFC 9110, 5.3). Proxies repeat some word for word, which says nothing more.
         self.headers[field] = text if known is None or known == text else f"{known}, {text}"
@@ -284,7 +283,7 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status < 100:
                 raise BrokenReply(f"there is no status {status}")
-            self.headers = {}  # 100 and 103 announce the reply, which is still to come
+            self.headers = {}  # an interim reply (100, 103)
             self._fields = self._reason = 0
             return
         coding = self.headers.get("transfer-encoding", "identity").lower()
@@ -302,10 +301,10 @@ class Connection(asyncio.Protocol):
             self._state = _WHOLE
             self._keep_alive = self._parser.should_keep_alive()
 
-    # -- what becomes of it --
+    # -- internal --
 
     def _parse(self, data: bytes) -> Exception | None:
-        """Why these bytes are no part of a reply, if they are not. What they say is in the state afterwards."""
+        """Parse bytes into the state; returns the error if they are invalid."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -316,12 +315,12 @@ class Connection(asyncio.Protocol):
         return None
 
     def _keep(self, packet: bytes) -> None:
-        """Hold what came of the body in one packet, unless it is diverted."""
+        """Keep the body's part of one packet, unless it is diverted."""
         if self.divert is not None and self._is_free_to_divert(packet):
             try:
                 if self.divert(packet):
                     return
-            except Exception as error:  # only the reader can deal with it
+            except Exception as error:  # raised in the reader
                 self._end(error)
                 return
         buffer = self._buffer
@@ -332,7 +331,7 @@ class Connection(asyncio.Protocol):
         self._size += len(packet)
 
     def _is_free_to_divert(self, packet: bytes) -> bool:
-        """Whether the packet is all that there is, and its reader asleep; an end is for the reader to see."""
+        """Whether nothing else is buffered, the reader is waiting, and the reply has not ended."""
         return (
             self._waiter is not None
             and not self._waiter.done()
@@ -354,9 +353,9 @@ class Connection(asyncio.Protocol):
         return body
 
     def _arrival(self, enough: int) -> asyncio.Future[None]:
-        """Done when more of the body than `enough` is there, or all of it. Raises what ended the connection."""
+        """Done when more than `enough` bytes of the body are buffered, or at its end. Raises the connection's error."""
         if self._error is not None:
-            raise self._error  # and no name for it: the frame would hold the error, which holds the frame
+            raise self._error  # not in a local variable, which would make a reference cycle with the frame
         self._enough = enough
         if self._paused and self._transport is not None:
             self._paused = False
@@ -365,7 +364,7 @@ class Connection(asyncio.Protocol):
         return waiter
 
     def _pause(self) -> None:
-        """Read nothing more until the reader has taken what there is, unless that is all."""
+        """Pause reading until the buffer is taken, unless the reply is whole."""
         if self._state != _WHOLE and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -376,7 +375,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def _lost(self, error: Exception | None) -> None:
-        """The other side has ended the connection, which for some replies is how they end."""
+        """The upstream closed the connection, which is also the end of replies without a length."""
         if self._state == _BODY and self._until_end and error is None:
             self._state = _WHOLE
         elif self._state == _BODY:
@@ -385,7 +384,7 @@ class Connection(asyncio.Protocol):
         self._end(error or Disconnected("the upstream closed the connection before it replied"))
 
     def _end(self, error: Exception) -> None:
-        """Nothing comes any more. A reply that was whole by then is good all the same."""
+        """The connection has ended. A reply that is whole by then is valid."""
         if self._error is None and _HEAD <= self._state <= _BODY:
             self._error = error.with_traceback(None)
         self._keep_alive = False

@@ -1,6 +1,6 @@
-"""The images of one request that lie elsewhere: fetched side by side, in the request's own time, and within one limit.
+"""Image URLs of one request: fetched concurrently, within the request's deadline and a common byte limit.
 
-The first that is refused ends the others, because nothing is asked without all of them.
+The first failure cancels the others, because the upstream is not called without all of them.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ _log = structlog.get_logger(__name__)
 
 
 async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, timeout_s: float) -> dict[str, str]:
-    """Each image as base64 by its URL; `places` says which parameter named a URL. Raises InvalidRequest.
+    """Each image as base64 by its URL; `places` has the parameter of each URL. Raises InvalidRequest.
 
-    A host that takes too long is the caller's choice, so it says nothing about the provider.
+    A slow host was chosen by the caller, so it does not count against the provider.
     """
     if len(places) > MOST_IMAGES:
         raise InvalidRequest(f"At most {MOST_IMAGES} images are fetched for a request.", param="messages")

@@ -1,4 +1,4 @@
-"""The addresses of an upstream's host: looked up beside the event loop, shared by all who wait, kept for a moment."""
+"""DNS look-ups: in threads, shared by concurrent callers, and cached for a moment."""
 
 import asyncio
 import math
@@ -15,15 +15,15 @@ _KEPT_S = 10.0
 
 
 def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
-    """What the system knows of the name; this may take as long as its name servers let it."""
+    """Resolve the name by the system; may take as long as its name servers do."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 class Lookup:
-    """Where one host is. Each answer begins with another address, so that connections spread over all of them.
+    """The addresses of one host. Each result starts with another address, so that connections spread over all of them.
 
-    A look-up runs in a thread of its own: the event loop's threads are for everybody, and a name server that does not
-    answer would hold all of them.
+    A look-up runs in a thread of its own: a name server that does not answer would block the event loop's shared thread
+    pool.
     """
 
     def __init__(self, host: str, port: int, resolve: Resolve = resolve) -> None:
@@ -67,7 +67,7 @@ class Lookup:
             failure = OSError(f"no name server can know {self._host!r}: {error}")
         if not found and failure is None:
             failure = OSError(f"{self._host!r} has no address")
-        with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(self._done, list(found), failure)
 
     def _done(self, found: list[AddrInfoType], failure: OSError | None) -> None:
@@ -81,9 +81,9 @@ class Lookup:
 
 
 class AddressLookups:
-    """The addresses of names that requests bring, which may be any: at most so many look-ups run at a time.
+    """Look-ups for host names in requests, which callers choose: at most so many run at a time.
 
-    They have threads of their own, so that names which never resolve keep nobody waiting but each other.
+    They have threads of their own, so that names which never resolve only delay each other.
     """
 
     def __init__(self, most: int = 32, resolve: Resolve = resolve) -> None:
@@ -92,7 +92,7 @@ class AddressLookups:
         self._running: dict[tuple[str, int], Lookup] = {}
 
     async def addresses(self, host: str, port: int) -> Sequence[AddrInfoType]:
-        """At least one. Raises OSError, at once where too many look-ups are running."""
+        """At least one address. Raises OSError, at once if too many look-ups are running."""
         key = (host, port)
         lookup = self._running.get(key)
         if lookup is None:

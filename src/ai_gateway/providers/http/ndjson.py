@@ -1,4 +1,4 @@
-"""One JSON value a line, from bytes: any chunking of the same bytes gives the same lines."""
+"""NDJSON parser: any chunking of the same bytes gives the same lines."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,11 @@ from pydantic_core import from_json
 
 from ai_gateway.errors import UpstreamInvalidResponse
 
+_LONGEST_BESIDE = 2_000
+
 
 def lines_in(raw: bytes) -> list[bytes]:
-    """The lines of a whole body of several JSON values; none if it is one value, whose lines are parts of it."""
+    """The lines of a whole NDJSON body; empty if it is one JSON value that spans lines."""
     lines = [line for line in raw.split(b"\n") if line.strip()]
     try:
         from_json(lines[0] if len(lines) > 1 else b"")
@@ -20,8 +22,8 @@ def lines_in(raw: bytes) -> list[bytes]:
 class LineParser:
     """Feed it bytes as they come; it yields each line that is complete and not blank.
 
-    Only a line feed ends a line: text libraries know further line ends, which may stand inside a JSON string. A line
-    larger than `max_line` bytes raises UpstreamInvalidResponse.
+    Only a line feed ends a line: `str.splitlines` knows further line ends, which may be inside a JSON string. A line
+    larger than `max_line` bytes raises UpstreamInvalidResponse. `beside` is the beginning of an incomplete last line.
     """
 
     def __init__(self, max_line: int) -> None:
@@ -29,10 +31,11 @@ class LineParser:
         self._line: list[bytes] = []
         self._waiting = 0
         self.lines = 0
-        """Complete lines so far: what tells progress from a trickle of bytes."""
+        """Complete lines so far, which count as progress."""
+        self.beside = b""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        if chunk.find(b"\n") < 0:  # a line that only goes on is not looked at again with each packet
+        if chunk.find(b"\n") < 0:  # an incomplete line is not searched again with each packet
             self._keep(chunk)
             return
         lines = b"".join([*self._line, chunk]).split(b"\n")
@@ -54,11 +57,12 @@ class LineParser:
         return UpstreamInvalidResponse.too_large(what="a line", limit=self._max_line, setting="EVENT_MAX_SIZE")
 
     def end(self) -> Iterator[bytes]:
-        """What stands behind the last line feed, unless it is only the beginning of something."""
+        """The last line, if it is complete JSON without a line feed."""
         rest = b"".join(self._line)
         try:
             from_json(rest)
         except ValueError:
+            self.beside = rest[:_LONGEST_BESIDE]
             return
         yield from self._checked(rest)
 

@@ -1,7 +1,7 @@
-"""The connections to one upstream: made when they are needed, kept for a while, and never more than so many.
+"""The connection pool of one upstream: opened on demand, kept for a while, and bounded.
 
-The one used last is used next, so that those which are not needed grow old and are closed. One timer keeps time for all
-of them, the deadlines of their requests included: it rings when the earliest could have passed, and looks again.
+The connection used last is reused first, so that surplus ones grow old and are closed. One timer serves all of them,
+including the deadlines of their requests: it fires at the earliest possible deadline, and checks again.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from ai_gateway.providers.http.tunnel import open_tunnel
 from ai_gateway.providers.upstream import Proxy
 
 IDLE_S = 15.0
-_NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: how long one address may take before the next one is tried beside it
+_NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: the delay before the next address is tried concurrently
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections go, and through which proxy, if any.
+    """The destination of connections, and the proxy if there is one.
 
-    `tls` is how, if encrypted, and `name` whose certificate it is, if not `host`'s.
+    `tls` is the context if encrypted, `name` the expected name in the certificate if it is not `host`.
     """
 
     host: str
@@ -43,14 +43,14 @@ class Alarm(Protocol):
 
 
 class Clock(Protocol):
-    """What the pool needs of an event loop to keep time."""
+    """The clock and timers of an event loop, as far as the pool needs them."""
 
     def time(self) -> float: ...
     def call_at(self, when: float, callback: Callable[[], None], /) -> Alarm: ...
 
 
 class Connections(NamedTuple):
-    """How many there are to an upstream, and how many requests wait for one."""
+    """The number of connections to an upstream, and of requests that wait for one."""
 
     busy: int
     idle: int
@@ -58,9 +58,9 @@ class Connections(NamedTuple):
 
 
 class Pool:
-    """The connections to one origin. At most `limit` exist at a time; who comes then waits in turn.
+    """The connections to one origin. At most `limit` exist at a time; further requests wait in turn.
 
-    `pick` one, or `connect` if there is none; and `put_back` what was got, in any case.
+    `pick` a connection, or `connect` if there is none, and `put_back` in any case.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Pool:
         self._connect_s = connect_s
         self._clock: Clock = clock or self.loop
         self.time = self._clock.time
-        """Now, as deadlines count it."""
-        first = origin.proxy or origin  # a proxy looks the upstream's name up by itself
+        """The present time, in the clock of deadlines."""
+        first = origin.proxy or origin  # a proxy resolves the upstream's name itself
         self._lookup = Lookup(first.host, first.port, resolve)
-        self._known: set[Connection] = set()  # those that are open or in use
-        self._idle: dict[Connection, None] = {}  # in the order in which they became so
-        self._places = limit  # for connections that neither exist nor are being made
+        self._known: set[Connection] = set()  # open or in use
+        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        self._places = limit  # free places for further connections
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
         self._is_closed = False
@@ -88,7 +88,7 @@ class Pool:
         return Connections(len(self._known) - len(self._idle), len(self._idle), len(self._queue))
 
     def pick(self) -> Connection | None:
-        """The idle connection that was used last, if there is one that can be used."""
+        """The usable idle connection that was used last, if there is one."""
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.deadline > self._clock.time() and connection.is_quiet:
@@ -97,7 +97,7 @@ class Pool:
         return None
 
     async def connect(self, deadline: float) -> Connection:
-        """Another connection, or the next that is free. Raises OSError; a TimeoutError if it takes too long."""
+        """A new connection, or the next free one. Raises OSError; TimeoutError if it takes too long."""
         async with asyncio.timeout(deadline - self._clock.time()):
             while (connection := await self._turn()) is not None:
                 if connection.is_quiet:
@@ -111,21 +111,21 @@ class Pool:
                 raise
 
     def put_back(self, connection: Connection) -> None:
-        """Who got it is done with it: the next one gets it, if it can carry another request."""
+        """Return a connection: the next waiting request gets it, if it can be reused."""
         if connection.finish():
             self._offer(connection)
         else:
             self._known.discard(connection)
 
     def ring_at(self, when: float) -> None:
-        """Look then whether a deadline has passed."""
+        """Check the deadlines at this time."""
         if self._alarm is not None:
             self._alarm.cancel()
         self.rings_at = when
         self._alarm = self._clock.call_at(when, self._ring)
 
     def ended(self, connection: Connection) -> None:
-        """A connection is no more. Who uses it still has a deadline, so that one is known until it is put back."""
+        """A connection has ended. One in use stays known until it is put back, since its user still has a deadline."""
         self._idle.pop(connection, None)
         if connection in self._known:
             if connection.is_idle:
@@ -133,7 +133,7 @@ class Pool:
             self._offer(None)
 
     def close(self) -> None:
-        """End every connection, and every wait for one."""
+        """Close every connection, and fail every request that waits for one."""
         self._is_closed = True
         if self._alarm is not None:
             self._alarm.cancel()
@@ -152,7 +152,7 @@ class Pool:
             self.ring_at(earliest)
 
     async def _turn(self) -> Connection | None:
-        """Wait for a connection that is put back; None for a place where one may be made."""
+        """Wait for a connection that is put back; None for a free place to open one."""
         self._check_open()
         if self._places:
             self._places -= 1
@@ -163,14 +163,14 @@ class Pool:
             connection = await turn
         except BaseException:
             self._queue.pop(turn, None)
-            if turn.done() and not turn.cancelled():  # it came all the same, and nobody is there any more
+            if turn.done() and not turn.cancelled():  # it arrived although the wait was cancelled: pass it on
                 self._offer(turn.result())
             raise
         self._check_open()
         return connection
 
     def _offer(self, connection: Connection | None) -> None:
-        """Give the connection, or the place for one, to who has waited longest; else keep it."""
+        """Give the connection, or a free place, to the request that has waited longest; else keep it."""
         while self._queue:
             turn = next(iter(self._queue))
             del self._queue[turn]
@@ -195,7 +195,8 @@ class Pool:
         try:
             sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=self.loop)
         except OSError as error:
-            # Frames it came through hold it: it would stay until the next collection, and with it the whole request.
+            # The traceback's frames refer to it: without this, it would keep the whole request until the next
+            # collection.
             raise error.with_traceback(None) from None
         except RuntimeError as error:  # uvloop's, for a descriptor that something else has closed
             raise OSError(str(error)) from None

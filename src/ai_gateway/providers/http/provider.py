@@ -1,12 +1,14 @@
-"""What every provider over HTTP does alike: call, check what came, and read its errors."""
+"""The common part of all providers over HTTP: call the upstream, check the response, read errors."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import override
 
+from pydantic_core import from_json
+
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
-from ai_gateway.contract.native import NativeOperation, event_type
+from ai_gateway.contract.native import ANTHROPIC, NativeOperation, event_type
 from ai_gateway.contract.stream import DONE, Done, Packet, Run
 from ai_gateway.contract.trace_context import trace_headers
 from ai_gateway.contract.wire_form import to_wire
@@ -36,9 +38,9 @@ _DONE_MARK = b"[DONE]"
 
 
 class HttpProvider(Provider):
-    """An upstream behind a caller. What differs from wire to wire is overridden: errors, and headers about limits.
+    """An upstream over HTTP. Subclasses override what differs between wires: errors, and rate-limit headers.
 
-    What a body is follows from its content: some servers label streams as JSON or not at all, or answer with 201.
+    The kind of a body is detected from its content: some servers label streams as JSON or not at all, or send 201.
     """
 
     def __init__(self, upstream: Upstream, caller: Caller) -> None:
@@ -94,14 +96,14 @@ class HttpProvider(Provider):
                 yield Packet(said or self._as_events(operation, reply.body))
 
     def _as_events(self, operation: NativeOperation, body: bytes) -> list[bytes]:
-        """The events that a whole reply would have been. Raises the error that it may be instead."""
+        """A whole reply as the events of a stream. Raises the error if it is one."""
         whole = self._json(body)
         if events := as_events(operation, whole):
             return events
         raise self.error_in(whole) or UpstreamInvalidResponse.not_a_stream(self.name)
 
     def _relaying(self, _: NativeOperation) -> Caller:
-        """Who calls the upstream for an operation that is relayed."""
+        """The HTTP caller for a relayed operation."""
         return self._caller
 
     def _relayed_headers(self, attempt: Attempt, operation: NativeOperation, accept: str) -> dict[str, str]:
@@ -119,7 +121,7 @@ class HttpProvider(Provider):
         return from_reply(self.name, status, headers, body)
 
     def _limits(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers of a good reply that tell the caller when to come back."""
+        """The rate-limit headers of a successful reply."""
         return kept_headers(headers)
 
     async def _fetch(  # noqa: PLR0913 - what a request is made of, and what it is for
@@ -132,7 +134,7 @@ class HttpProvider(Provider):
         *,
         spent_s: float = 0,
     ) -> bytes:
-        """The body of a good reply. Raises the error that any other one is."""
+        """The body of a successful reply. Raises the error for any other."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
         reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
@@ -151,7 +153,7 @@ class HttpProvider(Provider):
         caller: Caller | None = None,
         relayed: NativeOperation | None = None,
     ) -> AsyncIterator[OpenStream]:
-        """A stream that has begun well; leaving the block closes it. Raises the error that any other reply is."""
+        """A successful stream; leaving the block closes it. Raises the error for any other reply."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
         caller = caller or self._caller
@@ -162,12 +164,15 @@ class HttpProvider(Provider):
                 body = await stream.read()
                 with _telling(relayed, body):
                     self._check(attempt, stream.status, stream.headers, body)
-            yield stream
+            try:
+                yield stream
+            finally:
+                attempt.notes.beside = stream.beside
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200 or (_has_reply(status) and body):
             if body[:1] not in b"{[" and _is_web_page(body):
-                raise UpstreamInvalidResponse.web_page(self.name, self._setting)
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting, body)
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:
             raise UpstreamInvalidResponse.without_reply(self.name, status)
@@ -175,7 +180,7 @@ class HttpProvider(Provider):
             raise self._explained(attempt, self._refusal(status, headers, body))
 
     def _explained(self, attempt: Attempt, error: GatewayError) -> GatewayError:
-        """The error with what the upstream does not say: which setting its address is from, or which model it lacks."""
+        """The error with missing facts: the setting that has the wrong base URL, or the name of the missing model."""
         if isinstance(error, UpstreamWrongAddress):
             named = UpstreamWrongAddress.of(self.name, self._setting)
             named.detail = error.detail
@@ -192,12 +197,12 @@ class HttpProvider(Provider):
             return whole_texts(read_leniently(raw, set()), set())
         except ValueError as error:
             if _is_web_page(raw):
-                raise UpstreamInvalidResponse.web_page(self.name, self._setting) from None
-            raise UpstreamInvalidResponse.not_json(self.name, detail=str(error)) from None
+                raise UpstreamInvalidResponse.web_page(self.name, self._setting, raw) from None
+            raise UpstreamInvalidResponse.not_json(self.name, error, raw) from None
 
 
 def _until_end(events: list[bytes], operation: NativeOperation) -> tuple[list[bytes], bool]:
-    """The events up to the one that ends their stream, and whether there is one: behind it nothing is meant."""
+    """The events up to the last one of their stream, and whether it is among them; later events are ignored."""
     for at, event in enumerate(events):
         if event.strip() == _DONE_MARK:
             return events[:at], True
@@ -207,27 +212,39 @@ def _until_end(events: list[bytes], operation: NativeOperation) -> tuple[list[by
 
 
 def _traced(attempt: Attempt, headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers with those about the trace: the attempt's own span where there is one, else what the caller sent."""
+    """The headers with trace headers: of the attempt's span if there is one, else the caller's."""
     own = attempt.notes.trace
     return {**headers, **(own if own is not None else trace_headers(attempt.headers))}
 
 
 @contextmanager
 def _telling(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
-    """Have a refusal that the caller can mend say what its upstream said, if the caller speaks the same wire."""
+    """Attach the upstream's body to a refusal of the request, for callers of the same wire."""
     try:
         yield
     except (UpstreamRefused, UpstreamOverloaded) as error:
-        if operation is not None and body[:1] == b"{" and len(body) <= _LONGEST_REFUSAL and b'"error"' in body:
+        if operation is not None and len(body) <= _LONGEST_REFUSAL and _is_error_of(operation.wire, body):
             error.told = (operation.wire, body)
         raise
 
 
+def _is_error_of(wire: str, body: bytes) -> bool:
+    """Whether it has the form of the wire's errors, which what stands in front of an upstream need not know."""
+    try:
+        value = from_json(body)
+    except ValueError:
+        return False
+    said = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in ("message", "type")):
+        return False
+    return wire != ANTHROPIC or value.get("type") == "error"
+
+
 def _is_web_page(body: bytes) -> bool:
-    """Whether it is a page for people, whatever it calls itself."""
+    """Whether it is an HTML page, whatever its media type."""
     return body[:64].lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def _has_reply(status: int) -> bool:
-    """Whether a reply of this status is one: a success that does not say that it has no content."""
+    """Whether a reply of this status has a body to use: a success, except 204 and 205."""
     return 200 <= status < 300 and status not in {204, 205}

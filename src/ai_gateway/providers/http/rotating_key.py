@@ -1,4 +1,4 @@
-"""A key that others renew, such as a token of an hour: read from a file or a command as calls are made."""
+"""Rotating keys, such as hourly tokens: read from a file or a command when calls are made."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ _LARGEST = 64 * 1024
 
 
 class RotatingKey:
-    """The key of one source, kept for a while; whoever waits for a command waits for the same one."""
+    """The key of one source, cached for a while; concurrent callers share one run of the command."""
 
     def __init__(self, provider: str, source: KeySource, clock: Callable[[], float] = monotonic) -> None:
         self._provider = provider
@@ -35,7 +35,7 @@ class RotatingKey:
         self._reading = asyncio.Lock()
 
     async def read(self) -> str:
-        """The key. Raises UpstreamAuthError where there is none."""
+        """The key. Raises UpstreamAuthError if there is none."""
         if self._clock() >= self._until:
             async with self._reading:
                 if self._clock() >= self._until:
@@ -44,7 +44,7 @@ class RotatingKey:
         return self._key
 
     def forget(self) -> None:
-        """Read it anew for the next call, because the upstream has refused it."""
+        """Drop the cached key, because the upstream has refused it."""
         self._until = -math.inf
 
     async def _fresh(self) -> str:
@@ -62,7 +62,7 @@ class RotatingKey:
 
 
 class KeyedCaller:
-    """Another caller whose every call carries the key that is good now."""
+    """Wraps a caller, and adds the current key to every call."""
 
     def __init__(self, caller: Caller, upstream: Upstream, source: KeySource) -> None:
         self._caller = caller
@@ -95,11 +95,11 @@ class KeyedCaller:
 
     @property
     def connections(self) -> Connections | None:
-        """Those of the other caller."""
+        """The connections of the wrapped caller."""
         return self._caller.connections
 
     async def aclose(self) -> None:
-        """Close the other caller."""
+        """Close the wrapped caller."""
         await self._caller.aclose()
 
     async def _keyed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -113,7 +113,7 @@ class KeyedCaller:
 
 
 async def _printed(command: tuple[str, ...]) -> str:
-    """What the command prints. Raises ValueError or OSError if it fails."""
+    """The command's output. Raises ValueError or OSError if it fails."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""One request on a connection of its own, for what is asked now and then: images, the model list, webhooks."""
+"""One request on a connection of its own, for infrequent requests: images, the model list, webhooks."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,11 +23,11 @@ async def single_request(  # noqa: PLR0913 - what a request is made of, and whic
     body: bytes | None = None,
     proxy: Proxy | None = None,
 ) -> AsyncIterator[Connection]:
-    """The head of the reply, and its body to be read; no redirect is followed.
+    """The reply as an open stream; redirects are not followed.
 
-    A GET or, with a `body`, a POST. The connection goes to `address` where one is given, whatever the name in the URL;
-    through the `proxy`, if there is one, which else looks the name up.
-    Raises one of CLIENT_FAILURES, or ValueError for what cannot be asked.
+    A GET or, with a `body`, a POST. The connection goes to `address` if given, whatever the name in the URL, and
+    through the `proxy` if given, which resolves the name unless there is an `address`. Raises one of CLIENT_FAILURES,
+    or ValueError for an invalid URL.
     """
     name = url.raw_host or ""
     tls = default_tls() if url.scheme == "https" else None
@@ -52,4 +52,4 @@ async def single_request(  # noqa: PLR0913 - what a request is made of, and whic
 
 
 def _anything(_: Mapping[str, str]) -> None:
-    """What a reply's head says is for its reader to judge."""
+    """Accept any head; the caller of `single_request` checks it."""

@@ -1,4 +1,4 @@
-"""Server-sent events from bytes: any chunking of the same bytes gives the same events."""
+"""Server-sent events parser: any chunking of the same bytes gives the same events."""
 
 import re
 from codecs import BOM_UTF8
@@ -14,16 +14,18 @@ _DATA, _END = b"data: ", b"\n\n"
 _NAME = b"event: "
 _NAMED_EVENT = re.compile(rb"event: (?!\s*error\s*\n).*\ndata: (.+)\n\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELDS = frozenset({b"data", b"event", b"id", b"retry", b"error", b""})  # the last one begins a comment
+_LONGEST_BESIDE = 2_000
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error)?:")
 
 
 def is_event_stream(raw: bytes) -> bool:
-    """Whether a body is server-sent events, whatever it is labelled as."""
+    """Whether a body is server-sent events, whatever its media type."""
     return _FIRST.match(raw) is not None
 
 
 def events_in(raw: object) -> list[bytes]:
-    """The data of each event in a whole body; none if it is something else."""
+    """The data of each event in a whole body; empty if it is not server-sent events."""
     if not isinstance(raw, bytes) or not is_event_stream(raw):
         return []
     parser = EventParser(len(raw))
@@ -33,11 +35,13 @@ def events_in(raw: object) -> list[bytes]:
 class EventParser:
     """Feed it bytes as they come; it yields the data of each event that is complete.
 
-    Takes every line end the standard knows, comments, data over several lines and a missing space after the colon; and
-    what it does not know, events without the blank line between them, where each is an object on a line of its own.
-    What an upstream marks as an error, by the name of the event or by a line `error:` as llama.cpp's server does,
-    comes out as an object with the key `error`. An event larger than `max_event` bytes raises UpstreamInvalidResponse.
-    What matches `run` among whole events of two lines each, a name and data, comes out in one piece, as a Run.
+    Accepts every line end of the standard, comments, data over several lines and a missing space after the colon
+    (html.spec.whatwg.org, "Server-sent events"); beyond the standard, events without a blank line between them, if each
+    is a JSON object on one line. An event that is marked as an error, by its name or by a line `error:` as in
+    llama.cpp's server, becomes an object with the key `error`. So does a JSON object on a line without `data:`, which
+    proxies write into a stream that has begun. Other lines that are no part of an event are kept in `beside`. An event
+    larger than `max_event` bytes raises UpstreamInvalidResponse. Consecutive events of two lines, name and data, that
+    match `run` are yielded together as a Run.
     """
 
     def __init__(self, max_event: int, run: re.Pattern[bytes] | None = None) -> None:
@@ -50,11 +54,13 @@ class EventParser:
         self._data: list[bytes] = []
         self._size = 0
         self.lines = 0
-        """Complete lines so far: what tells progress from a trickle of bytes."""
+        """Complete lines so far, which count as progress."""
+        self.beside = b""
+        """The beginning of lines that are no event, such as a proxy's error page."""
 
     @property
     def is_between_events(self) -> bool:
-        """Whether the next byte begins an event, and not the first one."""
+        """Whether the next byte begins another event after the first one."""
         return self._begun and not (self._line or self._data or self._is_error)
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
@@ -65,9 +71,9 @@ class EventParser:
             return self._named(chunk)
         if not chunk.startswith(_DATA):
             return self._read(chunk)
-        # As nearly all packets are: whole events of one line each, which need not be looked at line by line.
+        # The usual case: whole events of one line each, which need not be parsed line by line.
         events = chunk[len(_DATA) : -len(_END)].split(_END + _DATA)
-        # To join and search costs a fraction of what counting line ends does.
+        # Joining and searching is cheaper than counting line ends.
         together = b"".join(events)
         if not (chunk.endswith(_END) and all(events)) or together.find(b"\n") >= 0 or together.find(b"\r") >= 0:
             return self._read(chunk)
@@ -76,7 +82,7 @@ class EventParser:
         return events
 
     def _named(self, chunk: bytes) -> Iterable[bytes]:
-        """The same where events of two lines each, a name and data, come first, and no line ends with a CR."""
+        """The same for a packet that starts with events of two lines, name and data, and has no CR."""
         self._begun = True
         events: list[bytes] = []
         at = 0
@@ -94,18 +100,18 @@ class EventParser:
         return events
 
     def _read(self, chunk: bytes) -> Iterator[bytes]:
-        # A line that only goes on is not looked at again with each packet, which would cost the square of its length.
+        # An incomplete line is not searched again with each packet, which would take quadratic time.
         if self._line and self._begun and not (_ends_line(chunk) or self._line[-1].endswith(b"\r")):
             self._keep(chunk)
             return
         buffer = b"".join([*self._line, chunk])
         self._line, self._waiting = [], 0
-        if not self._begun:  # a byte order mark at the very start says nothing, and may come in pieces
+        if not self._begun:  # a byte order mark at the start is skipped, and may be split over packets
             if len(buffer) < len(BOM_UTF8) and BOM_UTF8.startswith(buffer):
                 self._line = [buffer]
                 return
             self._begun, buffer = True, buffer.removeprefix(BOM_UTF8)
-        # A CR at the very end may be the first half of a CRLF: it waits for what follows.
+        # A CR at the end may be the first half of a CRLF: it is kept for the next packet.
         held = b"\r" if buffer.endswith(b"\r") else b""
         lines = _LINE_END.split(buffer[:-1] if held else buffer) if b"\r" in buffer else buffer.split(b"\n")
         rest = lines.pop() + held
@@ -129,18 +135,31 @@ class EventParser:
             raise UpstreamInvalidResponse.too_large(what="an event", limit=self._max_event, setting="EVENT_MAX_SIZE")
 
     def end(self) -> Iterator[bytes]:
-        """The last event, if its lines are complete and only the blank one after them is missing."""
+        """The last event, if it is complete and only what ends its lines is missing."""
         if self._line and self._line[-1].endswith(b"\r"):
             yield from self._read(b"\n")
+        if self._line and self._is_last(last := b"".join(self._line)):
+            self._line = []
+            self._take(last)
         data = self._taken()
         if not self._line:
             yield from data
 
+    def _is_last(self, line: bytes) -> bool:
+        """Whether a line without an end is whole all the same: an object that is closed, or no part of an event."""
+        name, _, value = line.partition(b":")
+        if name not in _FIELDS and line[:1] != b"{":
+            return True
+        try:
+            return isinstance(from_json(line if line[:1] == b"{" else value), dict)
+        except ValueError:
+            return False
+
     def _taken(self) -> list[bytes]:
-        """The data of the event that ends here, if there is any; of several where each line is an object by itself."""
+        """The data of the event that ends here, if any; of several events if each line is a JSON object."""
         lines, is_error = self._data, self._is_error
         self._data, self._size, self._is_error = [], 0, False
-        if len(lines) > 1 and not is_error and all(map(_is_event, lines)):  # their blank lines are missing
+        if len(lines) > 1 and not is_error and all(map(_is_event, lines)):  # events without blank lines in between
             return lines
         data = b"\n".join(lines)
         return [_as_error(data) if is_error else data] if data else []
@@ -155,6 +174,16 @@ class EventParser:
             self._is_error |= name == b"error"
         elif name == b"event":
             self._is_error = value.strip() == b"error"
+        elif name not in _FIELDS:
+            self._take_beside(line)
+
+    def _take_beside(self, line: bytes) -> None:
+        if line[:1] == b"{" and line.rstrip()[-1:] == b"}":
+            self._size += len(line)
+            self._check(self._size)
+            self._data.append(line)
+        elif len(self.beside) < _LONGEST_BESIDE:
+            self.beside += line[:_LONGEST_BESIDE] + b"\n"
 
 
 def _is_event(line: bytes) -> bool:
@@ -166,7 +195,7 @@ def _ends_line(chunk: bytes) -> bool:
 
 
 def _as_error(data: bytes) -> bytes:
-    """The data of an error event as an object that says that it is one."""
+    """The data of an error event as an object with the key `error`."""
     if b'"error"' in data:
         return data
     try:

@@ -1,4 +1,4 @@
-"""A streamed reply as it is read: every wait is bounded by the idle deadline, all of them by the stream's."""
+"""Reading of streamed replies: every wait is bounded by the idle timeout, the whole by the stream's deadline."""
 
 import asyncio
 import math
@@ -15,16 +15,20 @@ from ai_gateway.providers.upstream import Sizes, Timeouts
 
 
 class Parser(Protocol):
-    """Makes items of bytes; `lines` grows with every whole line, which is what counts as progress."""
+    """Parses bytes into items; `lines` counts whole lines, which are progress.
+
+    `beside` is the beginning of what is not an item.
+    """
 
     lines: int
+    beside: bytes
 
     def feed(self, chunk: bytes) -> Iterable[bytes]: ...
     def end(self) -> Iterator[bytes]: ...
 
 
 class WholeReply(Exception):
-    """What was to be a stream of events is one body, whatever it is labelled as."""
+    """The body of an expected stream is a whole reply, whatever its media type."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__()
@@ -32,9 +36,9 @@ class WholeReply(Exception):
 
 
 class Deadline(Protocol):
-    """When a stream is to time out. It moves twice for every packet, so moving it costs hardly anything.
+    """The deadline of a stream. It moves twice for every packet, so moving it is cheap.
 
-    `when` is by when the stream has to have begun.
+    `when` is initially the time by which the stream has to begin.
     """
 
     when: float
@@ -45,7 +49,7 @@ class Deadline(Protocol):
 
 
 class OpenStream(ABC):
-    """The head of a streamed reply, and what follows it. How bytes are read is the HTTP client's affair."""
+    """A streamed reply: its head and its body. Each HTTP client has a subclass that reads the bytes."""
 
     def __init__(  # noqa: PLR0913 - what is known of a reply, and what bounds it
         self,
@@ -64,6 +68,8 @@ class OpenStream(ABC):
         self._timeouts = timeouts
         self._sizes = sizes
         self._idle = self._end = math.inf
+        self.beside = b""
+        """What came beside events, once all of them are there."""
 
     @abstractmethod
     async def read(self) -> bytes:
@@ -71,31 +77,31 @@ class OpenStream(ABC):
 
     @abstractmethod
     async def next_bytes(self) -> bytes:
-        """What has arrived; empty at the end. A connection that breaks off raises UpstreamStreamTruncated."""
+        """The bytes that have arrived; empty at the end. Raises UpstreamStreamTruncated for a lost connection."""
 
     @abstractmethod
     async def drain(self) -> None:
-        """Read what little is left after the last item, so that the connection can carry the next request."""
+        """Read the few bytes after the last item, so that the connection can be reused."""
 
     def divert(self, take: Callable[[bytes], bool]) -> None:  # noqa: B027 - not every client can, and none has to
-        """Offer what comes while a reader waits in `next_bytes` to `take`, which may spare the reader waking up.
+        """Offer packets to `take` while a reader waits in `next_bytes`, which may save waking the reader.
 
-        It is called from the event loop with all that came in one packet, if that is at most 16 KB, nothing is left
-        from before, and the reply does not end with it. True: it is dealt with, and the reader sleeps on. False: it
-        goes to the reader as if it had not been offered; that is what to answer when it cannot be passed on at once,
-        because what is taken is not held back for a slow client. What it raises, the reader raises.
+        It is called from the event loop with the body of one packet, if that is at most 16 KB, nothing else is
+        buffered, and the reply does not end with it. True: the packet is handled, and the reader keeps waiting. False:
+        the packet goes to the reader as usual; so it must be when the packet cannot be sent at once, because diverted
+        packets have no backpressure. Its exceptions are raised in the reader.
         """
 
     def events(self) -> AsyncGenerator[bytes]:
-        """The data of each server-sent event. Raises WholeReply for a body that is no events, as `batches` does."""
+        """The data of each server-sent event. Raises WholeReply for a body that is not events, as `batches` does."""
         return self._items(EventParser(self._sizes.event), are_events=True)
 
     def batches(
         self, divert: Callable[[bytes], bool] | None = None, run: re.Pattern[bytes] | None = None
     ) -> AsyncGenerator[list[bytes]]:
-        """The same, those together that arrived together; without packets of whole events that `divert` takes.
+        """The same in batches that arrived together, without the packets of whole events that `divert` takes.
 
-        What matches `run` comes as a Run: see EventParser.
+        Events that match `run` are yielded as a Run: see EventParser.
         """
         parser = EventParser(self._sizes.event, run)
         if divert is not None:
@@ -108,7 +114,7 @@ class OpenStream(ABC):
         def take(packet: bytes) -> bool:
             if not (parser.is_between_events and divert(packet)):
                 return False
-            # The stream has gone on: the time in which more has to come begins anew.
+            # A diverted packet is progress: the idle timeout starts anew.
             self._idle = idle = now() + idle_s
             deadline.at(idle if idle < self._end else self._end)
             return True
@@ -130,7 +136,7 @@ class OpenStream(ABC):
         deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
         self._idle = now() + self._timeouts.stream_idle
-        begun = deadline.when  # until the first item it is the wait for a stream to start
+        begun = deadline.when  # until the first item, it bounds the start of the stream
         try:
             while True:
                 deadline.at(min(self._idle, end, begun))
@@ -139,33 +145,35 @@ class OpenStream(ABC):
                     are_events = False
                     if self._is_whole(chunk):
                         raise WholeReply(await self._rest_of(chunk))
-                # A client that reads slowly must not be taken for a silent provider; it has the stream's whole time.
+                # Time in which the client reads slowly does not count as the upstream's idle time.
                 deadline.at(end)
                 if not chunk:
-                    if last := list(parser.end()):
+                    last = list(parser.end())
+                    self.beside = parser.beside
+                    if last:
                         yield last
                     return
                 lines = parser.lines
                 batch: list[bytes] = []
                 try:
                     batch.extend(parser.feed(chunk))
-                finally:  # what came before something unreadable still counts
+                finally:  # items before an invalid one are still counted
                     if batch:
                         begun = end
                         yield batch
-                if parser.lines > lines:  # single bytes are no progress, however regularly they come
+                if parser.lines > lines:  # single bytes are not progress
                     self._idle = now() + self._timeouts.stream_idle
         finally:
             deadline.stop()
 
     def _is_whole(self, first: bytes) -> bool:
-        """Whether a body that begins so is no events. Its label only counts where its content does not tell."""
+        """Whether a body with this beginning is not events. Its media type decides only if its content does not."""
         if first.startswith(b"data:") or is_event_stream(first):
             return False
         return first.lstrip()[:1] in {b"{", b"[", b"<"} or "event-stream" not in self.headers.get("content-type", "")
 
     async def _rest_of(self, first: bytes) -> bytes:
-        """The whole body that begins so."""
+        """The whole body with this beginning."""
         parts, size = [first], len(first)
         while first and (part := await self.next_bytes()):
             parts.append(part)
@@ -176,9 +184,9 @@ class OpenStream(ABC):
 
 
 class TimerDeadline:
-    """A deadline with a timer of its own, which looks again when it rings too early.
+    """A deadline with a timer of its own, which is set again when it fires too early.
 
-    Moving the timer itself, as `asyncio.Timeout.reschedule` does, is among the dearest things done for an event.
+    Moving the timer itself, as `asyncio.Timeout.reschedule` does, would be among the largest costs of an event.
     """
 
     def __init__(self, clock: asyncio.Timeout) -> None:
@@ -191,7 +199,7 @@ class TimerDeadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def at(self, when: float) -> None:
-        """Let the block time out then (loop time), and not before."""
+        """Move the block's timeout to this time (of the loop's clock)."""
         if self._timer is None:
             self._clock.reschedule(None)
         self._until = when
@@ -210,13 +218,13 @@ class TimerDeadline:
             self._clock.reschedule(self._until)
 
     def stop(self) -> None:
-        """There is no deadline any more."""
+        """Remove the deadline."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 def check_head(provider: str, sizes: Sizes, headers: Mapping[str, str]) -> None:
-    """Refuse a compressed reply, which was not asked for, and one that says itself that it is too large."""
+    """Refuse a compressed reply, which was not requested, and one with a too large Content-Length."""
     if "content-encoding" in headers and headers["content-encoding"].strip().lower() not in {"", "identity"}:
         raise UpstreamInvalidResponse.compressed(provider)
     declared = headers.get("content-length", "")

@@ -1,4 +1,4 @@
-"""TLS towards upstreams: whom to trust, and who we say that we are."""
+"""TLS towards upstreams: trusted certificate authorities, and client certificates."""
 
 import os
 import ssl
@@ -10,7 +10,7 @@ from ai_gateway.providers.upstream import Tls
 
 
 def default_tls() -> ssl.SSLContext:
-    """What the system trusts, for HTTP/1.1: read again where it has changed, since that takes as long as many calls."""
+    """The system's trust store, for HTTP/1.1; cached, and read again only when it has changed."""
     return _system_tls(system_trust())
 
 
@@ -20,7 +20,7 @@ def _system_tls(_trust: str) -> ssl.SSLContext:
 
 
 def system_trust() -> str:
-    """Another text after each change of the files that OpenSSL reads: SSL_CERT_FILE and SSL_CERT_DIR, or its own."""
+    """A fingerprint of the files that OpenSSL reads: SSL_CERT_FILE and SSL_CERT_DIR, or its defaults."""
     paths = ssl.get_default_verify_paths()
     file = os.environ.get(paths.openssl_cafile_env) or paths.openssl_cafile
     folder = os.environ.get(paths.openssl_capath_env) or paths.openssl_capath
@@ -37,7 +37,7 @@ def _state(path: str) -> str:
 
 @lru_cache(256)
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """How to connect by these settings. Raises ValueError, which names the setting and what is wrong with its file."""
+    """The context for these settings. Raises ValueError that names the setting and the problem with its file."""
     if replace(tls, digest="") == Tls():
         return default_tls()
     try:
@@ -67,5 +67,5 @@ def _read(path: Path | None, error: Exception, what: str) -> str:
 
 
 def _no_password() -> str:
-    """Without this, the library would ask whoever sits at the terminal."""
+    """No password: without this callback, OpenSSL would prompt at the terminal."""
     raise ValueError("the key is encrypted")

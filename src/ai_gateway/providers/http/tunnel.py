@@ -1,4 +1,4 @@
-"""A way through an HTTP proxy to a server that is called by TLS (RFC 9110, section 9.3.6)."""
+"""CONNECT tunnels through an HTTP proxy to a TLS server (RFC 9110, section 9.3.6)."""
 
 import asyncio
 import re
@@ -11,11 +11,11 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
 
 class ProxyRefused(ConnectionError):
-    """The proxy did not open a way to the upstream."""
+    """The proxy refused to connect to the upstream."""
 
 
 async def open_tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """Have the proxy at the other end of the socket connect it to this host. Raises OSError, and closes it then."""
+    """Have the proxy at the socket's other end connect to this host. Raises OSError, and then closes the socket."""
     try:
         await _open(loop, sock, proxy, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     except BaseException:
@@ -34,7 +34,7 @@ async def _open(loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: Pro
             raise ProxyRefused("the proxy closed the connection")
         head += piece
     status = _STATUS.match(head)
-    if status is not None and not status[1].startswith(b"2"):  # whose body may have come along
+    if status is not None and not status[1].startswith(b"2"):  # a refusal, whose body may be included
         raise ProxyRefused(f"the proxy refused to connect: status {status[1].decode()}")
-    if status is None or not head.endswith(b"\r\n\r\n"):  # the upstream speaks only when it is spoken to
+    if status is None or not head.endswith(b"\r\n\r\n"):  # no server of TLS sends first
         raise ProxyRefused("what the proxy says is no reply to CONNECT")

@@ -1,7 +1,7 @@
-"""What Ollama's own API can honour of every request field.
+"""Parameter policies for Ollama's own API.
 
-What only tells the provider about the caller, or asks it to be quick, is dropped. What would change the answer is
-refused. Some values of mapped fields cannot be honoured either: the translation refuses or names those one by one.
+Fields about the caller or the speed of service are dropped; fields that would change the answer are refused. Some
+values of mapped fields are not supported either: the translation refuses or drops those by name.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
-"""Ollama, through the client of its own SDK: its native API, so that nothing is lost to its OpenAI-like one.
+"""Ollama by its native API, which has more than its OpenAI-compatible one, through its own SDK's client.
 
-The SDK makes the client and closes it. Bodies go out and come in as our own bytes, because its models leave out what
-the server understands: nested parameters of tools, ids of calls, images in data: URLs.
+The SDK only creates and closes the client. Bodies are our own bytes, because the SDK's models drop what the server
+understands: nested parameters of tools, ids of calls, images in data: URLs.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ from gateway_contract.openai import models
 
 
 class _Client(ollama.AsyncClient):
-    """The SDK's client, asked for bytes."""
+    """The SDK's client, used for raw bytes."""
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
-        """Ours alone: the SDK would send the key that it finds in the environment to any host."""
+        """Replace all headers: the SDK would send the key from the environment to any host."""
         self._client.headers = httpx.Headers(headers)
 
     async def aclose(self) -> None:
@@ -58,7 +58,7 @@ class _Client(ollama.AsyncClient):
     async def bytes_of(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> AsyncIterator[httpx.Response]:
-        """The reply of one request, unread."""
+        """The unread reply to one request."""
         async with self._client.stream(method, path, content=body, headers=dict(headers)) as reply:
             yield reply
 
@@ -90,7 +90,7 @@ class _OllamaTransport(SdkTransport):
 
 
 class _StreamTranslator[Chunk](Protocol):
-    """Makes chunks of lines until it is done."""
+    """Translates lines to chunks until `done`."""
 
     done: bool
 
@@ -98,7 +98,7 @@ class _StreamTranslator[Chunk](Protocol):
 
 
 class Ollama(HttpProvider):
-    """One Ollama server. `egress` is how images elsewhere are fetched, where that is switched on."""
+    """One Ollama server. `egress` fetches image URLs, if that is enabled."""
 
     # docs.ollama.com/api/anthropic-compatibility: newer servers answer /v1/messages; what an older one lacks is learned
     # from its 404. Its /v1/responses leaves out what agents send, so that responses are translated.
@@ -158,7 +158,7 @@ class Ollama(HttpProvider):
             return self._joined(attempt, lines, ChatStreamTranslator(context, include_usage=True))
         response = replies.chat_response(self._read(attempt, Reply, raw), context)
         if forced and "tool_calls" not in response.choices[0].message.model_fields_set:
-            note_dropped(attempt, {"tool_choice"})  # by a server that takes no notice of `format`
+            note_dropped(attempt, {"tool_choice"})  # the server has ignored `format`
         return response
 
     @override
@@ -223,7 +223,7 @@ class Ollama(HttpProvider):
     async def _chat(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> tuple[bytes, ForcedCall | None, float]:
-        """The request's bytes, the call that it forces, and the seconds that its images took of the answer's time."""
+        """The request's bytes, the forced tool call, and the seconds that fetching its images took."""
         began = time.monotonic()
         translated = requests.chat_request(body, await self._images(body))
         sent = self._sent(attempt, translated)
@@ -243,7 +243,7 @@ class Ollama(HttpProvider):
     def _joined(
         self, attempt: Attempt, lines: Iterable[bytes], translator: _StreamTranslator[BaseModel]
     ) -> dict[str, object]:
-        """The reply that a stream makes up where none was asked for."""
+        """The whole reply from a stream of a server that streams unasked."""
         attempt.repaired(JOIN_EVENTS.name)
         parts = [self._read(attempt, Reply, line) for line in lines]
         for part in parts[:-1]:
@@ -254,7 +254,7 @@ class Ollama(HttpProvider):
             raise UpstreamStreamTruncated.ended(self.name)
         reply = join(map(to_fields, chunks))
         if attempt.native("ollama") is not None and (beside := [each for each in map(extra_fields, parts) if each]):
-            reply[OTHER_FIELDS] = beside  # of which joining keeps the last
+            reply[OTHER_FIELDS] = beside  # joining keeps the last value of each
         return reply
 
     async def _chunks[Chunk](
@@ -285,9 +285,10 @@ class Ollama(HttpProvider):
         raise UpstreamStreamTruncated.ended(self.name)
 
     async def _next(self, lines: AsyncGenerator[bytes], within_s: float | None) -> bytes | None:
-        """The line behind one that says that it is the last, if it is of the same answer.
+        """The line after a `done` line, if it belongs to the same answer.
 
-        Servers that imitate Ollama say so in each. What breaks off or is no line of an answer leaves that the last one.
+        Some Ollama-compatible servers set `done` in every line. If nothing valid follows, the `done` line was the last
+        one.
         """
         with suppress(TimeoutError, UpstreamError):
             async with asyncio.timeout(within_s):
@@ -311,7 +312,7 @@ class Ollama(HttpProvider):
         return reply
 
     def _repair_end(self, attempt: Attempt, reply: Reply) -> None:
-        """A finish reason that is none of Ollama's: a failure, or mapped as for every upstream."""
+        """A finish reason that Ollama does not have: raised as a failure, or mapped as for every upstream."""
         reason = reply.done_reason or ""
         meaning = meaning_of(reason)
         if meaning == "failure":
@@ -320,12 +321,12 @@ class Ollama(HttpProvider):
         reply.map_end(meaning or "length")
 
     async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
-        """Images that lie elsewhere, as base64 by URL; without leave to fetch, the translation refuses them."""
+        """Image URLs, fetched as base64; if that is disabled, the translation refuses them."""
         places = {url: param for param, url in image_urls(body.messages)} if self._egress else {}
         return await fetch_all(self._egress, places, self.name, self._fetch_s) if self._egress and places else {}
 
     def _sent(self, attempt: Attempt, translated: Translated) -> bytes:
-        """The body's bytes; what had no place in it is noted. A caller of this very wire is quoted."""
+        """The body's bytes; dropped fields are noted. For a caller of Ollama's API, its own fields are sent."""
         native = attempt.native("ollama")
         if native is not None:
             ours = {name: translated.body[name] for name in ("model", "stream") if name in translated.body}
@@ -335,12 +336,12 @@ class Ollama(HttpProvider):
 
 
 def _without_end(reply: Reply) -> tuple[Reply | None, Reply]:
-    """What a last line says, if anything, and the end without it. Ollama's own last lines say nothing."""
+    """The content of a `done` line, if any, and the line without it. Ollama's own `done` lines have none."""
     message = reply.message or Message()
     if not (message.content or message.thinking or message.tool_calls or message.images or reply.response):
         return None, reply
     said = reply.model_copy(update={"done": False})
-    said.__pydantic_extra__ = {}  # they are the end's
+    said.__pydantic_extra__ = {}  # they belong to the end
     rest = {"message": Message() if reply.message else None, "response": "" if reply.response else None}
     return said, reply.model_copy(update={**rest, "thinking": None, "logprobs": None})
 

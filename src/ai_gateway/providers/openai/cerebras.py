@@ -45,7 +45,7 @@ class _CerebrasTransport(SdkTransport):
             await reply.aclose()
 
     async def _answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> httpx.Response:
-        """The reply itself, asked for as such, so that the SDK parses nothing; a refusal is a reply too."""
+        """The raw reply, so that the SDK parses nothing; an error response is a reply too."""
         options: Any = {"headers": dict(headers)}
         ask: Any = self._client.get if method == "GET" else self._client.post
         content = {} if body is None else {"content": body}
@@ -64,7 +64,7 @@ class _CerebrasTransport(SdkTransport):
 
 
 class Cerebras(OpenAICompatible):
-    """Chat, completions and models; it makes no vectors."""
+    """Chat, completions and models; no embeddings."""
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream, _CerebrasTransport(upstream))
@@ -75,6 +75,6 @@ class Cerebras(OpenAICompatible):
 
 
 def versioned(base_url: str) -> str:
-    """The address with its version: the SDK's own setting leaves it out, other clients' settings have it."""
+    """The base URL with its version, which the SDK's own setting omits and other clients' settings include."""
     base = base_url.rstrip("/")
     return base if base.rpartition("/")[2] == "v1" else "/".join((base, "v1"))

@@ -1,6 +1,6 @@
-"""What an upstream of OpenAI's own wire gets: every request field as it came.
+"""Parameter policies for upstreams of OpenAI's wire: every field is forwarded.
 
-`model` alone is mapped: at the door that routes by model, the provider's name in front of it is taken off.
+Only `model` is mapped: for requests routed by model, the provider's prefix is removed.
 """
 
 from typing import Final

@@ -38,7 +38,7 @@ type Request = StreamRequest | models.CreateEmbeddingRequest
 
 
 class OpenAICompatible(HttpProvider):
-    """Forwards requests as they are, unknown fields included, and hands replies on as they came."""
+    """Forwards requests unchanged, unknown fields included, and relays replies."""
 
     forwards_bodies = True
 
@@ -78,7 +78,7 @@ class OpenAICompatible(HttpProvider):
     async def retrieve_model(self, attempt: Attempt, model: str) -> bytes:
         try:
             return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
-        except UpstreamWrongAddress as error:  # here a 404 without words is about the model as well
+        except UpstreamWrongAddress as error:  # here a 404 without a message is about the model as well
             raise ModelNotFound(
                 f"Provider '{self.name}' has no model '{model[:256]}', or its address is wrong.", param="model"
             ) from error
@@ -148,7 +148,7 @@ class OpenAICompatible(HttpProvider):
         return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)))
 
     def _refuses_effort(self, attempt: Attempt, body: Request, error: UpstreamRefused) -> bool:
-        """Whether the error teaches that the model takes no effort."""
+        """Whether the error says that the model takes no reasoning effort."""
         return isinstance(body, models.CreateChatCompletionRequest) and self._efforts.learn(attempt, body, error)
 
     async def _events(  # noqa: C901 - one generator, because each around it would be entered for every packet
@@ -192,16 +192,16 @@ class OpenAICompatible(HttpProvider):
         fields: Mapping[str, object],
         sent: Mapping[str, object],
     ) -> Mapping[str, object] | None:
-        """The fields to send in place of those that were refused, if the error teaches which."""
+        """The fields for another attempt without those that the error refuses; None if it names none."""
         if sent is not fields and _is_about_usage(error):
-            self._refuses_usage = True  # the caller did not ask for it, so the request is good without
+            self._refuses_usage = True  # the gateway added it, so the request is complete without
             return fields
         return self._fields(attempt, body) if self._refuses_effort(attempt, body, error) else None
 
     def _in_whole(self, body: bytes) -> list[_Arrived]:
-        """The chunks in a body that did not look like a stream, and their end if it says that they are all.
+        """The chunks in a body that was not recognised as a stream, and DONE if it has a terminator.
 
-        Raises the error that it may be in itself.
+        Raises the error if it is one.
         """
         if events := events_in(body) or lines_in(body):
             chunks = Packet([event for event in events if event != _DONE])
@@ -214,9 +214,9 @@ class OpenAICompatible(HttpProvider):
         return [Packet([body]), DONE]
 
     def _asking_for_usage(self, body: StreamRequest, fields: Mapping[str, object]) -> Mapping[str, object]:
-        """The fields with the wish for usage, unless it is there or the upstream does not know it.
+        """The fields with `stream_options.include_usage`, unless present or unknown to the upstream.
 
-        What a stream used is always wanted; whether its caller sees it is decided where the stream is conformed.
+        Usage is always requested; the conformer hides it from callers that did not request it.
         """
         options = fields.get("stream_options") or {}
         policy = self.parameters.policies(OPERATION_OF[type(body)])["stream_options"]
@@ -227,7 +227,7 @@ class OpenAICompatible(HttpProvider):
         return {**fields, "stream_options": {**options, "include_usage": True}}
 
     def _fields(self, attempt: Attempt, body: Request) -> Mapping[str, object]:
-        """What policies and quirks have left of the body, with all keys in the order in which they were sent."""
+        """The body's fields after policies and quirks, with keys in the caller's order."""
         parsed = attempt.call.parsed
         fields: dict[str, object]
         if parsed is None or attempt.call.wire.name != "openai":
@@ -237,7 +237,7 @@ class OpenAICompatible(HttpProvider):
             note_dropped(attempt, dropped)
         else:
             unknown = attempt.call.unknown
-            if unknown is None and parsed.keys() <= body.__pydantic_fields_set__:  # as of nearly every request
+            if unknown is None and parsed.keys() <= body.__pydantic_fields_set__:  # as in nearly every request
                 return self._encoded({**parsed, "model": body.model})
             kept = body.model_fields_set | (body.model_extra or {}).keys()
             if unknown is not None and self.parameters.forwarded(unknown):
@@ -256,7 +256,7 @@ class OpenAICompatible(HttpProvider):
 
 
 def _elsewhere(upstream: Upstream) -> Caller | None:
-    """Who calls where the upstream speaks Anthropic's wire, if that is not behind its base URL."""
+    """The HTTP caller for the upstream's Messages API, if that has another base URL."""
     if ANTHROPIC not in upstream.row.wires or not upstream.row.messages_url:
         return None
     return transport(upstream, upstream.row.messages_url)

@@ -1,4 +1,4 @@
-"""Chats with models that their upstream answers by the Responses API alone."""
+"""Chats with models that their upstream serves by the Responses API only."""
 
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -19,7 +19,7 @@ type Fields = dict[str, object]
 
 
 class Answers(Protocol):
-    """The provider, as far as it reads what its upstream has answered."""
+    """The provider's methods that read responses."""
 
     name: str
 
@@ -29,7 +29,7 @@ class Answers(Protocol):
 
 
 def goes_by_response(quirks: Quirks, body: models.CreateChatCompletionRequest) -> bool:
-    """Whether the model does not answer this as a chat."""
+    """Whether the chat has to be sent as a response."""
     if quirks.responses_only and re.fullmatch(quirks.responses_only, body.model):
         return True
     if not quirks.responses_for_tools or not (body.tools or body.functions) or body.reasoning_effort == "none":
@@ -38,7 +38,7 @@ def goes_by_response(quirks: Quirks, body: models.CreateChatCompletionRequest) -
 
 
 def whole(provider: Answers, raw: bytes) -> Fields:
-    """The completion in a whole reply. Raises the error that it may be instead."""
+    """The completion in a whole reply. Raises the error if it is one."""
     return _completion(provider, raw)
 
 
@@ -50,7 +50,7 @@ def _completion(provider: Answers, raw: bytes) -> Fields:
 
 @contextmanager
 def _as_it_should_be() -> Iterator[None]:
-    """What is not of the form that is read is the upstream's fault, wherever in its answer it is."""
+    """Turns exceptions for malformed replies into UpstreamInvalidResponse."""
     try:
         yield
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -58,16 +58,16 @@ def _as_it_should_be() -> Iterator[None]:
 
 
 async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields | Done]:
-    """The chunks of a streamed one. Raises the error that the stream may tell, and UpstreamStreamTruncated."""
+    """The chunks of a streamed response. Raises an error event as an error, and UpstreamStreamTruncated."""
     translator = ResponseStreamTranslator()
     try:
         async with aclosing(stream.events()) as events:
             async for data in events:
                 if data == b"[DONE]":
                     break
-                event = provider.read(data)
+                event = _event(provider, data)
                 with _as_it_should_be():
-                    told = [*translator.feed(event if isinstance(event, dict) else {})]
+                    told = [*translator.feed(event)]
                 for chunk in told:
                     yield chunk
                 if translator.failure is not None:
@@ -83,9 +83,19 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
     raise UpstreamStreamTruncated.ended(provider.name)
 
 
+def _event(provider: Answers, data: bytes) -> Fields:
+    """What is in an event. Raises the error that it is, as upstreams of other wires tell of one: without a type."""
+    event = provider.read(data)
+    if not isinstance(event, dict):
+        return {}
+    if not event.get("type") and (error := provider.error_in(event)) is not None:
+        raise error
+    return event
+
+
 def _response(provider: Answers, value: object) -> Mapping[str, Any]:
     if isinstance(value, dict) and value.get("object") == "response":
-        status = str(value.get("status"))  # which may be anything
+        status = str(value.get("status"))  # of any type
         if status in {"failed", "cancelled"}:
             raise _failure(provider, value)
         if status in {"queued", "in_progress"}:

@@ -1,7 +1,7 @@
 """HTTP through the client of a vendor's SDK, within the same limits as our own transport.
 
-An SDK brings its own pool, timeouts, retries, redirects and habits of reading. Here it keeps none of them: what it
-sends goes over our connections, it is asked for bytes and not for its models, and every phase has our deadline.
+An SDK has its own pool, timeouts, retries, redirects and parsing. None of them is used: its requests go over our
+connections, it returns bytes and not its models, and every phase has our deadline.
 """
 
 import asyncio
@@ -23,16 +23,15 @@ from ai_gateway.providers.http.tls import tls_context
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
 from ai_gateway.providers.upstream import Sizes, Timeouts, Upstream
 
-# Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
+# Compressed replies are not requested: between servers they cost more than they save, and can be decompression bombs.
 HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """Carries an SDK's requests over connections of ours: what an upstream may do is bounded as it is everywhere.
+    """An httpx transport over our own connections, with the same limits as our own client.
 
-    No proxy but the one that is configured, no cookies, no reply that swells, and no connection used again that has
-    said more than its reply. SDKs read refusals by themselves, so these are capped here; other replies where we read
-    them.
+    It uses only the configured proxy, no cookies and no compression, and never reuses a connection with surplus bytes.
+    SDKs read error responses by themselves, so these are capped here; others are capped where we read them.
     """
 
     def __init__(self, upstream: Upstream) -> None:
@@ -40,7 +39,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._timeouts = timeouts = upstream.timeouts
         self._sizes = upstream.sizes
         self._network = upstream.network
-        self._longest_s = timeouts.request + timeouts.stream  # whoever asks has a deadline of its own within that
+        self._longest_s = timeouts.request + timeouts.stream  # each call has a shorter deadline of its own
         self._check = partial(check_head, upstream.name, upstream.sizes)
         self._pool: Pool | None = None
 
@@ -65,7 +64,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             pool.put_back(connection)
             raise
         fields = {name: value for name, value in connection.headers.items() if name != "set-cookie"}
-        if "content-type" in fields:  # with a charset, an SDK would decode by it what may be no such text
+        if "content-type" in fields:  # without its charset, by which an SDK would decode the body
             fields["content-type"] = fields["content-type"].partition(";")[0]
         reply = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
         sizes = None if 200 <= connection.status < 300 else self._sizes
@@ -93,7 +92,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A reply's body as it comes, within `sizes` if they are given."""
+    """A reply's body as a stream, within `sizes` if given."""
 
     def __init__(self, provider: str, pool: Pool, connection: Connection, sizes: Sizes | None) -> None:
         self._provider = provider
@@ -125,17 +124,17 @@ _GONE = httpx.ByteStream(b"")
 
 
 def once_each(headers: httpx.Headers) -> httpx.Headers:
-    """One field of each name, the last one said: SDKs merge ours with theirs as if case told names apart.
+    """The last field of each name: SDKs merge headers as if names were case-sensitive.
 
-    Strict servers refuse a request that says twice who sends it.
+    Strict servers refuse a request with two Authorization headers.
     """
     return httpx.Headers(list({name.lower(): (name, value) for name, value in headers.raw}.values()))
 
 
 class SdkTransport(ABC):
-    """Calls one upstream through an SDK's client: how a request is opened is what SDKs differ in.
+    """Calls one upstream through an SDK's client; subclasses implement how a request is opened.
 
-    `failures` are the SDK's own exceptions. `carrier` is for the SDK's client to send its requests by.
+    `failures` are the SDK's own exceptions. `carrier` is the transport for the SDK's client.
     """
 
     failures: tuple[type[Exception], ...] = ()
@@ -151,11 +150,11 @@ class SdkTransport(ABC):
     def open(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        """The head of the reply, whatever its status; leaving the block closes it."""
+        """The reply with its head read, of any status; leaving the block closes it."""
 
     @property
     def connections(self) -> Connections | None:
-        """Those to the upstream, once there was one."""
+        """The state of the connection pool, once there was a connection."""
         return self.carrier.connections
 
     @abstractmethod
@@ -171,7 +170,7 @@ class SdkTransport(ABC):
                 yield reply
             finally:
                 await reply.aclose()
-                reply.stream = _GONE  # httpx's own refers to the reply, and both would wait for the collector
+                reply.stream = _GONE  # breaks the reference cycle of httpx's reply and stream
 
     async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
         self,
@@ -183,9 +182,9 @@ class SdkTransport(ABC):
         spent_s: float = 0,
         room: Allocation | None = None,
     ) -> UpstreamReply:
-        """One whole reply. Raises the error that the client is to be told.
+        """One whole reply. Raises the error for the client.
 
-        `spent_s` is how much of the request's time has gone already; `room` is charged for a large reply.
+        `spent_s` is the part of the request's time that is used already; `room` is charged for a large reply.
         """
         try:
             async with (
@@ -251,7 +250,7 @@ class _SdkStream(OpenStream):
 
 
 async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, room: Allocation | None) -> bytes:
-    """The whole body, up to the cap; one that the SDK has read already was capped below."""
+    """The whole body, up to the cap; one that the SDK has read was capped by the transport."""
     if reply.is_stream_consumed:
         return await reply.aread()
     parts: list[bytes] = []

@@ -1,7 +1,7 @@
-"""From anything that an SDK, or the HTTP client beneath it, can raise to the error a client is told.
+"""Maps exceptions of SDKs, and of the HTTP client beneath them, to errors for clients.
 
-The SDKs' own classes are known by what they carry (a reply, a status, a cause), so that one SDK's failures can be read
-without importing the other.
+The SDKs' classes are recognised by their attributes (a reply, a status, a cause), so that no SDK has to be imported for
+another one's.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamTim
 from ai_gateway.providers.http.errors import from_event, from_reply
 from ai_gateway.providers.http.http1 import BrokenReply
 
-# What httpx, or our connections beneath it, can raise.
+# Exceptions of httpx and of our connections beneath it.
 HTTP_FAILURES = (
     BrokenReply,
     httpx.HTTPError,
@@ -32,7 +32,7 @@ _GARBLED = (
     httpx.CookieConflict,
     httpx.StreamError,
     BrokenReply,
-    ValueError,  # JSON that is none, whichever parser an SDK takes
+    ValueError,  # invalid JSON, with any parser of an SDK
 )
 
 
@@ -54,13 +54,13 @@ def from_sdk_exception(provider: str, error: Exception) -> GatewayError:
 
 
 def _is_garbled(cause: BaseException) -> bool:
-    if isinstance(cause, OSError):  # a certificate that is not trusted is a ValueError too
+    if isinstance(cause, OSError):  # ssl.SSLCertVerificationError is a ValueError too
         return False
     return isinstance(cause, _GARBLED) or "Validation" in type(cause).__name__
 
 
 def _refusal(provider: str, error: Exception) -> GatewayError | None:
-    """The error for an exception that stands for a reply with a status of its own."""
+    """The error for an exception that carries a reply with a status."""
     response = getattr(error, "response", None)
     if isinstance(response, httpx.Response) and not 200 <= response.status_code < 300:
         body = response.content if hasattr(response, "_content") else b""
@@ -75,7 +75,7 @@ def _refusal(provider: str, error: Exception) -> GatewayError | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was made from, outermost first."""
+    """The exception and its causes, outermost first."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -1,1 +1,1 @@
-"""Tools of servers of the Model Context Protocol, which the operator lists."""
+"""Tools of MCP (Model Context Protocol) servers that the operator lists."""

@@ -1,4 +1,4 @@
-"""HTTP to a server of the Model Context Protocol: in bounds of time and size, and to no other origin."""
+"""HTTP to an MCP server: bounded in time and size, and to no other origin."""
 
 from collections.abc import AsyncIterator
 from typing import override
@@ -9,15 +9,18 @@ from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
 from ai_gateway.tools.mcp.server import McpServer
 
 _CONNECT_S = 10.0
-_CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
+# Shorter than the 5 s after which uvicorn and Node.js close idle connections by default: a call over one that is just
+# being closed fails.
+_IDLE_S = 4.0
+_CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_IDLE_S)
 
 
 class TooLarge(httpx2.ReadError):
-    """A reply has more bytes than its server may send."""
+    """A reply exceeds the size limit of its server."""
 
 
 class _Counted(httpx2.AsyncByteStream):
-    """`loan` is charged until the stream is closed; without one, what comes is read and forgotten."""
+    """`loan` is charged until the stream is closed; None for streams that are not kept."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, most: int, loan: Loan | None) -> None:
         self._stream = stream
@@ -45,7 +48,7 @@ class _Counted(httpx2.AsyncByteStream):
 
 
 class _Bounded(httpx2.AsyncHTTPTransport):
-    """Replies that are too large end in an error; the SDK itself bounds single events of streams only."""
+    """Bounds the size of replies; the SDK only bounds single events of streams."""
 
     def __init__(self, most: int, shared: ByteBudget) -> None:
         super().__init__(limits=_CONNECTIONS)
@@ -56,7 +59,7 @@ class _Bounded(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
         encoding = response.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":  # which was not asked for: a few bytes of it may be very many
+        if encoding != "identity":  # compression was not requested, and could be a decompression bomb
             await response.aclose()
             raise TooLarge(f"what is compressed ({encoding[:20]}), which was not asked for.")
         assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - it is what the transport makes
@@ -69,7 +72,7 @@ class _Bounded(httpx2.AsyncHTTPTransport):
 
 
 def client_for(server: McpServer, shared: ByteBudget) -> httpx2.AsyncClient:
-    """A client for all sessions with a server: to read certificates takes a while. `shared` is for all of its replies.
+    """A client for all sessions with a server: loading certificates is slow. `shared` is the budget of its replies.
 
     Redirects are followed by the SDK, within the server's own origin only.
     """

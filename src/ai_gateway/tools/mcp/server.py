@@ -1,4 +1,4 @@
-"""A server of the Model Context Protocol as the operator has listed it."""
+"""An MCP server as listed by the operator."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -21,4 +21,4 @@ class McpServer:
 
 
 class McpFailure(Exception):
-    """A server did not do what it was asked for. The text may be shown to a model."""
+    """A request to an MCP server failed. The message may be shown to a model."""

@@ -1,4 +1,4 @@
-"""A session with a server of the Model Context Protocol, by the official SDK. Importing this takes a second."""
+"""A session with an MCP server, by the official SDK. Importing this module takes a second."""
 
 import asyncio
 import time
@@ -40,9 +40,9 @@ _log = structlog.get_logger(__name__)
 
 
 class McpSession:
-    """Connects by itself, and stays connected until it is closed or its server is gone.
+    """Connects on its own, and stays connected until it is closed or the server disconnects.
 
-    The SDK wants a connection to be opened and closed by one and the same task, which is this session's own.
+    The SDK requires that one task opens and closes a connection: the session has its own.
     """
 
     def __init__(self, server: McpServer, http: httpx2.AsyncClient) -> None:
@@ -76,7 +76,7 @@ class McpSession:
         """Call a tool. Raises McpFailure."""
         result = await self._asked(lambda client: client.call_tool(name, dict(arguments)), seconds)
         text = _text(result)
-        if self.server.token:  # what echoes requests shows it
+        if self.server.token:  # servers that echo requests would reveal it
             text = text.replace(self.server.token, MARK)
         return Result(text or "(no content)", failed=result.is_error)
 
@@ -97,13 +97,13 @@ class McpSession:
             self.used = time.monotonic()
 
     async def _reason(self, error: Exception) -> McpFailure:
-        """What went wrong: where the connection was closed, why it was, which its own task learns a moment later."""
+        """The reason of a failure; for a closed connection, the session's task gets it a moment later."""
         if isinstance(error, MCPError) and error.code == CONNECTION_CLOSED:
             await asyncio.wait({self._task}, timeout=_FAREWELL_S)
         return self._ended or self._failure(error)
 
     async def close(self) -> None:
-        """End it, with a farewell to the server that is not waited for long."""
+        """End the session; the request that ends it at the server has a short timeout."""
         self._closing.set()
         await asyncio.wait({self._task}, timeout=_FAREWELL_S)
         self._task.cancel()
@@ -124,14 +124,14 @@ class McpSession:
             _log.warning("MCP server failed", server=self.server.name, problem=str(failure))
             if not self._client.done():
                 self._client.set_exception(failure)
-                self._client.exception()  # whoever waits has it; without anybody, it is in the log
+                self._client.exception()  # mark it as retrieved: it is reported to waiting callers or logged
         finally:
             if not self._client.done():
                 self._client.set_exception(McpFailure(f"The session with '{self.server.name}' was closed."))
                 self._client.exception()
 
     def _failure(self, error: BaseException) -> McpFailure:
-        """What went wrong, in words for a model: without what a group of tasks has beside it."""
+        """The reason for a model, unwrapped from an exception group."""
         while isinstance(error, BaseExceptionGroup) and error.exceptions:
             error = error.exceptions[0]
         match error:
@@ -153,7 +153,7 @@ class McpSession:
 
 
 def _text(result: CallToolResult) -> str:
-    """What a model reads of a result: its texts, and a word for what is none."""
+    """A result as text for a model: its texts, and a placeholder for other content."""
     parts = []
     for block in result.content:
         match block:

@@ -1,4 +1,4 @@
-"""The tool `mcp`: what the listed servers offer, as functions of a model."""
+"""The tool `mcp`: tools of listed MCP servers as functions."""
 
 import asyncio
 import hashlib
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _SESSION, _EGRESS = "ai_gateway.tools.mcp.session", "ai_gateway.tools.mcp.egress"
 _OPTIONS = ("servers", "allowed_tools")
-_LIST_S = 60.0  # for which a list of tools is taken for the right one
+_LIST_S = 60.0  # for which a list of tools is cached
 _LONGEST_LIST_S = 10.0
 _IDLE_S = 120.0
 _MOST_SESSIONS = 256
 _MOST_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
-# With the gateway's prefix, OpenAI's bound for names of functions (64).
+# With the gateway's prefix, this makes 64, OpenAI's limit for function names.
 _LONGEST_NAME = 56
 _LONGEST_DESCRIPTION = 2_000
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
@@ -42,7 +42,7 @@ type _Key = tuple[str, str | None, str, str]
 
 @dataclass(slots=True)
 class _Listed:
-    """The tools of a server, and until when they are taken for right; one asks at a time."""
+    """The cached tools of a server, and their expiry; only one task refreshes them at a time."""
 
     tools: Sequence["Offered"] = ()
     until: float = 0.0
@@ -52,7 +52,7 @@ class _Listed:
 
 @dataclass(slots=True)
 class _Made:
-    """What all sessions with a server have in common: its connections. To load the SDK takes a second."""
+    """The connections that all sessions with a server share."""
 
     session: Any = None
     http: Any = None
@@ -60,12 +60,12 @@ class _Made:
 
 
 def _load(server: McpServer, shared: ByteBudget) -> tuple[Any, Any]:
-    """The class of sessions, and a client for them. Not for the event loop: it takes a while."""
+    """The session class, and a client for it. Slow: not to be called on the event loop."""
     return import_module(_SESSION).McpSession, import_module(_EGRESS).client_for(server, shared)
 
 
 class McpTool(Tool):
-    """`is_in` says whether a caller's project is one of these names or ids."""
+    """`is_in` tells whether a caller's project is one of these names or ids."""
 
     name = "mcp"
 
@@ -98,7 +98,7 @@ class McpTool(Tool):
         for failure in failures:
             if not isinstance(failure, McpFailure):
                 raise failure
-        if failures and len(failures) == len(servers):  # some of them are better than none
+        if failures and len(failures) == len(servers):  # working servers are offered without the failed ones
             raise Unavailable(str(failures[0]), headers={"retry-after": "5"})
         return list(functions.values())
 
@@ -107,14 +107,14 @@ class McpTool(Tool):
         return [server.name for server in self._chosen(caller, {})]
 
     def listed_as(self, caller: Caller, label: str, url: str | None) -> str | None:
-        """The name of the caller's server at this address or, where none is given, of this name; None for no such."""
+        """The name of the caller's server at this URL or, without one, of this name; None if there is none."""
         may = self._chosen(caller, {})
         if url is not None:
             return next((server.name for server in may if _same(server.url, url)), None)
         return next((server.name for server in may if server.name == label), None)
 
     def _chosen(self, caller: Caller, options: Mapping[str, JsonValue]) -> list[McpServer]:
-        """The servers that a request means. Raises InvalidRequest."""
+        """The servers that a request uses. Raises InvalidRequest."""
         for name in options:
             if name not in _OPTIONS:
                 raise UnsupportedParameter(f"gateway:mcp has no option {name}. It has: {', '.join(_OPTIONS)}.")
@@ -132,7 +132,7 @@ class McpTool(Tool):
         return [may[name] for name in wanted]
 
     async def _listed(self, server: McpServer) -> Sequence["Offered"]:
-        """The tools of a server; those that it last had, if it cannot be asked now. Raises McpFailure."""
+        """The tools of a server; the cached ones if it does not respond. Raises McpFailure."""
         listed = self._lists[server.name]
         async with listed.asking:
             if time.monotonic() < listed.until:
@@ -150,7 +150,7 @@ class McpTool(Tool):
             return listed.tools
 
     def expire_lists(self) -> None:
-        """Ask every server again when its tools are next needed."""
+        """Expire the cached tools of every server."""
         for listed in self._lists.values():
             listed.until = 0.0
 
@@ -163,7 +163,7 @@ class McpTool(Tool):
             said = f"{said[:_LONGEST_DESCRIPTION]} ..."
         hints = tool.annotations
         origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
-        # OpenAI refuses a request in which a function takes anything but an object, or one without `properties`.
+        # OpenAI refuses functions whose parameters are not an object with `properties`.
         parameters = {"properties": {}, **tool.input_schema, "type": "object"}
         return Function(function_name(server.name, tool.name), said, parameters, run, origin)
 
@@ -173,7 +173,7 @@ class McpTool(Tool):
             session = await self._session(key)
             return await session.call(tool, use.arguments, use.seconds)
         except McpFailure as failure:
-            # It may have other tools by now, or be another process that knows nothing of this session.
+            # The server may have been restarted, with other tools and without this session.
             self._lists[server.name].until = 0.0
             if (former := self._sessions.get(key)) is not None and not former.busy:
                 del self._sessions[key]
@@ -181,7 +181,7 @@ class McpTool(Tool):
             return Result(str(failure), failed=True)
 
     async def _session(self, key: _Key) -> "McpSession":
-        """The session with this server of this caller in this conversation. Raises McpFailure."""
+        """The session of this caller and conversation with the server. Raises McpFailure."""
         made = self._made[key[0]]
         async with made.making:
             if made.http is None:
@@ -198,7 +198,7 @@ class McpTool(Tool):
         return session
 
     def _forget(self) -> None:
-        """Close sessions that nobody has used for long and, where there are many, the one that is idle longest."""
+        """Close sessions that were not used for long and, if there are too many, the one idle longest."""
         now = time.monotonic()
         for key in [*self._sessions]:
             session = self._sessions[key]
@@ -229,7 +229,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def function_name(server: str, tool: str) -> str:
-    """What a model calls a tool of a server: no two of them the same, whatever their names are.
+    """The unique function name of a server's tool.
 
     Servers have names without underscores.
     """

@@ -1,1 +1,1 @@
-"""The web as a tool: a search through a backend that the operator has chosen, and pages that a model names."""
+"""Web tools: search through the operator's backend, and reading of pages that a model names."""

@@ -1,4 +1,4 @@
-"""One request to a search backend, and its reply as JSON. Backends are the operator's: no address of a caller's."""
+"""One request to a search backend, and its JSON reply. Backend addresses are the operator's, never a caller's."""
 
 import json
 from collections.abc import Mapping

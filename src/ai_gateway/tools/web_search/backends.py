@@ -1,4 +1,4 @@
-"""Search backends: SearXNG's, Tavily's and Brave's own wires."""
+"""Search backends: the APIs of SearXNG, Tavily and Brave."""
 
 import html
 import re
@@ -15,14 +15,14 @@ ADDRESSES: Mapping[str | None, str] = {
     "tavily": "https://api.tavily.com/search",
     "brave": "https://api.search.brave.com/res/v1/web/search",
 }
-"""Where a backend is that has an address of its own."""
+"""The default URLs of backends."""
 _SAFE = {"off": "0", "moderate": "1", "strict": "2"}  # SearXNG's
 _TAG = re.compile(r"<[^<>]{0,200}>")
-# What SearXNG's engines are asked for together, and Brave takes: "Maximum of 400 characters and 50 words in the query".
+# Limits of a query, those of Brave: "Maximum of 400 characters and 50 words in the query".
 _LONGEST_QUERY = 400
 _MOST_WORDS = 50
 _MOST_OPERATORS = 10
-# Brave's `search_lang` for each of ISO 639-1 that it has, and for what it tells apart by a region: "Language codes" of
+# Brave's `search_lang` by ISO 639-1 language, and by region where it distinguishes them: "Language codes" of
 # api-dashboard.search.brave.com. Any other value is a 422 there.
 _BRAVES_LANGUAGES = {
     **{
@@ -85,7 +85,7 @@ _BRAVES_LANGUAGES = {
     "zh-MO": "zh-hant",
     "zh-TW": "zh-hant",
 }
-# Its `country`, with Tavily's name for each that both have: "Country codes" there, and `country` of docs.tavily.com.
+# Brave's `country`, with Tavily's name of each: "Country codes" there, and `country` of docs.tavily.com.
 _COUNTRIES: Mapping[str, str | None] = {
     "AR": "argentina",
     "AT": "austria",
@@ -143,7 +143,7 @@ class SearXNG(Backend):
         try:
             reply = await ask(url.with_query(asked), {}, seconds, proxy=self._proxy)
         except NotSearched as error:
-            if error.status == 403:  # what it says where JSON is not among its formats
+            if error.status == 403:  # sent if JSON is not among the enabled formats
                 raise NotSearched("The search server does not answer in JSON: its `search.formats` lack it.") from error
             raise
         return list(_found(reply.get("results"), "content"))
@@ -228,10 +228,9 @@ def _braves_language(query: Query) -> str | None:
 
 
 def with_operators(query: Query) -> str:
-    """The query with operators for its domains. What engines make of them is checked when they have answered.
+    """The query with `site:` operators for its domains. Results are checked, since engines may ignore them.
 
-    Operators that there is no room for are left out: all of those for domains that are allowed, for half of them would
-    forbid the others.
+    Operators that do not fit are left out; of allowed domains all or none, since a part would exclude the others.
     """
     allowed, blocked, text = _asked(query)
     only = [f"({' OR '.join(allowed)})"] if len(allowed) > 1 else allowed
@@ -239,7 +238,7 @@ def with_operators(query: Query) -> str:
 
 
 def _unasked(query: Query) -> Sequence[str]:
-    """What `with_operators` has left out."""
+    """The operators that `with_operators` has left out."""
     allowed, blocked, text = _asked(query)
     unmet = []
     if len(allowed) < len(query.allowed) or len(blocked) < len(query.blocked):
@@ -250,7 +249,7 @@ def _unasked(query: Query) -> Sequence[str]:
 
 
 def _asked(query: Query) -> tuple[list[str], list[str], str]:
-    """The operators for domains that are allowed, those for blocked ones, and the words."""
+    """The operators for allowed domains, those for blocked ones, and the words."""
     allowed = [f"site:{domain}" for domain in query.allowed]
     blocked = [f"-site:{domain}" for domain in query.blocked]
     if len(allowed) > _MOST_OPERATORS or len(" OR ".join(allowed)) > _LONGEST_QUERY // 2:
@@ -267,12 +266,12 @@ def _asked(query: Query) -> tuple[list[str], list[str], str]:
 
 
 def _found(results: object, text: str) -> Iterator[Found]:
-    """Results with an address, and their text under this name."""
+    """The results with a URL; their text is in this field."""
     for one in results if isinstance(results, list) else ():
         if isinstance(one, dict) and isinstance(url := one.get("url"), str):
             yield Found(url, _plain(one.get("title")), _plain(one.get(text)))
 
 
 def _plain(value: object) -> str:
-    """A text without the tags and entities that engines leave in theirs."""
+    """The text without HTML tags and entities."""
     return html.unescape(_TAG.sub("", value)) if isinstance(value, str) else ""

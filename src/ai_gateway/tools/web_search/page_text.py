@@ -1,8 +1,8 @@
-"""Reads the text of one HTML page: a program, which `pages` starts for each.
+"""The program that `pages` starts for each HTML page: extracts its text.
 
 A page of 40 kB may have its parser make gigabytes, because HTML has elements that are still open made again in each
-paragraph (html.spec.whatwg.org, "Reconstruct the active formatting elements"), and deep nesting takes quadratic time.
-What that takes of a process with limits is nobody else's. Input is the page, output JSON with `title` and `text`.
+paragraph (html.spec.whatwg.org, "Reconstruct the active formatting elements"), and deep nesting takes quadratic time. A
+process with limits protects the gateway from that. Input is the page, output JSON with `title` and `text`.
 """
 
 import json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 MEMORY = 160 * 2**20
-"""Bytes that the process may have. An ordinary page of 2 MB takes a third of it."""
+"""The process's memory limit in bytes. An ordinary page of 2 MB takes a third of it."""
 CPU_S = 2
 _UNREAD = "script, style, noscript, template, svg, iframe, nav, footer, aside, form, [hidden], [aria-hidden=true]"
 _BLOCKS = frozenset(
@@ -41,7 +41,7 @@ def text_of(data: bytes) -> tuple[str, str]:
 
 
 def _text(page: "LexborHTMLParser") -> str:
-    """The text in lines: one for each block."""
+    """The text, with one line for each block."""
     root = page.css_first("main") or page.css_first("article") or page.body
     if root is None:
         return ""
@@ -59,19 +59,19 @@ def _pieces(root: "LexborNode") -> Iterator[str]:
 
 
 def _limit() -> None:
-    """Take the process what it does not need, where the platform has such limits; the gateway goes before it."""
+    """Set limits and a low priority for this process, where supported."""
     with suppress(AttributeError, OSError):
         os.nice(10)
     with suppress(ImportError):
         import resource  # noqa: PLC0415 - not on every platform
 
         for name, most in (("AS", MEMORY), ("CPU", CPU_S), ("FSIZE", 0), ("CORE", 0)):
-            with suppress(AttributeError, OSError, ValueError):  # not there, or less is allowed already
+            with suppress(AttributeError, OSError, ValueError):  # not supported, or a lower limit is set already
                 resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
 
 
 def main() -> None:
-    """Read the page, and write what it says."""
+    """Read the page from standard input, and write its text."""
     _limit()
     title, text = text_of(sys.stdin.buffer.read())
     sys.stdout.write(json.dumps({"title": title, "text": text}))

@@ -1,4 +1,4 @@
-"""Pages of the web as text: fetched from addresses that may be reached, and stripped of what is not to be read."""
+"""Web pages as text: fetched from allowed addresses, and reduced to their text."""
 
 import asyncio
 import json
@@ -16,18 +16,18 @@ MOST = 2 * 2**20
 KINDS = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
 _PLAIN = ("text/plain", "text/markdown")
 _READER = Path(__file__).with_name("page_text.py")
-_READERS = 2  # at once: each may take a good part of a core
-_AT_ONCE = 32 * 2**20  # bytes of pages that are being read, per worker
-_MOST_READ = 8 * MOST  # what its text may come to as JSON
+_READERS = 2  # concurrent processes; each may use a core
+_AT_ONCE = 32 * 2**20  # bytes of pages being read, per worker
+_MOST_READ = 8 * MOST  # most bytes of a page's text as JSON
 _LONGEST_TITLE = 200
 
 
 class NotRead(Exception):
-    """A page that could not be read. The text is for a model to read, and says nothing of what is where."""
+    """A page could not be read. The message is for a model, and reveals nothing about networks."""
 
 
 class Pages:
-    """Reads pages through `egress`, which knows what may be reached."""
+    """Reads pages through `egress`, which checks addresses."""
 
     def __init__(self, egress: Egress | None = None) -> None:
         self._egress = egress or Egress()
@@ -35,7 +35,7 @@ class Pages:
         self._pages = ByteBudget(_AT_ONCE)
 
     async def read(self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True) -> Result:
-        """The text of a page. `allows` judges every address on the way. Raises NotRead."""
+        """The text of a page. `allows` is called for the URL of every redirect. Raises NotRead."""
         try:
             with Loan(self._pages) as share:
                 async with asyncio.timeout(seconds):
@@ -57,7 +57,7 @@ class Pages:
 
 
 async def _read_apart(page: bytes) -> tuple[str, str]:
-    """Title and text of an HTML page, by a process of its own. Raises NotRead where that comes to its limits."""
+    """Title and text of an HTML page, by a process of its own. Raises NotRead if that exceeds its limits."""
     process = await start_apart(_READER)
     said = b""
     try:

@@ -1,4 +1,4 @@
-"""Results that are made up from the words of a query: for tests, and for the built-in provider, without a network."""
+"""Simulated search results, made from the words of a query: for tests and the built-in provider, offline."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,7 +12,7 @@ _TOPICS = ("harbour", "orchard", "lantern", "archive", "meadow", "signal", "brid
 
 
 class Rehearsed(Backend):
-    """The same query has the same results, of `example.com` and of the domains that it allows."""
+    """Deterministic results at `example.com` and the allowed domains."""
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:

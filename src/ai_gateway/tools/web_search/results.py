@@ -1,4 +1,4 @@
-"""What backends bring, and what a model is shown of it: numbered sources, each as a quotation."""
+"""Search results: from backends, and as text for a model, with numbered and quoted sources."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LONGEST_TITLE = 200
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search. `language` is as in `de` or `de-AT`; domains stand for what is below them as well."""
+    """One search. `language` is as in `de` or `de-AT`; domains include their subdomains."""
 
     text: str
     most: int = 5
@@ -43,21 +43,21 @@ class Found:
 
 
 class Backend(Protocol):
-    """Whoever searches the web."""
+    """A search service."""
 
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
         """The results, best first. Raises NotSearched."""
         ...
 
     def unmet(self, query: Query) -> Sequence[str]:
-        """What of the query it cannot do, each in words for a model, which can go about it in another way."""
+        """The parts of the query that it does not support, described for the model."""
         ...
 
 
 class NotSearched(Exception):
-    """A search that failed. The text is for a model to read, without addresses and keys.
+    """A search failed. The message is for a model, without addresses and keys.
 
-    `status` is what the backend answered with, if it was that.
+    `status` is the backend's, if it answered.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -66,7 +66,7 @@ class NotSearched(Exception):
 
 
 def kept(found: Sequence[Found], query: Query) -> list[Found]:
-    """The results that the query allows: backends know domains as a wish at best."""
+    """The results on allowed domains, which backends do not guarantee."""
     good: list[Found] = []
     seen: set[str] = set()
     for one in found:
@@ -78,9 +78,9 @@ def kept(found: Sequence[Found], query: Query) -> list[Found]:
 
 
 def is_allowed(url: str, allowed: Sequence[str], blocked: Sequence[str]) -> bool:
-    """Whether this is the address of a page on the web, and on a domain that may be used.
+    """Whether it is an http(s) URL on an allowed domain.
 
-    One with spaces or line breaks would not stand apart from the text around it.
+    URLs with blanks or line breaks are refused: their end would be ambiguous in a text.
     """
     try:
         split = urlsplit(url)
@@ -100,7 +100,7 @@ def _is_below(host: str, domain: str) -> bool:
 
 
 def shown(found: Sequence[Found], query: Query, unmet: Sequence[str] = ()) -> Result:
-    """The results as a model reads them, behind what of the query could not be done."""
+    """The results as text for a model, after the unsupported parts of the query."""
     told = [f"{'Results' if found else 'No results'} for: {_line(query.text)}", *unmet]
     if not found:
         return Result("\n".join(told))
@@ -114,7 +114,7 @@ def shown(found: Sequence[Found], query: Query, unmet: Sequence[str] = ()) -> Re
 
 
 def quoted(text: str) -> str:
-    """Foreign text with a mark before each of its lines, so that none of them passes for ours."""
+    """Untrusted text with a mark before each line, to distinguish it from the gateway's own."""
     return "\n".join(f"> {line}" for line in text.strip().splitlines())
 
 

@@ -1,4 +1,4 @@
-"""`gateway:web_search`: what a model is told of it, and how its calls are answered."""
+"""The tool `gateway:web_search`: its functions, and how they run."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast, override
@@ -27,13 +27,13 @@ _FETCH: Mapping[str, JsonValue] = {
 
 
 class WebSearch(Tool):
-    """Searches with `backend`, for `most` results. With `pages`, models may have those fetched as well."""
+    """Searches with `backend`, for `most` results. With `pages`, models can fetch pages as well."""
 
     name = "web_search"
 
     @property
     def reads_pages(self) -> bool:
-        """Whether it has pages fetched as well."""
+        """Whether models can fetch pages."""
         return self._pages is not None
 
     def __init__(self, backend: Backend, most: int = 5, pages: Pages | None = None) -> None:
@@ -58,7 +58,7 @@ class WebSearch(Tool):
 
     @override
     async def close(self) -> None:
-        """Nothing runs between two calls."""
+        """Nothing to do: nothing runs between calls."""
 
     async def _search(self, use: Use) -> Result:
         text = use.arguments.get("query")
@@ -98,7 +98,7 @@ class WebSearch(Tool):
 
 
 def _place(location: JsonValue) -> str:
-    """Where the user is, as the model is told: whatever searches, the words of its query are what counts."""
+    """The user's location as text for the model, to be used in the words of its queries."""
     known = location if isinstance(location, dict) else {}
     names = [str(known[name]) for name in ("city", "region", "country", "timezone") if known.get(name)]
     return f" The user is near: {', '.join(names)}." if names else ""

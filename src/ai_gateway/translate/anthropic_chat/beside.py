@@ -1,4 +1,4 @@
-"""What a stream's chunks have that no document names, and Anthropic's wire no event for: its last event tells it."""
+"""Extra fields of a stream's chunks, for which Anthropic's wire has no event: collected for the last one."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,16 +14,16 @@ from gateway_contract.openai import models as openai
 
 _HEAD: Final = names_of(anthropic.AnthropicMessage)
 _DELTA: Final = names_of(anthropic.AnthropicMessageDelta)
-_LISTS: Final = frozenset({"annotations", "images"})  # of which each chunk has more
+_LISTS: Final = frozenset({"annotations", "images"})  # which chunks extend
 _PADDING: Final = "p"  # hides how long the texts are: docs.mistral.ai/resources/changelogs
 _FEW: Final = 64 * 1024
 
 
 class Beside:
-    """Gathers it, chunk by chunk.
+    """Collects extra fields, chunk by chunk.
 
-    `head` is what the first one has, which the first event tells; `kept` are objects that the upstream needs again.
-    `charge` is asked for room, in bytes, once there is more than a little. It may raise Overloaded.
+    `head` are those of the first chunk, for the first event; `kept` are objects that the upstream needs again. `charge`
+    is called with the bytes of larger fields, and may raise Overloaded.
     """
 
     def __init__(self, charge: Callable[[int], None]) -> None:
@@ -54,7 +54,7 @@ class Beside:
                     self._note_call(call)
 
     def told(self) -> Fields:
-        """All of it, as fields of the event that says why the message ended."""
+        """All collected fields, for the event with the stop reason."""
         fields: Fields = {}
         place(self._later, fields, _DELTA)
         return fields
@@ -72,7 +72,7 @@ class Beside:
         self._add(said)
 
     def _note_call(self, call: openai.ChatCompletionMessageToolCallChunk) -> None:
-        if call.model_extra and call.id is MISSING:  # else its block has them
+        if call.model_extra and call.id is MISSING:  # else they are in its block
             self._add(extra_of_call(call))
         if call.function is not MISSING and call.function.model_extra:
             self._add(extra_fields(call.function))

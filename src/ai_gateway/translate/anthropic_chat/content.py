@@ -18,28 +18,28 @@ type Part = (
     | openai.ChatCompletionRequestMessageContentPartImage
     | openai.ChatCompletionRequestMessageContentPartFile
 )
-_PDF = "document.pdf"  # a file needs a name, and a document need not have a title
-# What only the service that wrote it can read.
+_PDF = "document.pdf"  # files require a name, documents may lack a title
+# Blocks that only Anthropic's service can read.
 _OPAQUE = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout"})
-# Blocks of betas that say nothing to a model: which tools come and go, and who has answered.
+# Blocks of betas without content for a model: changes of tools, and the answering model.
 _ABOUT_TOOLS = frozenset({"tool_addition", "tool_removal", "mcp_tool_listing", "fallback"})
 _SOURCED = frozenset({"image", "document"})
 
 
 def parts_of(blocks: str | Sequence[BaseModel], path: str, dropped: set[str]) -> list[Part]:
-    """The parts of a user's content. `path` is the parameter path for errors; `dropped` collects what is lost."""
+    """The parts of a user's content. `path` is the parameter path for errors; `dropped` collects dropped fields."""
     if isinstance(blocks, str):
         return [text(blocks)]
     return [part for at, block in enumerate(blocks) for part in block_parts(block, f"{path}[{at}]", dropped)]
 
 
 def text(words: str) -> openai.ChatCompletionRequestMessageContentPartText:
-    """A part of text."""
+    """A text part."""
     return openai.ChatCompletionRequestMessageContentPartText(type="text", text=words)
 
 
 def block_parts(block: BaseModel, path: str, dropped: set[str]) -> list[Part]:
-    """The parts of one block. Raises UnsupportedValue for what only Anthropic's own service has."""
+    """The parts of one block. Raises UnsupportedValue for data that only Anthropic's own service has."""
     match block:
         case anthropic.AnthropicRequestTextBlock():
             if any(not is_ours(each) for each in block.citations or ()):
@@ -60,7 +60,7 @@ def block_parts(block: BaseModel, path: str, dropped: set[str]) -> list[Part]:
 
 
 def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
-    """A block that the contract does not list. Raises UnsupportedValue where the question is another one without it."""
+    """A block beyond the contract. Raises UnsupportedValue if dropping it would change the question."""
     told = summary(block)
     if told or block.type in _ABOUT_TOOLS or block.type == "compaction":
         if not told:
@@ -84,13 +84,13 @@ def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
 
 
 def summary(block: UnknownBlock) -> str:
-    """What a conversation was before it was cut, where a block tells that."""
+    """The summary of a compacted conversation, if the block is one."""
     told = block.said("content") if block.type == "compaction" else None
     return told if isinstance(told, str) else ""
 
 
 def _told(block: BaseModel, dropped: set[str]) -> str:
-    """A block of another kind, as text."""
+    """Any other block, as text."""
     match block:
         case anthropic.AnthropicRequestSearchResultBlock():
             if block.citations is not None and block.citations.enabled:
@@ -101,17 +101,17 @@ def _told(block: BaseModel, dropped: set[str]) -> str:
             return reminder("\n\n".join(each.text for each in block.content))
         case anthropic.AnthropicRequestToolReferenceBlock():
             return block.tool_name
-        case _:  # results of tools that a server has run
+        case _:  # results of server tools
             return result_text(block, dropped)
 
 
 def reminder(words: str) -> str:
-    """What a system message says, as a part of the user's: where it stands counts for more than who says it."""
+    """A later system message as a part of the user's turn: its place matters more than its role."""
     return f"<system-reminder>\n{words}\n</system-reminder>"
 
 
 def result_text(block: BaseModel, dropped: set[str]) -> str:
-    """What a server's own tool has returned: as a model has read it here, texts as they are, or JSON to be read."""
+    """The result of a server tool: the text that the model read here, its own texts, or JSON."""
     told = getattr(block, "content", None)
     if isinstance(block, anthropic.AnthropicRequestMcpToolResultBlock):
         text_of = told if isinstance(told, str) else "".join(each.text for each in told or ())
@@ -121,7 +121,7 @@ def result_text(block: BaseModel, dropped: set[str]) -> str:
         if again is not None:
             return again
     content = block.model_dump(by_alias=True, exclude_unset=True).get("content")
-    if isinstance(block, UnknownBlock):  # as those of MCP servers
+    if isinstance(block, UnknownBlock):  # such as results of MCP servers
         words = _words(content)
         if words is not None:
             return f"{ERROR_PREFIX}{words}" if block.said("is_error") is True else words
@@ -183,7 +183,7 @@ def _document(block: anthropic.AnthropicRequestDocumentBlock, path: str, dropped
 
 
 def _cached(parts: list[Part], block: BaseModel) -> list[Part]:
-    """The parts with the block's breakpoint of the prompt cache on the last of them."""
+    """The parts, with the block's cache breakpoint on the last one."""
     own = cache_control(block)
     if own and parts and parts[-1].__pydantic_extra__ is not None:
         parts[-1].__pydantic_extra__["cache_control"] = own
@@ -191,6 +191,6 @@ def _cached(parts: list[Part], block: BaseModel) -> list[Part]:
 
 
 def cache_control(block: BaseModel) -> dict[str, object] | None:
-    """The breakpoint of a block or a tool, as JSON."""
+    """The cache breakpoint of a block or a tool, as JSON."""
     own = getattr(block, "cache_control", None)
     return own.model_dump(exclude_none=True) if isinstance(own, BaseModel) else None

@@ -1,6 +1,6 @@
-"""Tools that a server runs, and those of the gateway's that stand for them.
+"""Server tools, and the gateway's tools that replace them.
 
-The two functions of the gateway's web search are two tools here, each with options of its own.
+The two functions of the gateway's web search are two tools on this wire, with separate options.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "web_fetch": FETCH_FUNCTION,
     "code_execution": CODE_FUNCTION,
 }
-"""What a model calls the gateway's tools, by the name that they have on this wire."""
+"""The functions of the gateway's tools, by their names on this wire."""
 
 _SEARCHES = (
     anthropic.AnthropicWebSearchTool20250305,
@@ -55,14 +55,14 @@ _CODES = (
     anthropic.AnthropicCodeExecutionTool20260521,
 )
 _SAME = ("allowed_domains", "blocked_domains", "max_uses")
-# What a search or a page is told by, or is named where it is not heard: see `_unheard`.
+# Known fields of a search or a fetch tool; unsupported ones are named as dropped: see `_unheard`.
 _OF_HOSTED = frozenset({*_SAME, "user_location", "citations", "max_content_tokens", "response_inclusion"})
 _ANYBODY = ("allowed_callers", ["direct"])
 _PLACE = ("city", "region", "country", "timezone")
 
 
 def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted | None:
-    """The tool of the gateway's that is run for it; None where there is none for the caller.
+    """The gateway's tool that replaces it; None if the caller has none.
 
     Raises ToolNotAvailable or ToolNotAllowed for a type of the gateway's own, and InvalidRequest for wrong options.
     """
@@ -89,14 +89,14 @@ def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted |
 
 
 def name_unread(tool: BaseModel, read: Collection[str], dropped: set[str]) -> None:
-    """Name what of a tool is neither `read` nor how it is known: hints to Anthropic's own service, mostly."""
+    """Name the dropped fields of a tool: mostly hints to Anthropic's own service."""
     for name in tool.model_fields_set - {"type", "name", *read}:
         if getattr(tool, name) not in (None, False, [], {}, "") and (name, getattr(tool, name)) != _ANYBODY:
             dropped.add(f"tools.{name}")
 
 
 def _unheard(tool: BaseModel) -> Iterator[str]:
-    """What of a fetched page the gateway has no word for."""
+    """Options of page fetches that the gateway does not support."""
     citations, bound, inclusion = (
         getattr(tool, name, None) for name in ("citations", "max_content_tokens", "response_inclusion")
     )
@@ -110,14 +110,14 @@ def _unheard(tool: BaseModel) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class NamedServer:
-    """A server that a request names: its address, and what its own configuration leaves of its tools, if not all."""
+    """An MCP server in a request: its URL, and the tools that its configuration allows, if not all."""
 
     url: str
     allowed: frozenset[str] | None
 
 
 def named_servers(body: Body) -> dict[str, NamedServer]:
-    """The servers by their names; of several with one name, the first."""
+    """The servers by name; of several with one name, the first."""
     servers: dict[str, NamedServer] = {}
     for server in body.mcp_servers or ():
         own = server.tool_configuration
@@ -129,7 +129,7 @@ def named_servers(body: Body) -> dict[str, NamedServer]:
 def claimed_toolset(
     toolset: anthropic.AnthropicMcpToolset, at: int, servers: Mapping[str, NamedServer], runs: Runs, dropped: set[str]
 ) -> tuple[Hosted, dict[str, McpName]] | None:
-    """The tools of a listed server, and what they are called; None where this is none of the caller's."""
+    """The tools of a listed server, with their names; None if the caller may not use it."""
     label = toolset.mcp_server_name
     server = servers.get(label)
     listed = runs.server(label, server.url if server is not None else None)
@@ -158,16 +158,16 @@ def claimed_toolset(
 
 
 def is_off(server: anthropic.AnthropicMcpServer) -> bool:
-    """Whether a server's own configuration leaves none of its tools."""
+    """Whether a server's configuration disables all its tools."""
     own = server.tool_configuration
     return own is not None and (own.enabled is False or own.allowed_tools == [])
 
 
 def implied_toolsets(body: Body) -> list[anthropic.AnthropicMcpToolset]:
-    """The toolsets of servers that no tool names, which is how the older beta switches on what they have.
+    """Toolsets for servers without one, as the older beta enables their tools.
 
-    All of it, but for what the server's own `tool_configuration` says: platform.claude.com "MCP connector", deprecated
-    version mcp-client-2025-04-04.
+    All tools, limited by the server's `tool_configuration`: platform.claude.com "MCP connector", deprecated version
+    mcp-client-2025-04-04.
     """
     tools = body.tools or ()
     if any(getattr(tool, "type", None) == MCP for tool in tools):
@@ -178,7 +178,7 @@ def implied_toolsets(body: Body) -> list[anthropic.AnthropicMcpToolset]:
 
 
 def servers_asked(body: Body, runs: Runs) -> list[str] | None:
-    """The listed servers whose tools a request has to do with; None for all that there are."""
+    """The listed servers whose tools a request uses; None for all."""
     tools = body.tools or ()
     if any(getattr(tool, "type", None) == MCP for tool in tools):
         return None
@@ -189,7 +189,7 @@ def servers_asked(body: Body, runs: Runs) -> list[str] | None:
 
 
 def _check_domains(fields: Mapping[str, object], at: int) -> None:
-    """Raise UnsupportedValue for a path: to leave it out would allow, or forbid, more than was asked."""
+    """Raise UnsupportedValue for a path: without it, the domain would allow or block more than requested."""
     for name in _SAME[:2]:
         domains = fields.get(name)
         for place, domain in enumerate(domains if isinstance(domains, Sequence) else ()):

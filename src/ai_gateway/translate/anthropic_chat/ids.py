@@ -1,4 +1,4 @@
-"""Ids and names that both wires take: Anthropic's are stricter for ids of calls, OpenAI's for names of tools."""
+"""Ids and names that both wires accept: Anthropic's is stricter for ids of calls, OpenAI's for names of tools."""
 
 import hashlib
 import re
@@ -13,27 +13,27 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def served_id(given: str) -> str:
-    """The id of a call of a server tool, which the contract has a form of its own for."""
+    """The id of a server tool call, in the contract's form for those."""
     told = given if _PLAIN.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:24]
     return told if told.startswith(_SERVED) else f"{_SERVED}{told}"
 
 
 def call_id(given: str) -> str:
-    """The id of a call as Anthropic's clients take it; another one, always the same, for what they would refuse."""
+    """The id of a call, replaced deterministically if Anthropic's clients would refuse it."""
     return given if _ID.fullmatch(given) else f"toolu_{hashlib.sha256(given.encode()).hexdigest()[:24]}"
 
 
 class CallIds:
-    """Ids for the calls of one message: such as Anthropic's clients take, and each once in the conversation.
+    """Ids for the calls of one message: valid for Anthropic's clients, and unique in the conversation.
 
-    Some upstreams number the calls of each turn from 0, and clients tell results apart by the ids alone.
+    Some upstreams number the calls of each turn from 0, while clients match results by id alone.
     """
 
     def __init__(self, used: Iterable[str] = ()) -> None:
         self._used = dict.fromkeys(used, 1)
 
     def of(self, given: str) -> str:
-        """The id of the next call, which its upstream calls so."""
+        """The id for the next call, which has this id upstream."""
         valid = unique = call_id(given)
         while unique in self._used:
             self._used[valid] += 1
@@ -43,15 +43,15 @@ class CallIds:
 
 
 def _fitting(name: str) -> str:
-    """A name for a function that has none that OpenAI takes: too long, or with other letters, as of MCP's tools."""
+    """A valid function name for one that OpenAI refuses: too long, or with other characters, as of MCP tools."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[: _LONGEST_NAME - 9]}_{digest}"
 
 
 class ToolNames:
-    """The names of one request's tools with OpenAI, where long ones are shortened, and back.
+    """Maps the tool names of one request to valid ones for OpenAI, and back.
 
-    `called` are the ids of the calls that the conversation has already.
+    `called` are the ids of earlier calls in the conversation.
     """
 
     def __init__(self, names: Iterable[str] = (), called: Iterable[str] = ()) -> None:
@@ -61,27 +61,27 @@ class ToolNames:
         self._long = {short: name for name, short in self._short.items()}
 
     def there(self, name: str) -> str:
-        """The name as the provider gets it."""
+        """The name for the provider."""
         return name if _NAME.fullmatch(name) else self._short.get(name) or _fitting(name)
 
     def here(self, name: str) -> str:
-        """The name as the caller has it."""
+        """The name for the caller."""
         return self._long.get(name, name)
 
     def serve(self, name: str, function: str) -> None:
-        """The server tool of this name is that function of the gateway's."""
+        """Map the server tool of this name to a function of the gateway."""
         self._served[name] = function
 
     def served(self, name: str) -> str:
-        """The name of a server tool as the provider gets it."""
+        """The name of a server tool for the provider."""
         return self._served.get(name, name)
 
     def served_by(self, server: str, name: str) -> str:
-        """The same of a tool of a server, whose calls may be older than what the request offers."""
+        """The same for a tool of an MCP server, which the request need not offer any more."""
         own = f"{'gateway' if server == 'gateway' else f'gateway_mcp_{server}'}_{name}"
         return self._served.get(f"{server}/{name}") or _FOREIGN.sub("_", own)[:_LONGEST_NAME]
 
     @property
     def changed(self) -> Mapping[str, str]:
-        """The callers' names by the provider's, where they differ."""
+        """The caller's names by the provider's, where they differ."""
         return self._long

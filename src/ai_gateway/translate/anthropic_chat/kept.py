@@ -1,6 +1,6 @@
-"""What a model has read of a search, along with its results and citations, where Anthropic's service has a secret.
+"""Search content in `encrypted_content` and similar fields of results and citations, so that clients send it back.
 
-Nothing of it is one: the gateway has shown it to the same caller's model, and gets it back with the next request.
+It is encoded and not encrypted: the same caller's model has read it, and needs it again in the next request.
 """
 
 import base64
@@ -11,12 +11,12 @@ _KEPT: Final = "gwt1."
 
 
 def kept(text: str) -> str:
-    """The text in a form that clients send back as it is."""
+    """The text, encoded for clients to send back unchanged."""
     return _KEPT + base64.urlsafe_b64encode(text.encode("utf-8", "replace")).decode()
 
 
 def opened(data: str) -> str | None:
-    """What a model has read, as it went along with a result or a citation; None for what is not the gateway's."""
+    """The decoded text; None for data that the gateway did not encode."""
     if not data.startswith(_KEPT):
         return None
     try:
@@ -26,12 +26,12 @@ def opened(data: str) -> str | None:
 
 
 def read_again(results: Sequence[Any]) -> str | None:
-    """What a model has read of the results of a search; None where they are not the gateway's."""
+    """The text that the model read of search results; None if they are not the gateway's."""
     told = [opened(each.encrypted_content) for each in results]
     return "".join(cast("list[str]", told)) if told and None not in told else None
 
 
 def is_ours(citation: object) -> bool:
-    """Whether a citation is of a search that was made here: the text itself says what it cites."""
+    """Whether a citation is of a gateway-run search, whose text has the citation itself."""
     index = getattr(citation, "encrypted_index", None)
     return isinstance(index, str) and opened(index) is not None

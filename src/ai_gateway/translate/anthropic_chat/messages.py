@@ -1,7 +1,7 @@
 """Turns of the Messages API as OpenAI's messages.
 
-Results of tools stand inside of a user's turn there, in any order, and are messages of their own here, in the order of
-the calls and before anything else that the turn says (https://platform.openai.com/docs/guides/function-calling).
+Tool results are blocks of a user's turn there, in any order; here they are messages, in the order of the calls and
+before the turn's other content (https://platform.openai.com/docs/guides/function-calling).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ from gateway_contract.openai import models as openai
 
 type Fields = dict[str, object]
 type Content = str | Sequence[BaseModel]
-# What Anthropic's own agent sends in front of its instructions: it differs from version to version, which would make
-# every prompt new to an upstream's cache, and means nothing to anybody else.
+# The billing line of Claude Code's system prompt: it differs from version to version, which would invalidate an
+# upstream's prompt cache, and is of no use to other upstreams.
 BILLING = "x-anthropic-billing-header:"
 _THOUGHTS = (anthropic.AnthropicRequestThinkingBlock, anthropic.AnthropicRequestRedactedThinkingBlock)
 
@@ -32,11 +32,10 @@ def conversation(
     names: ToolNames,
     dropped: set[str],
 ) -> list[Message]:
-    """The system prompt and the turns as messages; `dropped` collects what they cannot express.
+    """The system prompt and the turns as messages; `dropped` collects dropped fields.
 
-    A system message that is to be shown until the next turn of the user's is left out behind it. Carriers
-    (translate/carriers.py) keep what only some providers know. Raises UnsupportedValue for what no provider but
-    Anthropic has.
+    A system message that only applies until the user's next turn is left out after it. Carriers (translate/carriers.py)
+    keep fields that only some providers take. Raises UnsupportedValue for data that only Anthropic has.
     """
     turns = _Turns(names, dropped)
     turns.add_system(system or [])
@@ -49,7 +48,7 @@ def conversation(
 
 
 class _Turns:
-    """Adds turns to a conversation. `_waiting` are the calls without a result, by id, with their place."""
+    """Adds turns to a conversation. `_waiting` are the calls without a result, by id, with their path."""
 
     def __init__(self, names: ToolNames, dropped: set[str]) -> None:
         self.messages: list[Message] = []
@@ -59,7 +58,7 @@ class _Turns:
         self._late: list[Message] = []
 
     def add_system(self, system: Content) -> None:
-        """The instructions in front, as one message."""
+        """The system prompt, as one message."""
         blocks = self._unbilled(system) if isinstance(system, str) else [*self._unbilled_blocks(system)]
         if blocks:
             self.messages.append(_system(blocks, "system", self._dropped))
@@ -72,7 +71,7 @@ class _Turns:
                 yield block.model_copy(update={"text": rest})
 
     def _unbilled(self, words: str) -> str:
-        """The instructions without the line for bills in front of them."""
+        """The system prompt without its billing line."""
         if not words.startswith(BILLING):
             return words
         self._dropped.add(f"system.{BILLING.rstrip(':')}")
@@ -86,11 +85,11 @@ class _Turns:
             self._user(message.content, path)
         elif message.content:
             said = _system(message.content, path, self._dropped)
-            # Between calls and their results nothing may stand.
+            # Calls and their results must be adjacent.
             (self._late if self._waiting else self.messages).append(said)
 
     def finish(self) -> None:
-        """Nothing waits any longer."""
+        """Check that every call has a result."""
         self.messages += self._late
         self._late, self._waiting = [], {}
 
@@ -140,7 +139,7 @@ class _Turns:
             ident = getattr(block, "id", None)
             if _is_server_call(block) and not (isinstance(ident, str) and results.get(ident, -1) > at):
                 self._dropped.add(f"messages.content.{getattr(block, 'type', 'server_tool_use')}")
-                continue  # it never came to a result, which nobody else can give
+                continue  # a server tool call without a result, which clients cannot give
             served = (
                 block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
             )
@@ -165,13 +164,13 @@ class _Turns:
                 said.calls.append(self._server_call(block))
             case UnknownBlock() if not summary(block):
                 self._say_unknown(said, block)
-            case anthropic.AnthropicRequestContainerUploadBlock():  # which a server has made
+            case anthropic.AnthropicRequestContainerUploadBlock():  # a file that a server has made
                 self._dropped.add("messages.content.container_upload")
             case _:
                 said.parts += block_parts(block, path, self._dropped)
 
     def _say_unknown(self, said: "_Said", block: UnknownBlock) -> None:
-        """A block of a kind that is not known, in what an upstream once said: a call of its own tool, or nothing."""
+        """An unknown block of an earlier reply: kept if it is a server tool call, else dropped."""
         ident, name, value, words = (block.said(each) for each in ("id", "name", "input", "text"))
         if isinstance(ident, str) and isinstance(name, str) and isinstance(value, dict):
             said.calls.append(self._called(ident, name, value, {}))
@@ -205,10 +204,9 @@ class _Turns:
         )
 
     def _served(self, said: "_Said", block: BaseModel, call: str, waiting: set[str]) -> None:
-        """What a server's own tool has returned inside of the turn: a result of its call, before the turn goes on.
+        """The result of a server tool within the turn, as a tool message before the turn goes on.
 
-        `waiting` has the calls without a result of messages that are there already: several that ran at once are all
-        called first.
+        `waiting` has the calls without a result so far: concurrent calls precede their results.
         """
         made = {each.id for each in said.calls}
         if call in made or (said.is_empty and call in waiting):
@@ -235,7 +233,7 @@ class _Turns:
 
 
 class _Said:
-    """What an assistant says in one message."""
+    """The content of one assistant message."""
 
     def __init__(self) -> None:
         self.parts: list[BaseModel] = []
@@ -270,7 +268,7 @@ def _cached(block: BaseModel) -> Fields:
 
 
 def _is_server_call(block: BaseModel) -> bool:
-    """Whether a block is a call of a tool that its upstream runs, of whatever kind."""
+    """Whether a block is a server tool call of any kind."""
     return isinstance(getattr(block, "input", None), dict) and not isinstance(
         block, anthropic.AnthropicRequestToolUseBlock
     )
@@ -282,7 +280,7 @@ def _system(content: Content, path: str, dropped: set[str]) -> openai.ChatComple
 
 
 def _built[Model: BaseModel](model: type[Model], *, carried: Fields | None = None, **fields: object) -> Model:
-    """The message without checking what the contract says of parts: a provider says what it takes of carriers."""
+    """The message, not validated, since carriers are beyond the contract."""
     made = unchecked(model, fields)
     if carried and made.__pydantic_extra__ is not None:
         made.__pydantic_extra__.update(carried)

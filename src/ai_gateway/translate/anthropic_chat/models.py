@@ -1,4 +1,4 @@
-"""Models as Anthropic's API lists them. What is not known of a model is null, as its contract allows."""
+"""Models in the form of Anthropic's API. Unknown facts are null, as its contract allows."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ _OUTPUT = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def shown(model: Model) -> anthropic.AnthropicModelInfo:
-    """One model, as its provider describes it where that speaks this wire itself."""
+    """One model, with its provider's own description if that speaks this wire."""
     extras = model.model_extra or {}
     name = extras.get("display_name")
     info = anthropic.AnthropicModelInfo(
@@ -26,7 +26,7 @@ def shown(model: Model) -> anthropic.AnthropicModelInfo:
         max_input_tokens=_number(model, _CONTEXT),
         max_tokens=_number(model, _OUTPUT),
         capabilities=None,
-        lifecycle="active",  # it answers: whoever lists a model offers it
+        lifecycle="active",  # a listed model is available
     )
     for own in ("capabilities", "lifecycle"):
         if own in extras:
@@ -38,7 +38,7 @@ def shown(model: Model) -> anthropic.AnthropicModelInfo:
 def page(
     models: Sequence[Model], limit: int, *, after: str | None, before: str | None
 ) -> anthropic.AnthropicListResponseModelInfo:
-    """The page after the model with this id, or before it. Raises InvalidRequest for an id that is none's."""
+    """The page after or before the model with this id. Raises InvalidRequest for an unknown id."""
     at = {model.id: place for place, model in enumerate(models)}
     start, end = 0, len(models)
     if after is not None:

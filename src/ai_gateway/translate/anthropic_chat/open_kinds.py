@@ -1,8 +1,8 @@
-"""Kinds that the contract of Anthropic's API does not list, and that betas and newer versions of it have.
+"""Unknown kinds in requests of Anthropic's API: those of betas and newer versions.
 
 Blocks such as `compaction` and `mcp_tool_use`, tools such as `mcp_toolset`, sources such as `file`, a caller of a newer
-date: a body that is only wrong in such places is read with stand-ins. An upstream of this wire gets it as it came; for
-others, what is in the place of the stand-ins is mapped, dropped by name or refused where it is translated.
+date: a body that is only wrong in such places is validated with stand-ins. An upstream of this wire gets it unchanged;
+for others, the translation maps, drops by name or refuses the original values.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ type Place = tuple[str | int, ...]
 
 
 class UnknownBlock(OpenModel):
-    """A block of a type that the contract does not list, or that needs a value in it that it does not list.
+    """A block of a type, or with a required value, that the contract does not list.
 
-    `fault` is what is wrong with the body by the contract.
+    `fault` is the contract's error for the body.
     """
 
     type: str
@@ -33,18 +33,18 @@ class UnknownBlock(OpenModel):
 
     @classmethod
     def of(cls, block: Object, fault: InvalidRequest) -> "UnknownBlock":
-        """The block as it came."""
+        """The block, unchanged."""
         made = cls.model_construct(set(block), **block)
         made._fault = fault
         return made
 
     @property
     def fault(self) -> InvalidRequest:
-        """What a caller is told where nobody knows the block."""
+        """The error for targets that cannot take the block."""
         return self._fault
 
     def said(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """One of its fields; None where it has none of this name."""
+        """One of its fields; None if missing."""
         return (self.model_extra or {}).get(name)
 
 
@@ -55,7 +55,7 @@ class UnknownTool(OpenModel):
 
 
 def _classes(annotation: object) -> list[type[BaseModel]]:
-    """The models that a field may hold, in lists as well."""
+    """The models in a field's annotation, also inside lists."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [found for each in get_args(getattr(annotation, "__value__", annotation)) for found in _classes(each)]
@@ -68,7 +68,7 @@ def _types(annotation: object) -> list[str]:
 
 
 def _kinds(annotation: object) -> Kinds:
-    """The models in a field of lists, by the types that they are for."""
+    """The models of a list field, by their `type`."""
     return {kind: each for each in _classes(annotation) for kind in _types(each.model_fields["type"].annotation)}
 
 
@@ -81,7 +81,7 @@ KNOWN_BLOCKS: Final = frozenset(_BLOCKS)
 _OF_RESULTS: Final = _content_of(anthropic.AnthropicRequestToolResultBlock)
 _OF_SOURCES: Final = _content_of(anthropic.AnthropicContentBlockSource)
 _TOOLS: Final = _kinds(anthropic.AnthropicCreateMessageParamsTool)
-_NO_BETA: Final = frozenset({"function", ""})  # OpenAI's tools are a mistake here, and not to be lost
+_NO_BETA: Final = frozenset({"function", ""})  # OpenAI's tools are a client's mistake, which has to be reported
 _THINKING: Final = frozenset({"enabled", "disabled", "adaptive"})
 _CLOSED: Final = frozenset({"union_tag_invalid", "literal_error"})
 _STAND_IN: Final = {"type": "text", "text": "?"}
@@ -90,9 +90,9 @@ _STAND_IN: Final = {"type": "text", "text": "?"}
 def read_open[Model: BaseModel](
     model: type[Model], value: object, error: InvalidRequest
 ) -> tuple[Model, UnknownKinds] | None:
-    """The body of a message, or of a count, with what stands in the contract's place; None if it is wrong elsewhere.
+    """The body with stand-ins for unknown kinds; None if it is wrong in other places as well.
 
-    `fields` of the kinds are names of what was left out; `others` says that something is there that no other wire has.
+    `fields` are names of removed fields; `others` says that there are blocks or tools that other wires lack.
     """
     if not isinstance(value, dict):
         return None
@@ -110,9 +110,9 @@ def read_open[Model: BaseModel](
 
 @dataclass(slots=True)
 class _Found:
-    """What the contract does not list: names of fields, blocks by their places, and tools by theirs.
+    """The unknown kinds of a body: names of fields, blocks by place, and tools by index.
 
-    `filled` says that a message without content has an empty one now.
+    `filled` says that an empty content was added to a message.
     """
 
     error: InvalidRequest
@@ -141,7 +141,7 @@ class _Found:
         return body
 
     def put_back(self, body: BaseModel) -> None:
-        """Put blocks and tools where their stand-ins are."""
+        """Replace the stand-ins by the original blocks and tools."""
         for place, block in self.blocks.items():
             _holder(body, place[:-1])[place[-1]] = block
         for at, tool in self.tools.items():
@@ -178,7 +178,7 @@ class _Found:
             opened["content"] = self._content(content, _BLOCKS, ("messages", at, "content"))
         if isinstance(config := opened.get("output_config"), dict):
             opened["output_config"] = self._config(dict(config), "messages.output_config")
-            if "content" not in opened and opened.get("role") == "system":  # which only sets something
+            if "content" not in opened and opened.get("role") == "system":  # a system message that only has settings
                 opened["content"], self.filled = [], True
         if "clear_at" in opened and not _fits(anthropic.AnthropicInputMessage, "clear_at", opened["clear_at"]):
             self._leave_out(opened, "clear_at", "messages.")
@@ -200,7 +200,7 @@ class _Found:
         return dict(_STAND_IN)
 
     def _nested(self, block: Object, place: Place) -> Object:
-        """The block, opened inside."""
+        """The block, with stand-ins inside it."""
         content, source = block.get("content"), block.get("source")
         if block["type"] == "tool_result" and isinstance(content, list):
             block["content"] = self._content(content, _OF_RESULTS, (*place, "content"))
@@ -210,15 +210,15 @@ class _Found:
         return block
 
     def _without(self, value: Object, known: type[BaseModel], path: str) -> tuple[Object, bool]:
-        """The object without what has values that are not listed, and whether it needs any of that."""
+        """The object without fields that have unlisted values, and whether it requires one of them."""
         try:
             known.__pydantic_validator__.validate_python(value, strict=True)
         except ValidationError as error:
             errors = error.errors(include_url=False)
             closed = {str(each["loc"][0]) for each in errors if _is_unlisted(each)}
-            # Of a union, the branches that are not meant complain of the type.
+            # The other branches of a union report the type.
             if any(str(each["loc"][0]) not in closed or not _is_of_a_kind(each) for each in errors):
-                return value, False  # the error for all of the body tells
+                return value, False  # the error for the whole body applies
             opened = dict(value)
             for name in closed:
                 if name not in known.model_fields or known.model_fields[name].is_required():
@@ -233,7 +233,7 @@ def _is_unknown_format(wanted: object) -> bool:
 
 
 def _fits(model: type[BaseModel], name: str, value: object) -> bool:
-    """Whether the value is none that a newer version of the API may have, but this one not."""
+    """Whether the value is valid, or wrong in a way that no newer version of the API explains."""
     try:
         model.__pydantic_validator__.validate_assignment(model.model_construct(), name, value, strict=True)
     except ValidationError as error:
@@ -247,7 +247,7 @@ def _is_of_a_kind(fault: ErrorDetails) -> bool:
 
 
 def _is_unlisted(fault: ErrorDetails) -> bool:
-    """Whether a text is none of those that the contract lists, which are types of objects as well."""
+    """Whether the fault is an unlisted string, such as a type."""
     found = fault["input"]
     if fault["type"] == "union_tag_invalid" and isinstance(found, dict):
         found = found.get("type")

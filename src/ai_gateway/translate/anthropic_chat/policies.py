@@ -22,7 +22,7 @@ POLICIES: Final[Policies] = {
         "container": "dropped",
         "inference_geo": "dropped",
         "max_tokens": "mapped",
-        "metadata": "dropped",  # forwarded as a user's name, its JSON is refused by upstreams
+        "metadata": "dropped",  # forwarded as `user`, its JSON is refused by upstreams
         "output_config": "mapped",
         "output_format": "mapped",
         "service_tier": "dropped",
@@ -72,7 +72,8 @@ METRIC_LABELS: Final = frozenset(field for policies in by_field(POLICIES).values
 """The contract's names, each a metric label of its own; all others are chosen by callers, and share one."""
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
-# A schema's names are its own, what is not known is named as a whole, and options of the gateway's tools are checked.
+# Not searched: schemas, unknown kinds, which are named as a whole, and options of the gateway's tools, checked
+# elsewhere.
 _NAMED_OTHERWISE = (AnthropicInputSchema, AnthropicGatewayTool, UnknownBlock, UnknownTool)
 
 
@@ -86,13 +87,13 @@ def dropped_fields(body: BaseModel) -> list[str]:
 
 
 def unknown_fields(body: BaseModel) -> list[str]:
-    """The fields that the contract does not name and that are set, in the body and in whatever is mapped of it."""
+    """The set fields beyond the contract, in the body and in its mapped fields."""
     return list(dict.fromkeys(_unknown(body, "", _named(type(body), "mapped") & body.model_fields_set)))
 
 
 @cache
 def _named(body: type[BaseModel], wanted: Policy) -> frozenset[str]:
-    """The fields of such a body that have this policy."""
+    """The fields of the body with this policy."""
     policies = by_field(POLICIES)[OPERATION_OF[body]]
     return frozenset(name for name, policy in policies.items() if policy == wanted)
 

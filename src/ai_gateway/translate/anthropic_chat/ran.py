@@ -1,8 +1,8 @@
-"""Calls that the gateway has run as the blocks of a message, and back.
+"""Gateway-run tool calls as blocks of a message.
 
-Web search, pages and code have blocks of their own. Every other call is told as one of a server of the Model Context
-Protocol, which for the gateway's own tools is called `gateway`. What a model has read of a search goes along where
-Anthropic's service has what only it can read, so that the next request has the whole history.
+Web search, pages and code have blocks of their own. All others are presented as calls of an MCP server, named `gateway`
+for the gateway's own tools. The text that the model read of a search is in the fields that Anthropic's service
+encrypts, so that the next request has the whole history.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from ai_gateway.translate.gateway_tools import McpName
 type Fields = dict[str, JsonValue]
 
 OURS: Final = "gateway"
-"""The server that the gateway's own tools are told of."""
+"""The MCP server name of the gateway's own tools."""
 _ANSWER: Final = frozenset({"status", "result", "error", "sources"})
 _LONGEST_QUOTE = 150  # docs.claude.com, "Web search tool": `cited_text`
 _LONGEST_TITLE = 512
@@ -39,7 +39,7 @@ _CODE_ERRORS: Final[Mapping[str, str]] = {
 
 @dataclass(slots=True)
 class RanCalls:
-    """The calls of one message. `names` are of what servers have; `searches` and `fetches` were answered."""
+    """The calls of one message. `names` are those of MCP tools; `searches` and `fetches` count successful calls."""
 
     names: Mapping[str, McpName]
     searches: int = 0
@@ -48,7 +48,7 @@ class RanCalls:
     _started: dict[str, Fields] = field(default_factory=dict)
 
     def told(self, entry: Mapping[str, JsonValue]) -> list[Fields]:
-        """The blocks of what `gateway_tool_calls` says of a call: that it has started, that it is over, or both."""
+        """The blocks for an entry of `gateway_tool_calls`: the start of a call, its end, or both."""
         index = str(entry.get("index"))
         known = self._started.get(index)
         call = self._started[index] = {**(known or {}), **entry}
@@ -58,7 +58,7 @@ class RanCalls:
         return blocks
 
     def usage(self) -> Fields | None:
-        """What of them is counted; None where there was none."""
+        """The counts for `usage`; None if there are none."""
         if not self._started:
             return None
         return {"web_search_requests": self.searches, "web_fetch_requests": self.fetches}
@@ -100,7 +100,7 @@ class RanCalls:
         return _page(call, sources, told)
 
     def citations(self, urls: Iterable[str]) -> list[Fields]:
-        """The citations of a text that names the sources at these addresses, each once."""
+        """The citations of a text for the sources at these URLs, each once."""
         numbers = {str(source["url"]): number for number, source in reversed(self.sources.items())}
         found = [numbers[url] for url in dict.fromkeys(urls) if url in numbers]
         return [_citation(self.sources[number]) for number in found]
@@ -140,7 +140,7 @@ def _ran_code(told: str, error: str | None) -> Fields:
 
 
 def _pieces(told: str, sources: Sequence[Fields]) -> list[str]:
-    """What a result says of each source: it begins a line with the source's number, and ends where the next begins."""
+    """The section of a result for each source: from the line with its number to the next one."""
     marks: list[int] = []
     at = 0
     for source in sources:
@@ -161,7 +161,7 @@ def _name(call: Fields) -> str:
 
 
 def _object(arguments: JsonValue) -> Fields:
-    """The input of a call; what is no object is kept as a text, which the result says is wrong."""
+    """The input of a call; arguments that are not an object are kept as a text, which the result reports as wrong."""
     text = arguments if isinstance(arguments, str) else ""
     try:
         value = from_json(text) if text.strip() else {}
@@ -173,9 +173,9 @@ def _object(arguments: JsonValue) -> Fields:
 def in_order(
     text: str, calls: Sequence[Fields], ran: RanCalls, cites: Callable[[int, int], Iterable[str]]
 ) -> list[Fields]:
-    """The texts of an answer and the blocks of its calls, as they were said and run.
+    """The texts of an answer and the blocks of its calls, in order.
 
-    `cites` has the addresses that are named between two places of the text.
+    `cites` gives the cited URLs between two places of the text.
     """
     told: list[Fields] = []
     done = 0

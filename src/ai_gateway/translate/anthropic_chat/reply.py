@@ -24,7 +24,7 @@ type Block = BaseModel
 
 _NONE: Mapping[str, McpName] = {}
 LISTS = ("thinking_blocks", "other_blocks", "citations")
-"""Extra fields of what a model says that are lists of what this wire has forms for."""
+"""Extra fields of messages: lists of items for which this wire has blocks."""
 
 _STOPPED = ("stop_sequence", "stop_reason", "stop_details")
 
@@ -38,9 +38,9 @@ def message(  # noqa: PLR0913 - what a message is made of
     stop_sequences: Collection[str] = (),
     mcp: Mapping[str, McpName] = _NONE,
 ) -> anthropic.AnthropicMessage:
-    """The first choice as a message; `took` is its usage, counted or estimated. `mcp` names tools of servers.
+    """The first choice as a message; `took` is its usage, reported or estimated. `mcp` names MCP tools.
 
-    Raises UpstreamInvalidResponse for calls that are no calls.
+    Raises UpstreamInvalidResponse for invalid calls.
     """
     if not reply.choices:
         raise UpstreamInvalidResponse("The provider's reply holds no answer.")
@@ -72,7 +72,7 @@ def message(  # noqa: PLR0913 - what a message is made of
 
 
 def together(*every: Fields) -> Fields:
-    """The extra fields of several objects in one."""
+    """The merged extra fields of several objects."""
     found: Fields = {}
     for each in every:
         place(each, found)
@@ -80,7 +80,7 @@ def together(*every: Fields) -> Fields:
 
 
 def extra_of_end(choice: BaseModel) -> Fields:
-    """The extra fields of a choice, without those that tell why it ended in a way that has a form of its own here."""
+    """The extra fields of a choice, except those that become the stop reason."""
     found = extra_fields(choice, *_STOPPED)
     if cut_short(found.get(NATIVE)) is not None:
         del found[NATIVE]
@@ -88,7 +88,7 @@ def extra_of_end(choice: BaseModel) -> Fields:
 
 
 def extra_of(said: BaseModel) -> Fields:
-    """The extra fields of a message, or of a delta, without what has a form of its own here."""
+    """The extra fields of a message or delta, except those with blocks of their own."""
     extras = said.model_extra
     if not extras:
         return {}
@@ -103,7 +103,7 @@ def extra_of(said: BaseModel) -> Fields:
 
 
 def unknown_in(name: str, value: object) -> object:
-    """What of one of the LISTS this wire has no form for."""
+    """The items of one of the LISTS for which this wire has no block."""
     if not isinstance(value, list):
         return value
     if name == "citations":
@@ -112,7 +112,7 @@ def unknown_in(name: str, value: object) -> object:
 
 
 def _thoughts(said: openai.ChatCompletionResponseMessage) -> list[Block]:
-    """What was thought: in blocks of its own upstream, or else as a text that nobody has signed."""
+    """The thinking: signed blocks of its upstream, or else an unsigned text."""
     extras = said.model_extra or {}
     blocks = valid_blocks(extras.get("thinking_blocks"))
     if blocks:
@@ -135,7 +135,7 @@ def _others(said: openai.ChatCompletionResponseMessage) -> list[Block]:
 
 
 def _texts(said: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[Block]:
-    """What is said, with what was run here in between."""
+    """The texts, with the blocks of gateway-run calls in between."""
     extras = said.model_extra or {}
     links = [each.model_dump(exclude_unset=True) for each in _annotations(said)]
     calls = _ran_here(said)
@@ -171,7 +171,7 @@ def _ran_here(said: openai.ChatCompletionResponseMessage) -> list[dict[str, Json
 
 
 def _named(links: Sequence[Fields], start: int, end: int) -> Iterator[str]:
-    """The addresses that are cited between two places."""
+    """The cited URLs between two places."""
     for link in links:
         cited = link.get("url_citation")
         at = cited.get("start_index") if isinstance(cited, dict) else None
@@ -180,7 +180,7 @@ def _named(links: Sequence[Fields], start: int, end: int) -> Iterator[str]:
 
 
 def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN401 - whatever the field holds
-    """The value as a field of the model holds it; None if it is no such value."""
+    """The value validated as a field of the model; None if it is invalid."""
     made = model.model_construct()
     try:
         model.__pydantic_validator__.validate_assignment(made, name, value, strict=True)
@@ -190,7 +190,7 @@ def _read(model: type[BaseModel], name: str, value: object) -> Any:  # noqa: ANN
 
 
 def valid_blocks(blocks: object) -> list[Block]:
-    """Those of the blocks that Anthropic's wire has."""
+    """The blocks that are valid on Anthropic's wire."""
     valid: list[Block] = []
     for block in blocks if isinstance(blocks, list) else ():
         valid += _read(anthropic.AnthropicMessage, "content", [block]) or []
@@ -198,14 +198,14 @@ def valid_blocks(blocks: object) -> list[Block]:
 
 
 def valid_citations(citations: object) -> list[Any] | None:
-    """The citations of a text, if Anthropic's wire has all of them."""
+    """The citations of a text, if all are valid on Anthropic's wire."""
     found: list[Any] | None = _read(anthropic.AnthropicResponseTextBlock, "citations", citations)
     return found
 
 
 def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, ids: CallIds, *, cut: bool) -> list[Block]:
     calls = said.tool_calls if isinstance(said.tool_calls, list) else []
-    if not calls and isinstance(said.function_call, BaseModel):  # the field before tool_calls, and without an id
+    if not calls and isinstance(said.function_call, BaseModel):  # the deprecated field, without an id
         value = _input(said.function_call.arguments)
         if value is None:
             raise _no_object()
@@ -216,7 +216,7 @@ def _calls(said: openai.ChatCompletionResponseMessage, names: ToolNames, ids: Ca
             raise UpstreamInvalidResponse("The provider called a tool that is no function.")
         value = _input(call.function.arguments)
         if value is None:
-            if cut and at == len(calls) - 1:  # it ended in the middle of the call, and says so
+            if cut and at == len(calls) - 1:  # the answer was cut off in the last call, which its stop reason says
                 break
             raise _no_object()
         made.append(_call(call, ids.of(call.id), names.here(call.function.name), value))
@@ -233,14 +233,14 @@ def _call(call: openai.ChatCompletionMessageToolCall, ident: str, name: str, val
 
 
 def extra_of_call(call: BaseModel) -> Fields:
-    """The extra fields of a call, or of a piece of one, without what has a form of its own here."""
+    """The extra fields of a call, or of a piece of one, except those with fields of their own here."""
     return extra_fields(call, "caller", "index", *KEPT) if call.model_extra else {}
 
 
 def call_block(
     ident: str, name: str, value: Mapping[str, object], caller: object = None
 ) -> anthropic.AnthropicResponseToolUseBlock:
-    """The block of a call. Raises UpstreamInvalidResponse for one of nothing."""
+    """The block of a call. Raises UpstreamInvalidResponse for one without a name."""
     block = {"type": "tool_use", "id": ident, "name": name, "input": value}
     for each in (caller, {"type": "direct"}):
         try:
@@ -262,7 +262,7 @@ def _input(arguments: str) -> dict[str, object] | None:
 
 
 def refusal_details(explanation: str | None, choice: BaseModel) -> anthropic.AnthropicRefusalStopDetails:
-    """Why a model declines, with the category that its upstream may tell."""
+    """The reason of a refusal, with the upstream's category if given."""
     own = (choice.model_extra or {}).get("stop_details")
     category = own.get("category") if isinstance(own, dict) else None
     fields = {"type": "refusal", "explanation": explanation}
@@ -275,7 +275,7 @@ def refusal_details(explanation: str | None, choice: BaseModel) -> anthropic.Ant
 
 
 def blocks_text(blocks: Sequence[Block]) -> str:
-    """All that blocks say, for counting what nobody has counted."""
+    """All texts of blocks, for estimating missing token counts."""
     return "".join(
         str(getattr(block, name)) for block in blocks for name in ("text", "thinking", "input") if hasattr(block, name)
     )

@@ -15,9 +15,9 @@ from ai_gateway.translate.gateway_tools import NO_TOOLS, McpName, Runs
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
-# A block, a message or a tool: its model in OpenAI's terms, and what is written of it for an upstream.
+# Bytes that a block, a message or a tool takes: as a model of OpenAI's, and as JSON for an upstream.
 _PART_BYTES = 2_500
-# Budgets of thinking by the effort that comes near to them, of models that take one or the other.
+# Thinking budgets and the nearest efforts, for models that take one or the other.
 _LOW_BUDGET, _MEDIUM_BUDGET = 4_096, 16_384
 _HIGHEST = {"xhigh": "high", "max": "high"}
 _ALL: Mapping[str, str] = {}
@@ -27,9 +27,9 @@ type Fields = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class TranslatedRequest:
-    """A chat, and the fields of the original that it lacks, under Anthropic's names.
+    """A chat request, and the dropped fields of the original, under Anthropic's names.
 
-    `names` and `mcp` have what its tools are called there.
+    `names` and `mcp` map its tool names.
     """
 
     request: openai.CreateChatCompletionRequest
@@ -41,9 +41,9 @@ class TranslatedRequest:
 def chat(
     body: anthropic.AnthropicCreateMessageParams, model: str, runs: Runs = NO_TOOLS, *, knows_efforts: bool = False
 ) -> TranslatedRequest:
-    """The request as a chat with the model that the gateway knows by this id. `runs` says which tools run here.
+    """The request as a chat for the gateway's model id. `runs` are the gateway-run tools of the caller.
 
-    `knows_efforts`: whoever may answer has all of this API's efforts.
+    `knows_efforts`: all targets take this API's efforts.
     """
     dropped: set[str] = set()
     names = tool_names(body)
@@ -76,16 +76,15 @@ def chat(
 
 
 def translated_size(body: anthropic.AnthropicCreateMessageParams) -> int:
-    """About how many bytes the translation takes beside the texts: small parts grow a thousandfold."""
+    """An estimate of the translation's bytes beside texts: small parts grow a thousandfold."""
     blocks = sum(1 + (len(message.content) if isinstance(message.content, list) else 0) for message in body.messages)
     return (blocks + len(body.tools or ())) * _PART_BYTES
 
 
 def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str], others: Mapping[str, str]) -> str | None:
-    """The effort of the turn that is asked for: a message sets that of all behind it, the last of several counts.
+    """The effort for the answer: a message sets that of all turns after it; the last one applies.
 
-    `others` are those to ask for in the place of some. The format of an answer is no affair of a message's:
-    platform.claude.com "Per-message effort".
+    `others` are substitutes for some efforts. See platform.claude.com "Per-message effort".
     """
     effort: str | None = body.output_config.effort if body.output_config is not None else None
     for message in body.messages:
@@ -99,7 +98,7 @@ def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str], oth
 
 
 def _thinking(thinking: BaseModel | None, effort: str | None, dropped: set[str]) -> Fields:
-    """The effort to think with. It is said outright, or follows from a budget; adaptive thinking alone says none."""
+    """The reasoning effort: given explicitly, or derived from a budget; adaptive thinking has none."""
     if isinstance(thinking, anthropic.AnthropicThinkingConfigDisabled):
         if effort is not None:
             dropped.add("output_config.effort")
@@ -119,9 +118,9 @@ def _format(schema: Mapping[str, object]) -> openai.ResponseFormatJsonSchema:
 
 
 def is_strict(schema: object) -> bool:
-    """Whether OpenAI can promise the schema: its objects are closed, and all of their fields are required.
+    """Whether OpenAI's strict mode accepts the schema: its objects are closed, and all their fields required.
 
-    Schemas of any depth are looked at without recursion.
+    Without recursion, for schemas of any depth.
     """
     waiting = [schema]
     while waiting:

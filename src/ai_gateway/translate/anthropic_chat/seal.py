@@ -1,6 +1,6 @@
-"""What an upstream wants back with its next request and Anthropic's wire has no field for, sealed in a block.
+"""Fields that an upstream needs in the next request and Anthropic's wire lacks, sealed in a block.
 
-Clients of Anthropic's API send `redacted_thinking` back as it came, and nothing else of what they do not know.
+Clients of Anthropic's API send `redacted_thinking` back unchanged, but not unknown fields.
 """
 
 import base64
@@ -15,7 +15,7 @@ type Fields = Mapping[str, object]
 
 
 def sealed(provider: str, message: Fields, calls: Mapping[str, Fields]) -> str | None:
-    """The data of a block that holds these fields of a message, and of its calls by their ids; None for none."""
+    """The data of a block with these fields of a message, and of its calls by id; None if there are none."""
     fields = kept(message, calls)
     if fields is None:
         return None
@@ -24,7 +24,7 @@ def sealed(provider: str, message: Fields, calls: Mapping[str, Fields]) -> str |
 
 
 def unsealed(data: str) -> dict[str, JsonValue] | None:
-    """What a block holds: `provider`, `message` and `calls`; None if it is not one of these."""
+    """The sealed `provider`, `message` and `calls`; None if the block is not the gateway's."""
     if not data.startswith(SEALED):
         return None
     try:

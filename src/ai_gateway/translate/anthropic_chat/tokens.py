@@ -1,9 +1,9 @@
-"""How many tokens a request has, about: for upstreams that do not count, and for replies that say nothing of it.
+"""Token estimates: for upstreams that do not count, and for replies without usage.
 
-Vocabularies differ from model to model, and the true ones take megabytes. So letters, digits, marks and scripts are
-counted, each at what it costs in OpenAI's o200k at the most: a text in a language comes out between as many and half as
-many again (tests/translate/anthropic_chat/test_tokens.py). Agents compact their history by the count, for which too
-many is right and too few is not.
+Vocabularies differ between models, and take megabytes. So characters are counted by kind (letters, digits, marks,
+scripts), each at its highest cost in OpenAI's o200k: a text in a language is estimated at 1 to 1.5 times its tokens
+(tests/translate/anthropic_chat/test_tokens.py). Agents compact their history by the count, for which an overestimate is
+safe and an underestimate is not.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from gateway_contract.openai import models as openai
 
 type Body = anthropic.AnthropicCountMessageTokensParams | anthropic.AnthropicCreateMessageParams
 
-# Tokens for each character of a kind, by the bytes that tell the kind; those of scripts are first bytes of UTF-8.
+# Tokens for each character of a kind, by the bytes of the kind; scripts by the first byte of UTF-8.
 _ASCII: Final = (
     (bytes(range(ord("a"), ord("z") + 1)), 0.275),
     (bytes(range(ord("A"), ord("Z") + 1)), 0.65),
@@ -45,27 +45,27 @@ _SCRIPTS: Final = (
     (bytes(range(0xF0, 0xF8)), 2.2),  # emoji
 )
 _THAI, _THAI_MORE = (b"\xe0\xb8", b"\xe0\xb9"), 0.07
-# Hashes, base64 and other words that are none: no vocabulary has longer pieces of them.
+# Characters a token in hashes, base64 and other random strings.
 _DENSE: Final = re.compile(rb"[A-Za-z0-9+/=_-]{16,}")
 _DENSE_MORE, _DENSE_DIGITS = 0.3, 0.05
 _IS_ASCII: Final = bytes(range(0x80))
 _DIGITS: Final = b"0123456789"
 
 _PER_MESSAGE, _PER_TOOL, _FOR_TOOLS = 6, 12, 350
-# docs.claude.com, "Vision": width times height by 750, of an image that is made to fit before that.
+# docs.claude.com, "Vision": width times height by 750, after the image is scaled to fit.
 _PIXELS_PER_TOKEN, _MOST_OF_IMAGE = 750, 1_600
 _LEAST_OF_DOCUMENT, _BYTES_PER_DOCUMENT_TOKEN = 2_000, 30
-_HEADER = 4_096  # characters of base64 in which an image tells its size; a JPEG may hold more before it
-_AT_ONCE = 256 * 1024  # bytes that are counted while everybody else waits
+_HEADER = 4_096  # characters of base64 that contain an image's size; in a JPEG it may come later
+_AT_ONCE = 256 * 1024  # bytes that are counted on the event loop
 
 
 async def estimate(body: Body, size: int) -> int:
-    """The tokens of a request whose body has so many bytes; large ones are counted in a thread."""
+    """The tokens of a request with a body of this size; large ones are counted in a thread."""
     return of_body(body) if size <= _AT_ONCE else await asyncio.to_thread(of_body, body)
 
 
 def of_body(body: Body) -> int:
-    """The tokens of a request, rather too many than too few."""
+    """The tokens of a request, rather overestimated."""
     counter = _Counter()
     if body.system:
         counter.fixed += _PER_MESSAGE
@@ -102,12 +102,12 @@ def of_text(text: str) -> int:
 
 
 def counted(prompt: int, completion: int) -> openai.CompletionUsage:
-    """Counts of which nothing more is known."""
+    """Usage with these counts only."""
     return openai.CompletionUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
 class _Counter:
-    """`texts` are to be counted, `fixed` is already."""
+    """`texts` are still to be counted, `fixed` are tokens counted already."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -137,7 +137,7 @@ class _Counter:
                 self.fixed += _PER_MESSAGE
                 self.texts += [str(getattr(block, name, "")) for name in ("title", "source")]
                 self.content(block.content)
-            case _:  # calls, thinking, and results of tools that a server has run
+            case _:  # calls, thinking, and results of server tools
                 self.texts.append(_json(block))
 
     def _document(self, source: BaseModel) -> None:
@@ -155,7 +155,7 @@ class _Counter:
 def output_format(
     body: anthropic.AnthropicCreateMessageParams | anthropic.AnthropicCountMessageTokensParams,
 ) -> anthropic.AnthropicJsonOutputFormat | None:
-    """The format of the answer, which an older beta has as a field of its own."""
+    """The format of the answer, also from the older beta's field."""
     newer = body.output_config.format if body.output_config is not None else None
     return newer if newer is not None else body.output_format
 
@@ -176,7 +176,7 @@ def _image(source: BaseModel) -> int:
 
 
 def _pixels(data: str) -> tuple[int, int] | None:
-    """Width and height of the image that begins so; None where that is not to be seen."""
+    """Width and height from an image's first bytes; None if unknown."""
     try:
         head = base64.b64decode(data[: len(data) // 4 * 4])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tools of the Messages API as functions and as tools of the gateway's, and the choice among them."""
+"""Tools and `tool_choice` of the Messages API as functions and gateway-run tools."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def _commands(*names: str, more: Fields) -> Fields:
     return _schema({"command": {"type": "string", "enum": list(names)}, **more}, ["command", "path"])
 
 
-# Tools that the client runs, whose names and inputs Anthropic's models know by heart and others have to be told:
+# Client tools that Anthropic's models are trained on, so that requests lack their schemas, which others need:
 # docs.claude.com, "Bash tool", "Text editor tool", "Memory tool".
 _CLIENTS: Final[Mapping[type[BaseModel], tuple[str, Fields]]] = {
     anthropic.AnthropicBashTool20250124: (
@@ -101,7 +101,7 @@ _ACTED: Fields = {
     "scroll_amount": _INTEGER,
     "region": {"type": "array", "items": _INTEGER, "minItems": 4, "maxItems": 4},
 }
-# The same of betas, whose types end in a date: docs.claude.com, "Computer use tool" among them.
+# The same of betas, whose types end in a date, such as docs.claude.com, "Computer use tool".
 _FAMILIES: Final[Mapping[str, tuple[str, Fields]]] = {
     "bash": _CLIENTS[anthropic.AnthropicBashTool20250124],
     "text_editor": _CLIENTS[anthropic.AnthropicTextEditor20250124],
@@ -114,7 +114,7 @@ _DATED: Final = re.compile(r"([a-z_]+)_(20[0-9]{6})")
 
 
 def tool_names(body: anthropic.AnthropicCreateMessageParams) -> ToolNames:
-    """The names of the tools that the request offers or has called."""
+    """The names of the tools that the request offers or has called before."""
     called = [
         block
         for message in body.messages
@@ -128,9 +128,9 @@ def tool_names(body: anthropic.AnthropicCreateMessageParams) -> ToolNames:
 
 @dataclass(slots=True)
 class OfferedTools:
-    """`functions` of the client's and tools that are `hosted` here, and in `left` the names of those that nobody runs.
+    """The client's `functions`, the gateway-run tools in `hosted`, and the names of tools that cannot run in `left`.
 
-    `mcp` are the names of what servers of the Model Context Protocol have, by their functions.
+    `mcp` are the names of MCP servers and their tools, by function name.
     """
 
     functions: list[openai.ChatCompletionTool] = field(default_factory=list)
@@ -146,7 +146,7 @@ class OfferedTools:
 def offered_tools(
     body: anthropic.AnthropicCreateMessageParams, names: ToolNames, runs: Runs, dropped: set[str]
 ) -> OfferedTools:
-    """The tools. Those that Anthropic runs are the gateway's where it `runs` them, and else dropped, under their type.
+    """The tools. Anthropic's server tools become gateway-run tools if possible (`runs`), else they are dropped by type.
 
     Raises InvalidRequest for two of one name.
     """
@@ -185,7 +185,7 @@ def _name_servers(
     runs: Runs,
     dropped: set[str],
 ) -> None:
-    """What of `mcp_servers` is lost: servers that are not used, and tokens, since the gateway has its own."""
+    """The dropped parts of `mcp_servers`: unused servers, and tokens, since the gateway has its own."""
     if any(tool.type == MCP for tool in offered.hosted):
         offered.mcp = {
             **{function: McpName(tool.server, tool.name) for function, tool in runs.server_tools.items()},
@@ -215,7 +215,7 @@ def tool_fields(
 ) -> Fields:
     """`tools`, `tool_choice` and `parallel_tool_calls`.
 
-    Raises UnsupportedValue where the choice leaves nothing but tools that nobody runs.
+    Raises UnsupportedValue if the choice only allows tools that cannot run.
     """
     choice = body.tool_choice
     tools = offered.all
@@ -265,7 +265,7 @@ def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCo
 
 
 def _of_family(tool: BaseModel) -> tuple[str, Fields] | None:
-    """What is known of a client's tool by the type of other dates."""
+    """The schema of a client tool whose type has another date."""
     found = _DATED.fullmatch(tool.type) if isinstance(tool, UnknownTool) else None
     return _FAMILIES.get(found[1]) if found is not None and isinstance(getattr(tool, "name", None), str) else None
 

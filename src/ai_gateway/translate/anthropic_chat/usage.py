@@ -1,4 +1,4 @@
-"""What a reply took, and why it ended, in Anthropic's terms."""
+"""Usage and stop reasons in Anthropic's terms."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
@@ -22,8 +22,8 @@ STOP_REASONS: Final[Mapping[str, StopReason]] = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
-# What is behind chat's `length` beside a limit of the request's, by an upstream's own word for it: see
-# conform/finish_reasons.py, and docs.claude.com "Handling stop reasons". A paused turn goes on where it is sent back.
+# Stop reasons for chat's `length` other than the request's limit, by the upstream's own reason: see
+# conform/finish_reasons.py, and docs.claude.com "Handling stop reasons". A paused turn continues when it is sent back.
 _CUT_SHORT: Final[Mapping[str, StopReason]] = {
     "pause_turn": "pause_turn",
     **dict.fromkeys(
@@ -35,7 +35,7 @@ _CUT_SHORT: Final[Mapping[str, StopReason]] = {
     ),
 }
 NATIVE: Final = "native_finish_reason"
-# Where it is told apart from OpenAI's details: api-docs.deepseek.com "Context Caching", platform.moonshot.ai "Chat".
+# Cached tokens in fields other than OpenAI's: api-docs.deepseek.com "Context Caching", platform.moonshot.ai "Chat".
 _CACHED: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _TIERS: Final = {"default": "standard", "priority": "priority"}
 _UNKNOWN: Final[Fields] = {
@@ -46,9 +46,9 @@ _UNKNOWN: Final[Fields] = {
 
 
 def usage(counted: openai.CompletionUsage, tier: object = None, served: object = None) -> anthropic.AnthropicUsage:
-    """OpenAI counts what was read from a cache and written to it among the prompt's tokens, Anthropic beside them.
+    """The usage; OpenAI includes cached tokens in the prompt's, Anthropic counts them separately.
 
-    `served` is what the gateway's own tools have been used for, where the provider does not count any.
+    `served` counts uses of gateway-run tools, if the provider reports none of its own.
     """
     details, purposes = counted.prompt_tokens_details, counted.completion_tokens_details
     extras = counted.model_extra or {}
@@ -78,12 +78,12 @@ def usage(counted: openai.CompletionUsage, tier: object = None, served: object =
 
 
 def estimated(prompt: int, completion: int) -> Fields:
-    """The same as JSON where nobody has counted anything."""
+    """The same as JSON, from estimates."""
     return {**_UNKNOWN, "input_tokens": prompt, "output_tokens": completion}
 
 
 def cut_short(native: object) -> StopReason | None:
-    """Why a turn ended too early, of which this is its upstream's own word; None where that is said by chat's."""
+    """The stop reason for an upstream's own reason of an early end; None if chat's reason says it."""
     return _CUT_SHORT.get(native.strip().lower()) if isinstance(native, str) else None
 
 
@@ -94,9 +94,9 @@ def require_answer(finish: str, *, is_empty: bool) -> None:
 
 
 def stop_reason(finish: str, native: object, *, called: bool, refused: bool) -> StopReason:
-    """Why a turn ended. One that calls tools waits for their results, whatever its upstream calls that.
+    """The stop reason of a turn. One with tool calls is `tool_use`, whatever its upstream's reason.
 
-    One that calls none waits for nothing: agents would answer `tool_use` with a turn of no results.
+    One without calls never is: agents would answer `tool_use` with an empty list of results.
     """
     reason = STOP_REASONS.get(finish, "end_turn")
     if reason == "max_tokens":
@@ -109,7 +109,7 @@ def stop_reason(finish: str, native: object, *, called: bool, refused: bool) -> 
 
 
 def stopped_by(choice: BaseModel, wanted: Collection[str]) -> str | None:
-    """The stop sequence that ended a turn, where its upstream says so: vLLM does, in `stop_reason`."""
+    """The stop sequence that ended a turn, if the upstream reports it: vLLM does, in `stop_reason`."""
     extras = choice.model_extra or {}
     own = extras.get("stop_sequence")
     if isinstance(own, str) and own:

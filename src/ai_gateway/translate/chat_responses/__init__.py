@@ -1,1 +1,1 @@
-"""Chat completions for upstreams, or models of them, that answer by the Responses API alone."""
+"""Chat completions for upstreams, or single models, that only have the Responses API."""

@@ -1,15 +1,15 @@
-"""A response in the words of chat completions.
+"""Responses as chat completions.
 
 Beside OpenAI's fields a message may have `reasoning_content`, the summaries as text; `reasoning_items`, to be sent
-back; and `other_items` and `other_annotations`, of kinds without a counterpart in a chat, such as an upstream's own
-searches.
+back; and `other_items` and `other_annotations`, of types without a counterpart in chat completions, such as an
+upstream's own searches.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ai_gateway.translate.chat_responses.request import REASONING
 from ai_gateway.translate.chat_responses.tools import call
+from ai_gateway.translate.chat_responses.unsaid import REASONING
 
 type Fields = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ _COUNTS: Final = frozenset(
 
 
 def to_chat(response: Fields) -> dict[str, Any]:
-    """The completion, not yet conforming: what the upstream left out is missing."""
+    """The completion, not yet conformed: fields that the upstream omitted are missing."""
     message = _message(response.get("output") or ())
     ended: dict[str, Any] = {
         "index": 0,
@@ -34,7 +34,7 @@ def to_chat(response: Fields) -> dict[str, Any]:
 
 
 def head(response: Fields) -> dict[str, Any]:
-    """What a completion and each of its chunks begin with."""
+    """The common fields of a completion and its chunks."""
     made: dict[str, Any] = {"id": response.get("id"), "model": response.get("model")}
     if response.get("created_at"):
         made["created"] = int(response["created_at"])
@@ -44,7 +44,7 @@ def head(response: Fields) -> dict[str, Any]:
 
 
 def finish(response: Fields, *, calls: bool) -> str | None:
-    """Why it ended, by chat's words: an incomplete one ends for the reason that it names."""
+    """The finish reason; for an incomplete response, by the reason that it gives."""
     if response.get("status") == "incomplete":
         reason = (response.get("incomplete_details") or {}).get("reason")
         return "length" if reason in (None, "", "max_output_tokens") else reason
@@ -52,7 +52,7 @@ def finish(response: Fields, *, calls: bool) -> str | None:
 
 
 def usage(counts: object) -> dict[str, Any] | None:
-    """The counts, whose parts have the same meaning."""
+    """The usage; its details have the same meaning."""
     if not isinstance(counts, dict):
         return None
     given, made = counts.get("input_tokens"), counts.get("output_tokens")
@@ -67,14 +67,14 @@ def usage(counts: object) -> dict[str, Any] | None:
 
 
 def annotation(told: Fields) -> dict[str, Any]:
-    """A citation as a chat's message has it."""
+    """A citation in the form of chat messages."""
     if told.get("type") != "url_citation":
         return dict(told)
     return {"type": "url_citation", "url_citation": {name: value for name, value in told.items() if name != "type"}}
 
 
 def logprobs(texts: Iterable[Fields]) -> dict[str, Any] | None:
-    """Those of all texts together; None without any."""
+    """The log probabilities of all texts; None if there are none."""
     found = [each for text in texts for each in text.get("logprobs") or ()]
     return {"content": found, "refusal": None} if found else None
 
@@ -90,7 +90,7 @@ def _texts(output: Iterable[Any]) -> list[Fields]:
 
 
 def said(message: Fields) -> list[Fields]:
-    """The parts of a message; a text alone is one."""
+    """The parts of a message; a plain text is one part."""
     content = message.get("content")
     parts = [content] if isinstance(content, str) else content or ()
     return [{"type": "output_text", "text": part} if isinstance(part, str) else part for part in parts]
@@ -129,7 +129,7 @@ def summary(item: Fields) -> str:
 
 
 def _cited(parts: Iterable[Fields]) -> list[dict[str, Any]]:
-    """The annotations of all texts, whose places are in the text that they make together."""
+    """The annotations of all texts, with positions in the joined text."""
     found: list[dict[str, Any]] = []
     start = 0
     for part in parts:
@@ -142,7 +142,7 @@ def _cited(parts: Iterable[Fields]) -> list[dict[str, Any]]:
 
 
 def apart(cited: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Citations by their field of a message: the contract knows those of pages alone."""
+    """Citations by the message's field: the contract only has those of pages."""
     found: dict[str, list[dict[str, Any]]] = {}
     for each in cited:
         found.setdefault("annotations" if each.get("type") == "url_citation" else OTHERS, []).append(each)
@@ -150,7 +150,7 @@ def apart(cited: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def moved(told: Fields, start: int) -> dict[str, Any]:
-    """A citation whose text begins so far behind where it says."""
+    """A citation with its positions shifted by `start`."""
     places = {
         name: told[name] + start for name in ("start_index", "end_index", "index") if isinstance(told.get(name), int)
     }

@@ -1,20 +1,20 @@
 """OpenAI's chat request as one of the Responses API: platform.openai.com "Migrate to the Responses API".
 
-Reasoning goes back and forth sealed: `reasoning_items` of an assistant's message are those that its reply came with.
+Encrypted reasoning is sent back: `reasoning_items` of an assistant's message are those of its reply.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from ai_gateway.errors import UnsupportedValue
-from ai_gateway.translate.chat_responses.tools import choice, tool
+from ai_gateway.translate.chat_responses.tools import choice, custom_calls, tool
+from ai_gateway.translate.chat_responses.unsaid import CACHE_MARK, REASONING, unsaid
 
 type Fields = Mapping[str, Any]
 
-REASONING: Final = "reasoning_items"
 ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
-# Under the same name and with the same meaning there.
+# Fields with the same name and meaning.
 _SAME = (
     *("model", "temperature", "top_p", "parallel_tool_calls", "metadata", "service_tier", "user", "safety_identifier"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "top_logprobs", "moderation", "stream"),
@@ -22,25 +22,24 @@ _SAME = (
 _READ = {
     *_SAME,
     *("messages", "tools", "tool_choice", "functions", "function_call", "response_format", "verbosity", "store"),
-    *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities", "audio"),
+    *("reasoning_effort", "max_tokens", "max_completion_tokens", "logprobs", "n", "modalities"),
     *("stream_options", "web_search_options"),
 }
-# What there is no field for, and which does not change what the answer means.
-_DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias"})
-_UNSAID = ("name", "audio", "reasoning_content")  # of messages
+# Fields without a counterpart that do not change the answer's meaning.
+_DROPPED = frozenset({"seed", "prediction", "frequency_penalty", "presence_penalty", "logit_bias", "audio"})
 _IMAGE_DETAIL = "auto"
-_MARK = "prompt_cache_breakpoint"
 
 
 def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
-    """The body to send, and the fields of the chat that it has no place for. Raises UnsupportedValue.
+    """The body to send, and the dropped fields of the chat. Raises UnsupportedValue.
 
-    Fields that the contract does not name, which are here only where they are to be forwarded, go on as they came.
+    Fields beyond the contract, which are only here if they have to be forwarded, stay unchanged.
     """
     _refuse(chat)
     sent: dict[str, Any] = {name: chat[name] for name in _SAME if chat.get(name) is not None}
-    sent["input"] = [item for message in chat["messages"] for item in _items(message)]
-    sent["store"] = chat.get("store") is True  # it is the default there, and not here
+    custom = custom_calls(chat["messages"])
+    sent["input"] = [item for message in chat["messages"] for item in _items(message, custom)]
+    sent["store"] = chat.get("store") is True  # the default is true there, and false in chat completions
     include = [ENCRYPTED]
     limits = [chat[name] for name in ("max_completion_tokens", "max_tokens") if chat.get(name) is not None]
     if limits:
@@ -64,19 +63,8 @@ def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
     if chosen is not None:
         sent["tool_choice"] = choice(chosen)
     dropped = [name for name in _DROPPED if chat.get(name) not in (None, 0, {})]
-    dropped += {f"messages.{name}" for message in chat["messages"] for name in _UNSAID if _is_lost(message, name)}
     unknown = {name: value for name, value in chat.items() if name not in _READ | _DROPPED | {"stop"}}
-    return sent | unknown, sorted(dropped)
-
-
-def _is_lost(message: Fields, name: str) -> bool:
-    """Whether a message has this, which no item has.
-
-    The name of a function's result is that of its call, and what was thought is in the items of it.
-    """
-    if name == "reasoning_content" and message.get(REASONING):
-        return False
-    return bool(message.get(name)) and message["role"] != "function"
+    return sent | unknown, sorted({*dropped, *unsaid(chat)})
 
 
 def _refuse(chat: Fields) -> None:
@@ -89,7 +77,7 @@ def _refuse(chat: Fields) -> None:
 
 
 def _search(options: Fields) -> dict[str, Any]:
-    """How to search. Where from stands in an object of its own in a chat."""
+    """The search tool; the user's location is nested differently in a chat."""
     where = options.get("user_location")
     if not isinstance(where, dict) or not isinstance(place := where.get(str(where.get("type"))), dict):
         return dict(options)
@@ -100,18 +88,19 @@ def _text(chat: Fields) -> dict[str, Any]:
     text: dict[str, Any] = {}
     wanted = chat.get("response_format")
     if wanted is not None:
-        schema = wanted.get("json_schema")
-        text["format"] = {"type": wanted["type"], **(schema or {})}
+        more = {name: value for name, value in wanted.items() if name != "json_schema"}
+        text["format"] = {**more, **(wanted.get("json_schema") or {})}
     if chat.get("verbosity") is not None:
         text["verbosity"] = chat["verbosity"]
     return text
 
 
-def _items(message: Fields) -> Iterator[dict[str, Any]]:
-    """The items that a message is."""
+def _items(message: Fields, custom: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The items for a message. `custom` are ids of calls of custom tools, whose results have a type of their own."""
     role, content = message["role"], message.get("content")
     if role == "tool":
-        yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": _output(content)}
+        kind = "custom_tool_call_output" if message["tool_call_id"] in custom else "function_call_output"
+        yield {"type": kind, "call_id": message["tool_call_id"], "output": _output(content)}
     elif role == "function":
         yield {"type": "function_call_output", "call_id": message["name"], "output": content or ""}
     elif role == "assistant":
@@ -136,7 +125,7 @@ def _assistant(message: Fields) -> Iterator[dict[str, Any]]:
         else:
             yield _call(call["id"], call["function"])
     if (function := message.get("function_call")) is not None:
-        yield _call(function["name"], function)  # the only name that its result has as well
+        yield _call(function["name"], function)  # the deprecated field, whose result refers to it by name
 
 
 def _call(call_id: str, function: Fields) -> dict[str, Any]:
@@ -152,15 +141,17 @@ def _parts(content: object) -> list[Fields]:
 
 
 def _said(part: Fields) -> dict[str, Any]:
-    """A part of what the model has said."""
+    """A part of an assistant's message."""
     if part["type"] == "refusal":
         return {"type": "refusal", "refusal": part["refusal"]}
-    return {"type": "output_text", "text": part.get("text", "")}
+    if part["type"] == "text":
+        return {"type": "output_text", "text": part["text"]}
+    return dict(part)  # of a kind that is to be forwarded
 
 
 def _part(part: Fields) -> dict[str, Any]:
-    """A part of what the model is told. Raises UnsupportedValue for sound."""
-    mark = {_MARK: part[_MARK]} if part.get(_MARK) is not None else {}
+    """A part of another message. Raises UnsupportedValue for audio."""
+    mark = {CACHE_MARK: part[CACHE_MARK]} if part.get(CACHE_MARK) is not None else {}
     match part["type"]:
         case "text":
             return {"type": "input_text", "text": part["text"], **mark}
@@ -173,9 +164,9 @@ def _part(part: Fields) -> dict[str, Any]:
         case "input_audio":
             raise UnsupportedValue("This model takes no sound: leave such parts out.", param="messages")
         case _:
-            return dict(part)  # of a kind that is to be forwarded
+            return dict(part)  # an unknown kind to be forwarded
 
 
 def _output(content: object) -> str | list[dict[str, Any]]:
-    """The result of a tool."""
+    """The output of a tool."""
     return content if isinstance(content, str) else [_part(part) for part in _parts(content)]

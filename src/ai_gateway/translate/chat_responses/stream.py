@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ai_gateway.translate.chat_responses.reply import annotation, apart, finish, head, moved, said, summary, usage
-from ai_gateway.translate.chat_responses.request import REASONING
 from ai_gateway.translate.chat_responses.tools import call
+from ai_gateway.translate.chat_responses.unsaid import REASONING
 
 type Fields = Mapping[str, Any]
 
@@ -13,8 +13,8 @@ type Fields = Mapping[str, Any]
 class ResponseStreamTranslator:
     """Translates the events of one stream; `complete` after the one that ends a whole response.
 
-    Why it ended and what it took come with that one, so that a stream that breaks off never looks finished. What has
-    failed is for its reader to find: see `failure`.
+    Finish reason and usage come with that event, so that a truncated stream never looks finished. For failed responses
+    see `failure`.
     """
 
     def __init__(self) -> None:
@@ -90,10 +90,10 @@ class ResponseStreamTranslator:
         if made is not None:
             place = event.get("output_index")
             index = self._calls[place] = len(self._calls)
-            # What it passes is told by what follows, or once it is done: some have all of it here as well.
+            # Arguments follow in deltas or when the item is done; some upstreams have them here as well.
             self._passed[place] = {name: text for name, text in made[made["type"]].items() if name != "name" and text}
             made[made["type"]] |= dict.fromkeys(self._passed[place], "")
-            if made["type"] == "custom":  # the contract's chunks know this kind of call by its field alone
+            if made["type"] == "custom":  # the contract's chunks have no type for custom calls
                 del made["type"]
             yield self._chunk({"tool_calls": [{"index": index, **made}]})
 
@@ -107,7 +107,7 @@ class ResponseStreamTranslator:
             yield self._chunk({"tool_calls": [{"index": index, kind: {name: str(event.get("delta") or "")}}]})
 
     def _close(self, event: Fields) -> Iterator[dict[str, Any]]:
-        """What an item turns out to be that was not told piece by piece."""
+        """The content of an item that was not streamed in deltas."""
         item, place = event.get("item") or {}, event.get("output_index")
         self._closed.add(place)
         made = call(item)
@@ -126,7 +126,7 @@ class ResponseStreamTranslator:
             yield self._chunk({"other_items": [item]})
 
     def _whole(self, item: Fields, place: object) -> Iterator[dict[str, Any]]:
-        """A message's texts, and its citations, as far as they were not told before."""
+        """A message's texts and citations that were not sent before."""
         for at, part in enumerate(said(item)):
             name = "text" if part.get("type") == "output_text" else "refusal"
             if (text := part.get(name)) and place not in self._told:
@@ -143,7 +143,7 @@ class ResponseStreamTranslator:
 
     def _end(self, event: Fields) -> Iterator[dict[str, Any]]:
         response = event.get("response") or {}
-        if None not in self._told | self._closed | self._calls.keys():  # else nobody knows which items were told
+        if None not in self._told | self._closed | self._calls.keys():  # else it is unknown which items were sent
             for place, item in enumerate(response.get("output") or ()):
                 if place not in self._closed:
                     yield from self._close({"output_index": place, "item": item})
@@ -169,5 +169,5 @@ class ResponseStreamTranslator:
 
 
 def _said(made: Fields) -> dict[str, Any]:
-    """What a call passes, without the name that was told before."""
+    """A call's arguments, without the name that was sent before."""
     return {name: text for name, text in made[made["type"]].items() if name != "name" and text}

@@ -1,17 +1,17 @@
-"""Tools, the choice of them, and calls of them, in the words of either API."""
+"""Tools, tool choices and tool calls, converted between chat completions and the Responses API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 type Fields = Mapping[str, Any]
 
 
 def tool(offered: Fields) -> dict[str, Any]:
-    """A tool of a chat as a response has it: without the object around its fields."""
+    """A chat's tool in the flat form of the Responses API."""
     kind = offered.get("type")
-    if kind == "function":
+    if kind == "function" or (not kind and isinstance(offered.get("function"), dict)):
         function = offered["function"]
-        # It is the default there: a schema that is not made for it would be refused.
+        # `strict` is the default there, and would refuse schemas that are not made for it.
         return {"type": "function", "parameters": None, **function, "strict": function.get("strict") or False}
     if kind == "custom":
         custom = dict(offered["custom"])
@@ -22,8 +22,14 @@ def tool(offered: Fields) -> dict[str, Any]:
     return dict(offered)
 
 
+def custom_calls(messages: Iterable[Fields]) -> set[str]:
+    """The ids of calls of custom tools."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {call["id"] for call in calls if call.get("type") == "custom"}
+
+
 def choice(chosen: object) -> object:
-    """The choice among them."""
+    """The tool choice in the form of the Responses API."""
     if not isinstance(chosen, dict):
         return chosen
     kind = chosen.get("type", "function")
@@ -35,7 +41,7 @@ def choice(chosen: object) -> object:
 
 
 def call(item: Fields) -> dict[str, Any] | None:
-    """An item as a call of a chat's message; None for what is none."""
+    """An item as a tool call of a chat's message; None if it is not a call."""
     match item.get("type"):
         case "function_call":
             function = {"name": item.get("name"), "arguments": item.get("arguments") or ""}

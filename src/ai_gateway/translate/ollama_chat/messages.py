@@ -65,7 +65,7 @@ def _older_name(message: OllamaChatMessage) -> str:
 
 @dataclass(slots=True)
 class _Called:
-    """A call that had no result when it was made."""
+    """A call that still needs a result."""
 
     call_id: str
     name: str
@@ -81,7 +81,7 @@ class _Waiting:
         self._by_name: dict[str, deque[_Called]] = defaultdict(deque)
 
     def add(self, call_id: str, name: str) -> None:
-        """There is one more."""
+        """Add a call."""
         call = _Called(call_id, name)
         for queue in (self._in_order, self._by_id[call_id], self._by_name[name]):
             queue.append(call)
@@ -92,7 +92,7 @@ class _Waiting:
         queue = self._by_id.get(call_id) if call_id else by_name
         while queue:
             call = queue.popleft()
-            if not call.answered:  # it may have been found another way
+            if not call.answered:  # it may have been taken by another index
                 call.answered = True
                 return call.call_id
         return None

@@ -18,11 +18,11 @@ class Extras:
 
     @property
     def places(self) -> tuple[Fields, Fields, Fields]:
-        """All three."""
+        """All three dictionaries."""
         return self.reply, self.choice, self.message
 
     def agrees(self, other: "Extras") -> bool:
-        """Whether no field has one value here and another one there."""
+        """Whether no field differs between both."""
         return all(
             is_same(ours[name], theirs[name])
             for ours, theirs in zip(self.places, other.places, strict=True)
@@ -30,7 +30,7 @@ class Extras:
         )
 
     def add(self, other: "Extras") -> None:
-        """Have the other's as well, which agree."""
+        """Add the other's fields, which agree."""
         for ours, theirs in zip(self.places, other.places, strict=True):
             ours.update(theirs)
 
@@ -48,7 +48,7 @@ class Piece:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to send but perhaps extra fields."""
+        """Whether it has nothing but extra fields."""
         return not (self.content or self.thinking or self.calls or self.logprobs or self.images)
 
 

@@ -58,7 +58,7 @@ def chat_extras(
     choice: openai.CreateChatCompletionResponseChoice | openai.CreateChatCompletionStreamResponseChoice | None,
     message: openai.ChatCompletionResponseMessage | openai.ChatCompletionStreamResponseDelta | None,
 ) -> Extras | None:
-    """The extra fields of a chat's reply or chunk but what is told as thinking, images or durations; None for none."""
+    """The extra fields of a chat's reply or chunk, except thinking, images and durations; None if there are none."""
     counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
     tokens = choice.logprobs if choice is not None else None
     ran = message.gateway_tool_calls if message is not None else MISSING
@@ -85,7 +85,7 @@ def text_extras(
     reply: openai.CreateCompletionResponse | openai.CreateCompletionStreamResponse,
     choice: openai.CreateCompletionResponseChoice | openai.CreateCompletionStreamResponseChoice | None,
 ) -> Extras | None:
-    """The same of a legacy completion, where context may be told as well."""
+    """The same for a legacy completion, also without `context`."""
     counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
     tokens = choice.logprobs if choice is not None else None
     if not counted and not _any_extra(reply, choice, tokens):
@@ -101,7 +101,7 @@ def text_extras(
 
 
 def vector_extras(reply: openai.CreateEmbeddingResponse) -> Fields:
-    """The extra fields of a reply with vectors, and below `data` and `usage` those of its vectors and counts."""
+    """The extra fields of an embeddings reply, with those of its vectors and usage under `data` and `usage`."""
     vectors = [extra_fields(vector) for vector in reply.data] if _any_extra(*reply.data) else None
     return {
         **_untold(reply, {"durations": durations(reply.model_extra)}),
@@ -119,7 +119,7 @@ def _extras(*places: Fields) -> Extras | None:
 
 
 def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) -> Fields:
-    """Its extra fields, except those that are `told` in a field of Ollama's, and reasoning that is empty."""
+    """Its extra fields, except those in `told`, which have a field of Ollama's, and empty reasoning."""
     if holder is None:
         return {}
     held = holder.model_extra or {}
@@ -132,7 +132,7 @@ def _untold(holder: BaseModel | None, told: Mapping[str, object] | None = None) 
 
 
 def _counted(usage: BaseModel | None) -> Fields:
-    """What is counted beyond the contract: Ollama's replies have no object for counts."""
+    """Further counts of the usage: Ollama's replies have no usage object."""
     if usage is None:
         return {}
     counted = extra_fields(usage)

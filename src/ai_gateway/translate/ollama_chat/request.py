@@ -15,7 +15,7 @@ from ai_gateway.translate.ollama_chat.policies import OPTIONS, apply_policies
 from gateway_contract.ollama import models as ollama
 from gateway_contract.openai import models as openai
 
-# A message, a tool, a call or an image: its model in OpenAI's terms, and what is written of it for an upstream.
+# Bytes that a message, a tool, a call or an image takes: as a model of OpenAI's, and as JSON for an upstream.
 _PART_BYTES = 2_500
 
 type Fields = dict[str, object]
@@ -81,7 +81,7 @@ def embed(model: str, texts: str | list[str], dimensions: int | None = None) -> 
 
 
 def translated_size(body: ollama.OllamaChatRequest | ollama.OllamaGenerateRequest) -> int:
-    """About how many bytes the translation takes beside the texts: small parts grow a thousandfold."""
+    """An estimate of the translation's bytes beside texts: small parts grow a thousandfold."""
     if isinstance(body, ollama.OllamaGenerateRequest):
         return len(body.images or ()) * _PART_BYTES
     messages = body.messages or []
@@ -159,7 +159,7 @@ def _schema(schema: dict[str, JsonValue]) -> openai.ResponseFormatJsonSchema:
 
 
 def has_gateway_tools(body: BaseModel) -> bool:
-    """Whether it asks for tools that the gateway runs, which no Ollama server would understand."""
+    """Whether it has gateway-run tools, which Ollama servers do not know."""
     tools = body.tools if isinstance(body, ollama.OllamaChatRequest) else None
     return any(isinstance(tool, ollama.OllamaGatewayTool) for tool in tools or ())
 

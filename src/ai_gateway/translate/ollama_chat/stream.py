@@ -40,7 +40,7 @@ class _Call:
 
 
 def _is_sign_of_life(chunk: Chunk) -> bool:
-    """Whether it is there to say that nothing has ended: lines have no comments, so it is a line without a text."""
+    """Whether it is a keep-alive: NDJSON has no comments, so it becomes a line without a text."""
     choice = chunk.choices[0] if len(chunk.choices) == 1 else None
     if not isinstance(choice, openai.CreateChatCompletionStreamResponseChoice):
         return False
@@ -50,15 +50,15 @@ def _is_sign_of_life(chunk: Chunk) -> bool:
 class ChunkTranslator:
     """One stream of either operation.
 
-    The extra fields of a chunk that shows nothing go with the next piece, and those of a last one with the last line.
-    Where the next has another value for one of them, they are a piece by themselves.
+    The extra fields of a chunk without content are sent with the next piece, those of the last with the last line. If
+    the next piece has another value for one of them, they become a piece of their own.
 
-    `whole_calls`: the upstream speaks Ollama's wire, so that a call is complete in its chunk.
+    `whole_calls`: the upstream speaks Ollama's wire, so that each call is complete in one chunk.
     """
 
     def __init__(self, *, whole_calls: bool = False) -> None:
         self._whole_calls = whole_calls
-        self._told = 0  # calls that have been sent
+        self._told = 0  # number of sent calls
         self._calls: dict[int, _Call] = {}
         self._function_call = _Call()  # from the deprecated field
         self._collected = 0
@@ -146,7 +146,7 @@ class ChunkTranslator:
         return piece
 
     def _collect_calls(self, delta: openai.ChatCompletionStreamResponseDelta) -> list[OllamaReplyToolCall]:
-        """The calls that are known to be whole; one that was cut off is left for the end, which tells why."""
+        """The calls that are complete; a truncated one is kept for the end, which has the finish reason."""
         whole: list[OllamaReplyToolCall] = []
         for call in [] if delta.tool_calls is MISSING else delta.tool_calls:
             known = self._calls.setdefault(call.index, _Call())

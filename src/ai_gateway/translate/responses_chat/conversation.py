@@ -1,8 +1,8 @@
-"""The items of a Responses request as chat's messages.
+"""The items of a Responses request as chat messages.
 
-Chat wants all calls of a turn in one assistant message, and the result of each directly behind it; items have them in
-any order. So calls and texts of the assistant that stand together are one message, and every output is looked up by its
-call, wherever it stands.
+Chat completions require all calls of a turn in one assistant message, directly followed by their results; items may be
+in any order. So adjacent calls and texts of the assistant become one message, and every output is looked up by its
+call, wherever it is.
 """
 
 from collections import defaultdict, deque
@@ -25,9 +25,9 @@ from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
 type Item = BaseModel
-"""One of the contract's kinds of input items, which has no name for their union."""
+"""An input item; the contract has no name for the union of its kinds."""
 
-# What servers have run, and of which no result is told. The answer that followed has what it came to.
+# Server-run calls without a result in the items; the following answer contains it.
 _RAN_ELSEWHERE: Final = frozenset(
     {"web_search_call", "file_search_call", "image_generation_call", "code_interpreter_call", "mcp_call"}
     | {"mcp_list_tools", "mcp_approval_request"}
@@ -38,9 +38,9 @@ _SUMMARY = "What was said before, in summary:\n"
 
 @dataclass(slots=True)
 class _Turn:
-    """What the assistant has said without interruption. `replayed` is reasoning that waits for what it led to.
+    """A run of assistant items. `replayed` is reasoning that precedes the text or call it led to.
 
-    `results` are of calls that a server has run, by their ids.
+    `results` are those of server-run calls, by id.
     """
 
     said: list[tuple[list[parts.SaidPart], dict[str, JsonValue]]] = field(default_factory=list)
@@ -50,10 +50,10 @@ class _Turn:
 
 
 class Conversation:
-    """Takes the items one after the other, and has the messages when it is finished.
+    """Converts items one after the other to messages.
 
-    `provider` is who is to answer, and gets its own reasoning back; `sealer` opens what was sealed for the caller.
-    Raises InvalidRequest or UnsupportedValue, which name the item.
+    `provider` is the target, which gets its own reasoning back; `sealer` opens data sealed for the caller. Raises
+    InvalidRequest or UnsupportedValue, which name the item.
     """
 
     def __init__(self, offered: Offered, sealer: Sealer, provider: str) -> None:
@@ -67,14 +67,14 @@ class Conversation:
         self._ids: dict[str, int] = {}
 
     def add_all(self, items: Sequence[Item], *, skipped: int = 0) -> None:
-        """All items; each output has to have its call among them. The first `skipped` are not the request's own."""
+        """Add all items; each output needs a call among them. The first `skipped` are of earlier responses."""
         placed = [(f"input[{at}]" if at >= 0 else _BEFORE, item) for at, item in enumerate(items, -skipped)]
         try:
             self._add_placed(placed)
         except GatewayError as error:
             if error.param is None or not error.param.startswith(f"{_BEFORE}."):
                 raise
-            raise error.changed(param=_BEFORE) from None  # where in it is nothing that its caller has written
+            raise error.changed(param=_BEFORE) from None  # the caller did not write its items
 
     def _add_placed(self, placed: Sequence[tuple[str, Item]]) -> None:
         for at, item in placed:
@@ -133,7 +133,7 @@ class Conversation:
             self.messages.append(openai.ChatCompletionRequestSystemMessage(role="system", content=made))
 
     def _add_reasoning(self, item: responses.ReasoningItem) -> None:
-        """Reasoning goes back where it came from; elsewhere what of it can be read does."""
+        """Reasoning for its own provider is sent back; others get its readable text."""
         self._end_ran()
         text = "".join(part.text for part in item.content or ()) or "\n\n".join(part.text for part in item.summary)
         carried: dict[str, JsonValue] = {"reasoning_content": text} if text else {}
@@ -153,7 +153,7 @@ class Conversation:
         name = self._offered.names.add(tool)
         call_id: str = getattr(item, "call_id", None) or f"call_{len(self._ids)}"
         output = self._outputs.take(call_id, getattr(item, "id", None) or call_id)
-        if output is None and tool.kind is ToolKind.TOOL_SEARCH:  # what was found need not say by which search
+        if output is None and tool.kind is ToolKind.TOOL_SEARCH:  # results of a tool search need not name their call
             output = self._outputs.take("", "")
         called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
         call = openai.ChatCompletionMessageToolCall(id=self._unique(call_id), type="function", function=called)
@@ -162,7 +162,7 @@ class Conversation:
         self._turn.calls.append(call)
 
     def _unique(self, call_id: str) -> str:
-        """An id that no other call has: agents run two calls with one id, and send both back."""
+        """A unique id: some agents send two calls with the same id."""
         count = self._ids[call_id] = self._ids.get(call_id, 0) + 1
         return call_id if count == 1 else self._unique(f"{call_id}_{count}")
 
@@ -197,7 +197,7 @@ class Conversation:
         return {name.server for name in self._offered.names.ran.names.values()}
 
     def _add_ran(self, call_id: str, name: str, arguments: str, result: str) -> None:
-        """A call that a server has run, and its result, which the model has read before it went on."""
+        """A server-run call and its result, as a call and its tool message."""
         called = openai.ChatCompletionMessageToolCallFunction(name=name, arguments=arguments)
         own = self._unique(call_id)
         self._turn.calls.append(openai.ChatCompletionMessageToolCall(id=own, type="function", function=called))
@@ -208,17 +208,17 @@ class Conversation:
             self._end_turn()
 
     def _end_turn(self) -> None:
-        """The assistant's message or messages, and the results of its calls."""
+        """End the turn: the assistant's messages, and the results of its calls."""
         turn = self._turn
         if not (turn.said or turn.calls or turn.replayed):
             return
         self._turn = _Turn()
         if not turn.calls:
-            if turn.said and SEALED_FIELDS in turn.replayed:  # it stands behind what it belongs to
+            if turn.said and SEALED_FIELDS in turn.replayed:  # sealed fields follow what they belong to
                 _add_carried({SEALED_FIELDS: turn.replayed.pop(SEALED_FIELDS)}, turn.said[-1][1])
             for said, carried in turn.said:
                 self.messages.append(_answer(said, [], carried))
-            if turn.replayed:  # reasoning that led to nothing: an answer cut short
+            if turn.replayed:  # reasoning without a following item: a truncated answer
                 self.dropped.add("input.reasoning")
             return
         said = [part for parts_of, _ in turn.said for part in parts_of]
@@ -238,7 +238,7 @@ class Conversation:
 
 
 class _Outputs:
-    """The outputs that wait for their calls, in their order where several have one id."""
+    """The outputs without a call so far, in order for each id."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[tuple[Output, str]]] = defaultdict(deque)
@@ -247,11 +247,11 @@ class _Outputs:
     def add(self, output: Output, at: str) -> None:
         call_id: object = getattr(output, "call_id", None)
         if isinstance(output, responses.LocalShellToolCallOutput) and not isinstance(call_id, str):
-            call_id = output.id  # its document requires `call_id` and describes `id` alone, as that of the call
+            call_id = output.id  # OpenAI's document requires `call_id`, but describes `id` as that of the call
         self._waiting[call_id if isinstance(call_id, str) else ""].append((output, at))
 
     def take(self, call_id: str, item_id: str) -> tuple[Output, str] | None:
-        """The first one for a call."""
+        """Take the first output of a call."""
         waiting = self._waiting.get(call_id) or self._waiting.get(item_id)
         return waiting.popleft() if waiting else None
 
@@ -266,7 +266,7 @@ class _Outputs:
         for waiting in self._waiting.values():
             for output, at in waiting:
                 if isinstance(output, responses.ToolSearchOutputItemParam):
-                    continue  # it has offered what was found
+                    continue  # its found tools are offered already
                 raise InvalidRequest(
                     "No call with this id is in the request: send the call as well, before its output.",
                     param=f"{at}.call_id",
@@ -275,21 +275,21 @@ class _Outputs:
 
 
 def _summary(sealed: str | None, sealer: Sealer) -> str | None:
-    """What a compaction tells the model; None for one that was not made here."""
+    """The summary in a compaction; None for one that the gateway did not make."""
     opened = sealer.open(sealed)
     summary = opened[1].get("summary") if opened is not None else None
     return _SUMMARY + summary if isinstance(summary, str) else None
 
 
 def is_sealed(item: object) -> bool:
-    """Whether an item holds what only the gateway can read, for upstreams that speak of items themselves."""
+    """Whether an item has data sealed by the gateway, which upstreams of this API cannot read."""
     return isinstance(item, dict) and str(item.get("encrypted_content") or "").startswith(SEALED)
 
 
 def unsealed(item: JsonValue, sealer: Sealer) -> list[JsonValue]:
-    """The item in words that any upstream knows: a compaction as its summary, and reasoning not at all.
+    """The items that replace it for any upstream: a compaction's summary, and none for reasoning.
 
-    Who gets it has not thought it. One that cannot be opened stays as it is, for the upstream to refuse.
+    Reasoning is of another provider. One that cannot be opened stays unchanged, for the upstream to refuse.
     """
     if not is_sealed(item) or not isinstance(item, dict):
         return [item]
@@ -302,7 +302,7 @@ def unsealed(item: JsonValue, sealer: Sealer) -> list[JsonValue]:
 
 
 def _add_carried(more: Mapping[str, JsonValue], carried: dict[str, JsonValue]) -> None:
-    """More of what belongs to one message: a list goes on, and so does a text."""
+    """Merge carriers of one message: lists and texts are appended."""
     for name, value in more.items():
         before = carried.get(name)
         if isinstance(before, list) and isinstance(value, list):
@@ -327,7 +327,7 @@ def _answer(
 
 
 def _result(call_id: str, content: list[parts.UserPart]) -> openai.ChatCompletionRequestToolMessage:
-    """What a call came to. Images in it are moved behind it for providers that take none there."""
+    """The result of a call. Images in it are moved after it for providers that take none there."""
     message = openai.ChatCompletionRequestToolMessage(role="tool", content="", tool_call_id=call_id)
     return message.model_copy(update={"content": parts.plain(content)})
 
@@ -336,7 +336,7 @@ def _called(item: Item) -> tuple[ClientTool, str]:
     """The tool of a call, and its arguments as a function's."""
     match item:
         case responses.FunctionToolCall():
-            # Servers read arguments as JSON, which an empty text is not.
+            # Servers parse arguments as JSON; an empty string is invalid.
             return ClientTool(ToolKind.FUNCTION, item.name, item.namespace), item.arguments or "{}"
         case responses.CustomToolCall():
             return ClientTool(ToolKind.CUSTOM, item.name, item.namespace), _json({"input": item.input})

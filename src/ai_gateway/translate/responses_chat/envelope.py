@@ -1,7 +1,7 @@
-"""What a provider wants back unread, sealed: `encrypted_content` of reasoning, and of compactions.
+"""Sealed data that a provider needs again: `encrypted_content` of reasoning and compactions.
 
-`gw1.<provider>.<payload>.<mac>`: the hub's carriers as compressed JSON, bound to the provider that made them, whose
-signatures are good there alone, and to the caller's project. It is a seal and no secret: a client has seen all of it.
+`gw1.<provider>.<payload>.<mac>`: carriers as compressed JSON, bound to their provider, where alone their signatures are
+valid, and to the caller's project. It is authenticated and not encrypted: the client has seen the content.
 """
 
 import base64
@@ -17,26 +17,26 @@ from pydantic_core import from_json, to_json
 
 _VERSION = "gw1"
 SEALED = f"{_VERSION}."
-"""How all of it begins."""
+"""The prefix of sealed data."""
 
 _MOST_BYTES = 8 * 1024 * 1024  # of a payload, unpacked
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Seals for one caller. `key` has the key for each provider, `owner` is the project that may have it read again."""
+    """Seals for one caller. `key` gives the key for each provider, `owner` is the caller's project."""
 
     key: Callable[[str], bytes]
     owner: str
 
     def seal(self, provider: str, payload: dict[str, JsonValue]) -> str:
-        """The payload of a provider as an opaque text."""
+        """Seal a provider's payload as an opaque string."""
         packed = _text(zlib.compress(to_json(payload, inf_nan_mode="null"), 6))
         head = f"{_VERSION}.{_text(provider.encode())}.{packed}"
         return f"{head}.{self._mac(provider, head)}"
 
     def open(self, sealed: str | None) -> tuple[str, dict[str, JsonValue]] | None:
-        """The provider and its payload; None for what was not sealed here, or for somebody else."""
+        """The provider and its payload; None for data that was not sealed here for this owner."""
         head, _, mac = (sealed or "").rpartition(".")
         version, _, rest = head.partition(".")
         name, _, packed = rest.partition(".")
@@ -46,7 +46,7 @@ class Sealer:
             return None
         try:
             payload = from_json(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
-        except ValueError:  # more than is unpacked
+        except ValueError:  # larger than `_MOST_BYTES`
             return None
         return provider, cast("dict[str, JsonValue]", payload)
 

@@ -1,8 +1,8 @@
-"""Tools that a server runs, and those of the gateway's that stand for them.
+"""Server tools, and the gateway's tools that replace them.
 
-A request's `web_search`, `code_interpreter` and `mcp` are run here where the gateway has such tools for the caller. A
-search that may not leave the provider's own index (`external_web_access: false`) is none of the gateway's, and neither
-is a server that its operator has not listed, or whose tools somebody is to approve of first.
+A request's `web_search`, `code_interpreter` and `mcp` are gateway-run if the caller has such tools. Not gateway-run are
+searches in the provider's own index (`external_web_access: false`), and MCP servers that the operator has not listed or
+whose calls require approval.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -29,7 +29,7 @@ from gateway_contract.openai_responses import models as responses
 
 type Fields = dict[str, JsonValue]
 
-# Results that a search brings for each size of context.
+# Number of search results by context size.
 _CONTEXT: Final[Mapping[str, int]] = {"low": 3, "medium": 5, "high": 10}
 _WORDS: Final[Mapping[str, str]] = {"allowed_domains": "filters.allowed_domains"}
 _PLACE = ("city", "region", "country", "timezone")
@@ -37,10 +37,10 @@ _PLACE = ("city", "region", "country", "timezone")
 
 @dataclass(slots=True)
 class Claimed:
-    """What of a request's tools the gateway runs.
+    """The gateway-run tools of a request.
 
-    `tools` have the kind that they are in the request, and the label of their server if they are one's. `names` are of
-    what servers have, by function, and `lists` those servers by their label, with what there is to tell of them.
+    `tools` have their type in the request, and the label of their MCP server, if any. `names` are those of MCP tools by
+    function, and `lists` have the tools of each server by label.
     """
 
     tools: list[tuple[str, str | None, Hosted]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Claimed:
         return [tool for _, _, tool in self.tools]
 
     def of(self, kind: str, label: object = None) -> list[Hosted]:
-        """Those that are meant by a choice of this kind, at the server of this label."""
+        """The tools for a choice of this type, at the server of this label."""
         return [
             tool
             for own, server, tool in self.tools
@@ -70,7 +70,7 @@ class Claimed:
 
 
 def claim(offered: Offered, runs: Runs, failures: Mapping[str, str]) -> Claimed:
-    """Take the tools that the gateway `runs` out of those that nobody does. `failures` are of servers.
+    """Move the tools that the gateway `runs` out of the hosted ones. `failures` are those of MCP servers.
 
     Raises ToolNotAvailable or ToolNotAllowed for a type of the gateway's own, and InvalidRequest for wrong options.
     """
@@ -104,7 +104,7 @@ def _claim(tool: Tool, at: int, what: tuple[Claimed, Runs, Mapping[str, str]], d
 
 
 def _fields_of(tool: Tool) -> dict[str, object] | None:
-    """The tool of the gateway's that stands for it, with its options."""
+    """The gateway's tool that replaces it, with its options."""
     match tool:
         case responses.CodeInterpreterTool():
             return {"type": CODE}
@@ -128,7 +128,7 @@ def _fields_of(tool: Tool) -> dict[str, object] | None:
 def _claim_server(
     tool: responses.MCPTool, at: int, claimed: Claimed, asks: tuple[Runs, Mapping[str, str]], dropped: set[str]
 ) -> bool:
-    """A server that the operator has listed. What it does not ask for is narrowed, and what is lost is named."""
+    """A listed server: its tools are limited to the requested ones, and dropped fields are named."""
     runs, failures = asks
     label = tool.server_label
     listed = listed_server(tool, runs)
@@ -155,7 +155,7 @@ def _claim_server(
 
 
 def listed_server(tool: responses.MCPTool, runs: Runs) -> str | None:
-    """The server that is meant, if the operator has listed it. No other is ever called."""
+    """The listed server that the tool refers to, if any. No other server is ever called."""
     callers = tool.allowed_callers
     if tool.connector_id or tool.tunnel_id or (callers and "direct" not in callers):
         return None
@@ -163,7 +163,7 @@ def listed_server(tool: responses.MCPTool, runs: Runs) -> str | None:
 
 
 def servers_asked(tools: Iterable[object], runs: Runs) -> list[str] | None:
-    """The listed servers whose tools a request has to do with; None for all that there are."""
+    """The listed servers whose tools a request uses; None for all."""
     found: list[str] = []
     for tool in tools:
         if getattr(tool, "type", None) == MCP:
@@ -180,7 +180,7 @@ def _is_wanted(tool: ServerTool, allowed: list[str] | responses.MCPToolFilter | 
 
 
 def _needs_approval(tool: ServerTool, asked: responses.MCPToolRequireApproval | str | None) -> bool:
-    """Whether somebody is to approve of its calls. Where nothing is said, the operator has, who has listed it."""
+    """Whether its calls require approval. By default they do not, since the operator has listed the server."""
     if asked is None or isinstance(asked, str):
         return asked == "always"
     if asked.never is not None:
@@ -195,12 +195,12 @@ def _matches(tool: ServerTool, wanted: responses.MCPToolFilter) -> bool:
 
 
 def _plain(kind: str) -> str:
-    """A kind without the day that its version is of."""
+    """A type without its version date."""
     return "web_search" if kind.startswith("web_search") else kind
 
 
 def chosen(choice: object, claimed: Claimed) -> object | None:
-    """The choice of a tool that the gateway runs, in chat's terms; None for another."""
+    """A choice of gateway-run tools as one of chat completions; None for another."""
     if isinstance(choice, responses.GatewayToolChoice):
         return openai.GatewayToolChoice(type=choice.type)
     if isinstance(choice, responses.ToolChoiceMCP):
@@ -219,7 +219,7 @@ def _named(function: str) -> openai.ChatCompletionNamedToolChoice:
 
 
 def kept(claimed: Claimed, allowed: Collection[object] | None) -> list[Hosted]:
-    """Those that `allowed_tools` leaves: its entries, or None for no such choice."""
+    """The tools that `allowed_tools` allows; None without such a choice."""
     if allowed is None:
         return claimed.all
     found: list[Hosted] = []

@@ -1,4 +1,4 @@
-"""The tools that a request offers, as functions of chat completions."""
+"""The offered tools of a request as functions of chat completions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,9 +38,9 @@ _INPUT = "The whole input, as text."
 
 @dataclass(slots=True)
 class Offered:
-    """The functions by name, and what else the tools come to.
+    """The functions by name, and the other tools.
 
-    `dropped` names the tools that chat has no word for, `hosted` are those that a server would run, with their place.
+    `dropped` names tools without a counterpart, `hosted` are server tools, with their path.
     """
 
     names: ToolNames = field(default_factory=ToolNames)
@@ -50,7 +50,7 @@ class Offered:
     _waits: bool = False
 
     def add_all(self, tools: Sequence[Tool]) -> None:
-        """The tools of a request. Where its client searches for tools, those that it defers wait to be found."""
+        """Add the tools of a request. With client-side tool search, deferred tools are only added when found."""
         self._waits = any(
             isinstance(tool, responses.ToolSearchToolParam) and tool.execution == "client" for tool in tools
         )
@@ -58,7 +58,7 @@ class Offered:
             self._add(tool, at)
 
     def add_found(self, tools: Iterable[Tool]) -> None:
-        """Tools that came later, in an item of the conversation."""
+        """Add tools from an item of the conversation."""
         self._waits = False
         for tool in tools:
             self._add(tool, None)
@@ -73,7 +73,7 @@ class Offered:
                 schema = to_plain(tool.parameters) if tool.parameters is not None else None
                 self._offer(ClientTool(ToolKind.TOOL_SEARCH, "tool_search"), tool.description, schema or _SEARCH)
             case responses.ToolSearchToolParam():
-                pass  # every tool is offered from the start, so there is nothing to search for
+                pass  # server-side tool search: all tools are offered from the start
             case _ if tool.type in _BUILT_IN and not _is_hosted(tool):
                 kind = ToolKind(tool.type)
                 self._offer(ClientTool(kind, kind), *_BUILT_IN[kind])
@@ -83,7 +83,7 @@ class Offered:
                 self.dropped.add(f"tools.{tool.type}")
 
     def _offer_space(self, space: responses.NamespaceToolParam) -> None:
-        """The tools of a namespace. What it is for stands with the first: chat has no other place for it."""
+        """Add the tools of a namespace. Its description is put before the first one's."""
         offered = [name for tool in space.tools if (name := self._offer_named(tool, space.name)) is not None]
         if offered and space.description:
             first, told = self.functions[offered[0]].function, f"{space.name}: {space.description}"
@@ -92,7 +92,7 @@ class Offered:
     def _offer_named(
         self, tool: responses.FunctionTool | responses.FunctionToolParam | responses.CustomToolParam, space: str | None
     ) -> str | None:
-        """The name of its function; None for one that waits."""
+        """The name of its function; None for a deferred tool."""
         if self._waits and tool.defer_loading:
             return None
         for name in ("allowed_callers", "output_schema"):
@@ -128,13 +128,13 @@ class Offered:
 
 
 def to_plain(schema: object) -> Fields:
-    """A JSON schema that came as an object of any fields."""
+    """A JSON schema from a generic object."""
     dumped: Fields = schema if isinstance(schema, dict) else schema.model_dump(exclude_unset=True)  # type: ignore[attr-defined] # a model of no fields
     return dumped
 
 
 def _is_hosted(tool: Tool) -> bool:
-    """Whether what the tool does is done in a container of the server's."""
+    """Whether the tool runs in a container of the server."""
     environment = getattr(tool, "environment", None)
     return environment is not None and environment.type != "local"
 

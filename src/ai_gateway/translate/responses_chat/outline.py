@@ -1,7 +1,7 @@
-"""What a response repeats of its request, and what else it has beside its output.
+"""Fields of a response beside its output: those that repeat the request, and usage.
 
-It has the fields that OpenAI's document requires and those that the Open Responses specification does; what was not
-asked for has the value that holds then.
+It has the fields that OpenAI's document or the Open Responses specification requires; fields missing in the request
+have their default.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
-# By what it is when it is not asked for.
+# Default values.
 _ECHOED: Mapping[str, JsonValue] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -29,14 +29,14 @@ _ECHOED: Mapping[str, JsonValue] = {
     "top_p": 1.0,
     "truncation": "disabled",
 }
-_SECRET = frozenset({"authorization", "headers"})  # of a server, which is none of the response's readers' business
+_SECRET = frozenset({"authorization", "headers"})  # credentials of MCP servers
 _ECHOED_IF_SENT = ("user", "prompt_cache_retention")
 _COUNTS = names_of(responses.ResponseUsage)
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 
 
 def echo(body: responses.CreateResponse, *, stored: bool = False, background: bool = False) -> Fields:
-    """The fields that only repeat what was asked, as JSON."""
+    """The fields that repeat the request, as JSON."""
     said = body.__dict__
     fields: Fields = {name: default if (value := said[name]) is None else value for name, default in _ECHOED.items()}
     fields |= {name: value for name in _ECHOED_IF_SENT if (value := said[name]) is not None}
@@ -55,17 +55,17 @@ def echo(body: responses.CreateResponse, *, stored: bool = False, background: bo
 
 
 def served_tier(tier: object) -> Fields:
-    """The tier that has served the request, where the provider says so in a word that a response has."""
+    """The service tier that the provider reports, if responses have a name for it."""
     return {"service_tier": tier} if isinstance(tier, str) and tier in _TIERS else {}
 
 
 def usage(told: openai.CompletionUsage | object) -> Fields | None:
-    """What the response took; None where the provider has not said."""
+    """The usage; None if the provider reports none."""
     return counted(told) if isinstance(told, openai.CompletionUsage) else None
 
 
 def counted(counted: openai.CompletionUsage) -> Fields:
-    """What a response took, by a provider's count."""
+    """The usage from a provider's counts."""
     read = _details(counted.prompt_tokens_details)
     written = _details(counted.completion_tokens_details)
     return {
@@ -82,19 +82,19 @@ def counted(counted: openai.CompletionUsage) -> Fields:
 
 
 def _beyond(counted: openai.CompletionUsage) -> Fields:
-    """What a provider counts beyond the contract, such as what it costs."""
+    """Counts beyond the contract, such as the cost."""
     placed: dict[str, object] = {}
     place(counted.model_extra or {}, placed, _COUNTS)
     return cast("Fields", placed)
 
 
 def plain(model: BaseModel) -> Fields:
-    """A part of the request as it came."""
+    """A part of the request, unchanged."""
     return model.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _tool(tool: BaseModel) -> Fields:
-    """A tool as it came; of a function also what it leaves open. Without a word about `strict`, it is not."""
+    """A tool, unchanged; a function with defaults, `strict` being false if missing."""
     if isinstance(tool, responses.MCPTool):
         return {name: value for name, value in plain(tool).items() if name not in _SECRET}
     if not isinstance(tool, responses.FunctionTool):

@@ -1,4 +1,4 @@
-"""What a client's tools came to, as the results of functions."""
+"""Outputs of client tools as results of functions."""
 
 import orjson
 from pydantic import BaseModel
@@ -27,7 +27,7 @@ OUTPUTS = (
 
 
 def output_parts(output: Output, at: str) -> list[parts.UserPart]:
-    """The texts, images and files of an output. Raises UnsupportedValue for what chat has no word for."""
+    """The texts, images and files of an output. Raises UnsupportedValue for other content."""
     match output:
         case responses.FunctionShellCallOutputItemParam():
             return [parts.text_part(_shell(output))]
@@ -45,13 +45,13 @@ def output_parts(output: Output, at: str) -> list[parts.UserPart]:
 
 
 def _shell(output: responses.FunctionShellCallOutputItemParam) -> str:
-    """What the commands printed, and how they ended, as JSON: the model is to see every field."""
+    """Output and exit of shell commands as JSON, so that the model sees every field."""
     ran = [each.model_dump(exclude_unset=True, exclude_none=True) for each in output.output]
     return orjson.dumps({"output": ran}).decode()
 
 
 def ran_before(item: BaseModel, ran: RanItems) -> tuple[str, str, str, str] | None:
-    """The id, the function, the arguments and the result of a call that a server has run; None without a result."""
+    """Id, function, arguments and result of a server-run call; None without a result."""
     match item:
         case responses.MCPToolCall() if item.output is not None or item.error is not None:
             told = item.output if item.output is not None else _error(item)

@@ -1,4 +1,4 @@
-"""Parts of a message's content as chat completions have them."""
+"""Parts of a message's content in the form of chat completions."""
 
 from collections.abc import Sequence
 
@@ -34,12 +34,12 @@ _TEXTS = (
 
 
 def text_part(text: str) -> TextPart:
-    """A text."""
+    """A text part."""
     return openai.ChatCompletionRequestMessageContentPartText(type="text", text=text)
 
 
 def user_parts(content: Sequence[Part], path: str) -> list[UserPart]:
-    """What a user has sent. Raises UnsupportedValue for what chat has no word for."""
+    """The parts of a user's message. Raises UnsupportedValue for other content."""
     return [_user_part(part, f"{path}[{at}]") for at, part in enumerate(content)]
 
 
@@ -49,7 +49,7 @@ def system_parts(content: Sequence[Part], path: str) -> list[TextPart]:
 
 
 def said_parts(content: Sequence[Part], path: str) -> list[SaidPart]:
-    """What the assistant has said."""
+    """The parts of an assistant's message."""
     return [
         openai.ChatCompletionRequestMessageContentPartRefusal(type="refusal", refusal=part.refusal)
         if isinstance(part, responses.SaidRefusalContent | responses.RefusalContent)
@@ -59,7 +59,7 @@ def said_parts(content: Sequence[Part], path: str) -> list[SaidPart]:
 
 
 def plain[Any](parts: Sequence[Any]) -> str | list[Any]:
-    """The content as a string where it is one text: not every server takes parts."""
+    """The content as a string if it is one text: not every server accepts parts."""
     if not parts:
         return ""
     first = parts[0]
@@ -104,7 +104,7 @@ def _image(
         )
     image = openai.ChatCompletionRequestMessageContentPartImageImageUrl(url=part.image_url)
     if part.detail is not None:
-        image.detail = "high" if part.detail == "original" else part.detail  # the most that chat has a word for
+        image.detail = "high" if part.detail == "original" else part.detail  # the highest detail of chat completions
     made = openai.ChatCompletionRequestMessageContentPartImage(type="image_url", image_url=image)
     return _marked(made, part)
 
@@ -132,7 +132,7 @@ def _marked[
         openai.ChatCompletionRequestMessageContentPartFile,
     )
 ](made: Made, part: Part) -> Made:
-    """The part with the place that its original is for a cache of prompts."""
+    """The part with the cache breakpoint of its original."""
     mark = getattr(part, "prompt_cache_breakpoint", None)
     if mark is not None:
         made.prompt_cache_breakpoint = openai.PromptCacheBreakpointParam.model_validate(

@@ -1,7 +1,8 @@
 """The policy for every field of Responses requests, for providers that speak chat completions.
 
 As for providers: *mapped* to chat's format, *dropped* and named in the response, or *refused* because leaving the field
-out would change the answer's meaning. What is mapped and has no word in chat is echoed, or kept in the store.
+out would change the answer's meaning. Mapped fields without a counterpart in chat are repeated in the response, or
+stored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from gateway_contract.openai_responses.parameters import OPERATION_OF, Policies,
 
 POLICIES: Final[Policies] = {
     "createResponse": {
-        "metadata": "mapped",  # echoed and kept; OpenAI takes it in chats that it stores only
+        "metadata": "mapped",  # repeated and stored; OpenAI accepts it only for stored chats
         "top_logprobs": "mapped",
         "temperature": "mapped",
         "top_p": "mapped",
@@ -27,7 +28,7 @@ POLICIES: Final[Policies] = {
         "previous_response_id": "mapped",
         "model": "mapped",
         "background": "mapped",
-        "max_tool_calls": "mapped",  # of the gateway's own tools
+        "max_tool_calls": "mapped",  # applies to gateway-run tools
         "text": "mapped",
         "tools": "mapped",
         "tool_choice": "mapped",
@@ -42,7 +43,7 @@ POLICIES: Final[Policies] = {
         "instructions": "mapped",
         "moderation": "dropped",
         "stream": "mapped",
-        "stream_options": "mapped",  # of no effect: no event is padded
+        "stream_options": "mapped",  # without effect: events are not padded
         "conversation": "refused",
         "context_management": "dropped",
         "max_output_tokens": "mapped",
@@ -87,9 +88,9 @@ RESPONSES_NAMES: Final[Mapping[str, str]] = {
 """Chat's fields by the name in the caller's request, where it differs."""
 
 ADDED_FIELDS: Final = frozenset({"stream_options"})
-"""Chat's fields that the gateway adds and no caller of the Responses API means."""
+"""Chat's fields that the gateway adds, which have no counterpart in the Responses API."""
 
-# What the contract names below the fields of a request, and chat has no word for.
+# Nested fields of the contract without a counterpart in chat.
 _LOST: Final[Mapping[type[BaseModel], tuple[str, ...]]] = {
     models.EasyInputMessage: ("phase",),
     models.OutputMessage: ("phase",),
@@ -125,17 +126,17 @@ def apply_policies(body: BaseModel) -> list[str]:
 
 
 def _is_said(value: object) -> bool:
-    return bool(value) or type(value) in _NUMBERS  # false and 0 say something
+    return bool(value) or type(value) in _NUMBERS  # false and 0 are values
 
 
 def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
-    """The fields that are set and that chat has no word for, in whatever these fields of the body hold."""
+    """The set nested fields without a counterpart in chat, inside these fields of the body."""
     for name in names:
         value = body.__dict__.get(name)
         if type(value) in _PLAIN:
             continue
         for each in value if isinstance(value, list) else (value,):
-            # An object without a field of its own is a schema, or arguments: its names are its caller's.
+            # An object without declared fields is a schema, or arguments: its names are the caller's.
             if isinstance(each, BaseModel) and type(each).model_fields:
                 yield from _lost(each, f"{name}.")
                 for inner in lost_fields(each, each.model_fields_set):
@@ -143,7 +144,7 @@ def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
 
 
 def _lost(model: BaseModel, path: str) -> Iterator[str]:
-    """What is lost of an object, but for what is said in other words."""
+    """The dropped fields of an object."""
     for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
         if _is_said(value) and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
             yield f"{path}{name}"

@@ -1,7 +1,7 @@
-"""Calls that the gateway has run as items of a response, and what a stream tells of them.
+"""Gateway-run calls as items of a response, and their events.
 
-Calls of tools without an item of their own are told as a server's of the Model Context Protocol, which for those of the
-gateway's own is called `gateway`.
+Calls of tools without an item type of their own are presented as MCP calls, with the server name `gateway` for the
+gateway's own tools.
 """
 
 import re
@@ -16,10 +16,10 @@ from ai_gateway.translate.gateway_tools import CODE_FUNCTION, FETCH_FUNCTION, SE
 
 type Fields = dict[str, JsonValue]
 type Event = tuple[str, Fields]
-"""What a stream tells of an item that is open: the end of its name, and its fields beside the item's place."""
+"""An event of an open item: the suffix of its name, and its fields beside the item's id and index."""
 
 OURS: Final = "gateway"
-"""The server that the gateway's own tools are told of, and the container that their code runs in."""
+"""The MCP server name of the gateway's own tools, and the id of the code's container."""
 _LONGEST_NAME = 64  # of a function in chat completions
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _SEARCH, _CODE, _MCP = "web_search_call", "code_interpreter_call", "mcp_call"
@@ -30,8 +30,8 @@ _KINDS: Final[Mapping[str, str]] = {SEARCH_FUNCTION: _SEARCH, FETCH_FUNCTION: _S
 class RanItems:
     """The items of one response's calls.
 
-    `names` are of what servers have, by function, and `lists` tell of those servers, as items without an id. With
-    `shows_sources`, a search has those that it has found; `sources` are all that any call has named, by their number.
+    `names` are those of MCP tools by function, and `lists` are the items with the servers' tools, without ids. With
+    `shows_sources`, searches include their sources; `sources` are those of all calls, by number.
     """
 
     names: Mapping[str, McpName] = field(default_factory=dict)
@@ -40,17 +40,17 @@ class RanItems:
     sources: dict[int, Fields] = field(default_factory=dict)
 
     def function_of(self, server: str, tool: str) -> str:
-        """What a model calls a server's tool, which the request need not offer any more."""
+        """The function name of an MCP tool, which the request need not offer any more."""
         known = next((name for name, own in self.names.items() if own == McpName(server, tool)), None)
         own = f"gateway_{tool}" if server == OURS else f"gateway_mcp_{server}_{tool}"
         return known or _FOREIGN.sub("_", own)[:_LONGEST_NAME]
 
     def kind(self, call: Mapping[str, JsonValue]) -> str:
-        """The type of the item that a call is."""
+        """The type of a call's item."""
         return _KINDS.get(_name(call), _MCP)
 
     def begun(self, call: Mapping[str, JsonValue], item_id: str) -> tuple[Fields, list[Event]]:
-        """The item of a call that has started, and what is told of it then."""
+        """The item of a started call, and its events."""
         item = {**self.item(call, item_id), "status": "in_progress"}
         kind = str(item["type"])
         events: list[Event] = [(f"{kind}.in_progress", {})]
@@ -66,7 +66,7 @@ class RanItems:
         return {**item, "arguments": ""}, [*events, *told, (f"{kind}_arguments.done", {"arguments": given})]
 
     def ended(self, call: Mapping[str, JsonValue], item_id: str) -> tuple[Fields, list[Event]]:
-        """The item of one that is over, and what is told before it is done. One without a result broke off."""
+        """The item of a finished call, and its events before `done`. One without a result was interrupted."""
         item = self.item(call, item_id)
         kind = str(item["type"])
         for source in cast("Sequence[Fields]", call.get("sources") or ()):
@@ -76,7 +76,7 @@ class RanItems:
         return item, [(f"{kind}.completed", {})] if item["status"] == "completed" else []
 
     def item(self, call: Mapping[str, JsonValue], item_id: str) -> Fields:
-        """The item of a call, as far as is known of it."""
+        """The item of a call, as far as known."""
         kind, name = self.kind(call), _name(call)
         item: Fields = {"type": kind, "id": item_id, "status": call.get("status") or "failed"}
         given = cast("Fields", call.get("function") or {}).get("arguments")
@@ -126,7 +126,7 @@ def _object(arguments: JsonValue) -> Fields:
 
 
 def list_of(label: str, tools: Sequence[ServerTool], error: str | None) -> Fields:
-    """What a server has, as the item in front of the calls of its tools, without its id."""
+    """The item with a server's tools, without an id, which precedes its calls."""
     told: list[JsonValue] = [
         {
             "name": tool.name,

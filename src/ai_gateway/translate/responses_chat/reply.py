@@ -1,4 +1,4 @@
-"""A whole chat reply as a response: its items, why it ended, and what it took."""
+"""A whole chat reply as a response: output items, status and usage."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +21,16 @@ from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
 
 type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
-"""What of a reasoning item's summary and signed blocks only the gateway can read again; None for nothing."""
+"""Seals a reasoning item's summary and signed blocks; None if there is nothing to seal."""
 
 type Keep = Callable[[Mapping[str, object], Mapping[str, Mapping[str, object]]], str | None]
-"""Seals what the provider wants back of a message, and of its calls by their ids; None for nothing."""
+"""Seals the fields that the provider needs again of a message, and of its calls by id; None if there are none."""
 
 TOLD: Final = frozenset({*REASONING_NAMES, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"})
-"""What of a message is told in items; whatever else the contract does not name goes along as it is."""
+"""Extra fields of a message that become items; others are carried over unchanged."""
 _SAID: Final = frozenset({"message", "reasoning", "function_call"})
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Why a response is incomplete, by chat's finish reason."""
+"""The reason of an incomplete response, by chat's finish reason."""
 
 
 @dataclass(slots=True)
@@ -44,12 +44,12 @@ class Items:
         self.all.append({"type": kind, "id": self.next_id(kind), **fields})
 
     def cut(self) -> None:
-        """Where the last one ends, the answer was cut off, unless that is what was run here: it is over by then."""
+        """Mark the last item as incomplete, unless it is a gateway-run call, which is finished."""
         if self.all and self.all[-1]["type"] in _SAID:
             self.all[-1]["status"] = "incomplete"
 
     def next_id(self, kind: str) -> str:
-        """The id of the next item: another one for each item of each response."""
+        """The id of the next item, unique over all responses."""
         return item_id(kind, self.response_id, len(self.all))
 
 
@@ -65,7 +65,7 @@ def response(  # noqa: PLR0913 - what a response is made of
     keep: Keep,
     now: Callable[[], float] = time.time,
 ) -> Fields:
-    """The response as JSON. `model` is the one that answered. Raises UpstreamInvalidResponse for a reply of nothing."""
+    """The response as JSON. `model` is the one that answered. Raises UpstreamInvalidResponse for an empty reply."""
     if not reply.choices:
         raise UpstreamInvalidResponse("The provider's reply holds no answer.")
     choice = next((each for each in reply.choices if each.index == 0), reply.choices[0])
@@ -99,7 +99,7 @@ def response(  # noqa: PLR0913 - what a response is made of
 
 
 def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, seal: Seal) -> None:
-    """Reasoning as a summary, part by part where its provider has signed the parts."""
+    """Reasoning as a summary, with one part for each signed block."""
     extra = message.model_extra or {}
     blocks = extra.get("thinking_blocks")
     blocks = blocks if isinstance(blocks, list) else []
@@ -114,7 +114,7 @@ def _add_reasoning(items: Items, message: openai.ChatCompletionResponseMessage, 
 
 
 def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ran: RanItems) -> int:
-    """What was run here, with what was said before it. Returns how many characters of the text that is."""
+    """Gateway-run calls and the texts between them. Returns the characters of these texts."""
     told = choice.message.gateway_tool_calls
     calls = [call.model_dump(exclude_unset=True) for call in told] if isinstance(told, list) else []
     text, done = choice.message.content or "", 0
@@ -131,7 +131,7 @@ def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ra
 
 
 def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, said: int, *, is_cut: bool) -> None:
-    """The message, without what has been `said` before."""
+    """The message, without the first `said` characters."""
     message = choice.message
     content: list[JsonValue] = []
     part = _text_part(choice, said, len(message.content or ""))
@@ -142,13 +142,13 @@ def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice
     if not content:
         if _calls(message) or (is_cut and items.all):
             return
-        # Agents take an empty output for a turn that goes on.
+        # Agents take an empty output for an unfinished turn.
         content.append({"type": "output_text", "text": "", "annotations": [], "logprobs": []})
     items.add("message", status="completed", role="assistant", content=content)
 
 
 def _text_part(choice: openai.CreateChatCompletionResponseChoice, start: int, end: int) -> Fields:
-    """The text between two places, with its sources."""
+    """The text between two positions, with its annotations."""
     whole = choice.message.content or ""
     tokens = _logprobs(choice.logprobs) if end - start == len(whole) else []
     annotations = [each for each in _annotations(choice.message) if _is_within(each, start, end)]
@@ -166,13 +166,13 @@ def _is_within(annotation: Fields, start: int, end: int) -> bool:
 
 
 def _moved(annotation: Fields, by: int) -> Fields:
-    """An annotation whose places count from there."""
+    """An annotation with shifted positions."""
     places = {name: at - by for name in ("start_index", "end_index") if isinstance(at := annotation.get(name), int)}
     return {**annotation, **places}
 
 
 def _annotations(message: openai.ChatCompletionResponseMessage) -> list[Fields]:
-    """The sources of a text: chat has what is known of one in an object of its own."""
+    """The annotations of a text, whose fields are nested in chat completions."""
     found: list[Fields] = []
     for annotation in message.annotations if isinstance(message.annotations, list) else ():
         facts = annotation.model_dump(exclude_unset=True)
@@ -194,7 +194,7 @@ def _token(token: openai.ChatCompletionTokenLogprob | openai.ChatCompletionToken
 
 
 def _extras_of_calls(message: openai.ChatCompletionResponseMessage) -> dict[str, dict[str, object]]:
-    """What the calls hold that the contract does not name, by their ids."""
+    """The extra fields of calls, by id."""
     calls = message.tool_calls if isinstance(message.tool_calls, list) else []
     return {call.id: call.model_extra for call in calls if call.model_extra}
 
@@ -202,7 +202,7 @@ def _extras_of_calls(message: openai.ChatCompletionResponseMessage) -> dict[str,
 def _beyond(
     reply: openai.CreateChatCompletionResponse, choice: openai.CreateChatCompletionResponseChoice
 ) -> dict[str, object]:
-    """What a reply holds beyond the contract."""
+    """The extra fields of a reply."""
     beyond = dict(reply.model_extra or {})
     for each in (choice, choice.message):
         place(extra_fields(each, *TOLD), beyond)
@@ -214,9 +214,9 @@ def _beyond(
 def carried(
     beyond: Mapping[str, object], calls: Mapping[str, Mapping[str, object]], unread: Sequence[JsonValue] = ()
 ) -> Fields:
-    """What a reply, its `calls` by their ids, and its annotations hold that a response has no form for.
+    """The extra fields of a reply, of its `calls` by id, and annotations that a response cannot have.
 
-    All of it stands in one place, beside what a response has.
+    They are collected in one field of the response.
     """
     placed: dict[str, object] = {}
     place(beyond, placed, names_of(responses.Response))
@@ -254,7 +254,7 @@ def _add_calls(items: Items, message: openai.ChatCompletionResponseMessage, name
 
 
 def kept_by(seal: Callable[[dict[str, JsonValue]], str]) -> Keep:
-    """Seals what a provider wants back beside its reasoning."""
+    """Seals fields that a provider needs again, except reasoning."""
 
     def sealed(message: Mapping[str, object], calls: Mapping[str, Mapping[str, object]]) -> str | None:
         fields = kept(message, calls)
@@ -264,7 +264,7 @@ def kept_by(seal: Callable[[dict[str, JsonValue]], str]) -> Keep:
 
 
 def sealed_by(seal: Callable[[dict[str, JsonValue]], str], *, wanted: bool) -> Seal:
-    """Seals what goes back to its provider: signed blocks always, and reasoning alone where the caller has asked."""
+    """Seals reasoning for its provider: signed blocks always, other reasoning only if the caller requests it."""
 
     def sealed(summary: Sequence[str], blocks: Sequence[JsonValue]) -> str | None:
         if blocks:

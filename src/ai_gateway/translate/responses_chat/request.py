@@ -1,4 +1,4 @@
-"""A Responses request in chat's format: every field is mapped, or dropped and named, or refused."""
+"""Responses requests as chat requests: every field is mapped, dropped by name, or refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ type Fields = dict[str, object]
 type Body = responses.CreateResponse | responses.CompactResponseMethodPublicBody | responses.TokenCountsBody
 
 _NONE: Mapping[str, str] = {}
-# Of the same name and meaning in chat.
+# Fields with the same name and meaning in chat.
 _SAME = (
     "temperature",
     "top_p",
@@ -39,13 +39,13 @@ _HOSTED_CHOICES = (
 )
 _SOURCES = "web_search_call.action.sources"
 _LOGPROBS = "message.output_text.logprobs"
-# What reasoning says beside how hard to think, and whether it is shown: it is, wherever there is some.
+# Fields of `reasoning` beside the effort; summaries are always included if there are any.
 _REASONING_DROPPED = ("mode", "context")
 
 
 @dataclass(slots=True)
 class Asked:
-    """A request in chat's format, what its tools are called, and the fields of the original that it lacks."""
+    """A chat request, the names of its tools, and the dropped fields of the original."""
 
     request: openai.CreateChatCompletionRequest
     offered: Offered
@@ -54,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Whom:
-    """Who is to answer: the gateway's id of the model, the provider's name, and the seal of what goes back to it."""
+    """The target: the gateway's model id, the provider's name, and the sealer of its data."""
 
     model: str
     provider: str
@@ -68,9 +68,9 @@ def asked(
     runs: Runs = NO_TOOLS,
     failures: Mapping[str, str] = _NONE,
 ) -> Asked:
-    """For createResponse. `history` are the items of responses before this one, and of their answers.
+    """For createResponse. `history` are the items of earlier responses and their outputs.
 
-    `runs` says which tools the gateway runs for the caller, and `failures` which servers of theirs cannot be asked.
+    `runs` are the caller's gateway-run tools, and `failures` are those of MCP servers.
 
     Raises InvalidRequest, UnsupportedParameter or UnsupportedValue.
     """
@@ -87,7 +87,7 @@ def asked(
 
 
 def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claimed) -> RanItems:
-    """What the response tells of tools that run here. What servers have is told once in a conversation."""
+    """The response's items of gateway-run calls. The tools of an MCP server are listed once in a conversation."""
     items = [*history, *items_of(body.input)] if claimed.lists else ()
     told = {item.server_label for item in items if isinstance(item, responses.MCPListTools)}
     lists = [
@@ -99,7 +99,7 @@ def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claim
 
 
 def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
-    """The instructions, the items and the tools of any request that has them."""
+    """Instructions, items and tools of any request that has them."""
     offered = Offered()
     offered.add_all(getattr(body, "tools", None) or [])
     fields, dropped = _conversed(body, whom, history, offered)
@@ -107,7 +107,7 @@ def conversed(body: Body, whom: Whom, history: Sequence[Item] = ()) -> Asked:
 
 
 def _conversed(body: Body, whom: Whom, history: Sequence[Item], offered: Offered) -> tuple[Fields, set[str]]:
-    """The fields of the chat that tell of the conversation, and those of the original that it lacks."""
+    """The chat's fields for the conversation, and the dropped fields of the original."""
     dropped = set(apply_policies(body))
     conversation = Conversation(offered, whom.sealer, whom.provider)
     if body.instructions:
@@ -130,7 +130,7 @@ def _conversed(body: Body, whom: Whom, history: Sequence[Item], offered: Offered
 
 
 def items_of(given: str | Sequence[Item] | None) -> list[Item]:
-    """The items of an input; a text is a message of the user."""
+    """The items of an input; a string is a user message."""
     if given is None or given == "":
         return []
     if isinstance(given, str):
@@ -176,9 +176,9 @@ def _dump(model: BaseModel) -> dict[str, object]:
 
 
 def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Claimed) -> Fields:
-    """The tools, and the choice among them. Tools of a server's are left out where the choice is the model's.
+    """Tools and tool choice. Server tools are dropped if the choice is `auto`.
 
-    What is `claimed` the gateway runs.
+    The `claimed` tools are gateway-run.
     """
     names: set[str] = {tool.type for _, tool in offered.hosted}
     offered.dropped |= {f"tools.{name}" for name in names}
@@ -200,7 +200,7 @@ def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Clai
 
 
 def _refuse_hosted(choice: object, hosted: set[str], *, only_hosted: bool) -> None:
-    """Raise UnsupportedValue where the choice leaves nothing but tools that a server would run."""
+    """Raise UnsupportedValue if the choice only allows server tools."""
     if isinstance(choice, _HOSTED_CHOICES) or (choice == "required" and only_hosted and hosted):
         raise UnsupportedValue(
             "Neither the gateway nor this provider runs the tool that is chosen: use functions, or choose `auto`.",
@@ -210,14 +210,14 @@ def _refuse_hosted(choice: object, hosted: set[str], *, only_hosted: bool) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What `tool_choice` comes to in chat, by the names that its functions have there."""
+    """`tool_choice` in chat's form, with function names."""
 
     choice: object
     offered: Offered
     claimed: Claimed
 
     def fields(self) -> Fields:
-        """`tool_choice`, and in `functions` the names that alone may be called. Raises InvalidRequest."""
+        """`tool_choice`; `functions` are the allowed names. Raises InvalidRequest."""
         match self.choice:
             case None:
                 return {}
@@ -238,7 +238,7 @@ class _Choice:
                 raise UnsupportedParameter("This choice of tools is not known here.", param="tool_choice")
 
     def _of(self, tool: dict[str, object], path: str) -> str:
-        """The function that stands for a tool; "" for one that is left out, as servers run it."""
+        """The function for a tool; "" for a dropped server tool."""
         kind, name = tool.get("type"), tool.get("name")
         is_claimed = isinstance(kind, str) and bool(self.claimed.of(kind, tool.get("server_label")))
         if is_claimed or kind in {each.type for _, each in self.offered.hosted}:

@@ -1,7 +1,7 @@
-"""What a Responses request's tools are called in chat completions, which know functions only, and the way back.
+"""Maps tools of a Responses request to functions of chat completions, and calls back to items.
 
-One `ToolNames` a request: the request's translation adds every tool that the model may call or has called, and the
-reply's translation, whole or streamed, restores each call to the item that its client knows.
+There is one `ToolNames` for each request: the request's translation adds every tool that the model may call or has
+called, and the reply's translation restores each call to an item of the client's tool.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ type Fields = dict[str, JsonValue]
 
 
 class ToolKind(StrEnum):
-    """The kinds of tools whose calls a client runs itself, by the type of the tool."""
+    """The types of tools that the client runs."""
 
     FUNCTION = "function"
     CUSTOM = "custom"
@@ -42,12 +42,12 @@ ITEM_TYPES: Final[Mapping[ToolKind, str]] = {
     ToolKind.SHELL: "shell_call",
     ToolKind.APPLY_PATCH: "apply_patch_call",
 }
-"""The type of the item that a call of such a tool is."""
+"""The item type of calls of each kind of tool."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTool:
-    """A tool as its client calls it."""
+    """A tool by the client's names."""
 
     kind: ToolKind
     name: str
@@ -59,12 +59,12 @@ class ClientTool:
 
     @property
     def arguments_are_told_in_parts(self) -> bool:
-        """Whether a stream tells the arguments in deltas; calls of the other kinds are items that come whole."""
+        """Whether arguments are streamed in deltas; calls of other kinds are sent whole."""
         return self.kind in {ToolKind.FUNCTION, ToolKind.CUSTOM}
 
 
 class ToolNames:
-    """The tools of one request by their function's name in chat completions. `ran` knows those that are run here."""
+    """The tools of one request by function name in chat completions. `ran` maps gateway-run calls."""
 
     def __init__(self) -> None:
         self.ran = RanItems()
@@ -73,7 +73,7 @@ class ToolNames:
         self._bare: dict[str, list[ClientTool]] = {}
 
     def add(self, tool: ClientTool) -> str:
-        """The name of the tool's function; the same for a tool that is there already."""
+        """Add a tool, unless it is there; returns its function name."""
         if tool in self._functions:
             return self._functions[tool]
         wanted = f"{tool.namespace}__{tool.name}" if tool.namespace else tool.name
@@ -87,14 +87,14 @@ class ToolNames:
         return function
 
     def known(self, tool: ClientTool) -> str | None:
-        """The name of the tool's function, if it has one already."""
+        """The function name of an added tool."""
         return self._functions.get(tool)
 
     def called(self, function: str) -> ClientTool:
-        """The tool that a model means by a function's name.
+        """The tool of a function name as called by the model.
 
-        A model may leave a namespace out, or say it as its client writes it; what only one tool can be meant by is that
-        one. A name that nothing has stays as it is: the client says what it does not know.
+        A model may omit a namespace, or write it as the client does; such a name is accepted if it is unambiguous. An
+        unknown name stays unchanged, for the client to refuse.
         """
         tool = self._by_function.get(function)
         if tool is not None:
@@ -107,18 +107,17 @@ class ToolNames:
         return dotted[0] if dotted else ClientTool(ToolKind.FUNCTION, function)
 
     def opened(self, function: str, item_id: str, call_id: str) -> Fields | None:
-        """The item of a call before its arguments are there; None for one that can only be told whole."""
+        """The item of a call without its arguments yet; None for one that can only be sent whole."""
         tool = self.called(function)
         if tool.kind is ToolKind.FUNCTION:
             return _function_call(tool, item_id, call_id, "", "in_progress")
         return _custom_call(tool, item_id, call_id, "") if tool.kind is ToolKind.CUSTOM else None
 
     def restored(self, function: str, arguments: str, item_id: str, call_id: str, *, cut: bool = False) -> Fields:
-        """The item of a whole call. `cut` says that the arguments end where the answer was cut off.
+        """The item of a whole call. `cut` says that the answer was cut off within the arguments.
 
-        Arguments that are not of the form of the tool's action leave the call that of a function: nothing is run that
-        the model did not say, and its words are kept. Of a call without any they are an empty object, which clients
-        can read.
+        Arguments that do not fit the tool's action become a function call with the model's text, so that nothing else
+        is run. Missing arguments become an empty object, which clients can parse.
         """
         tool = self.called(function)
         if not arguments and tool.kind is not ToolKind.CUSTOM and not cut:
@@ -134,7 +133,7 @@ class ToolNames:
 
 
 def custom_input(arguments: str) -> str:
-    """The text that a custom tool is called with: the function's only argument, or else all that the model said."""
+    """The input of a custom tool: the function's only argument, or else the whole arguments."""
     said = _object(arguments)
     text = said.get("input") if said is not None else None
     return text if isinstance(text, str) else arguments
@@ -204,7 +203,7 @@ _ACTIONS: Final = {
 
 
 def _texts(value: JsonValue) -> list[JsonValue] | None:
-    """A list of texts, or the one that stands alone."""
+    """A list of strings, also from a single one."""
     if isinstance(value, str):
         return [value]
     whole = isinstance(value, list) and value and all(isinstance(each, str) for each in value)

@@ -1,4 +1,4 @@
-"""Responses and events of the Messages API, as far as they are read here; other fields are kept.
+"""Responses and events of the Messages API, as far as they are read; other fields are kept.
 
 Only indispensable fields are required. Unknown types of blocks and events are accepted, because a version of the API
 may gain new ones: docs.anthropic.com/en/api/versioning.
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.errors import UpstreamInvalidResponse
 
-_FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
+_FIRST_FAULT = Field(fail_fast=True)  # validation of a list stops at the first error, which is enough
 
 
 class _Open(BaseModel):
@@ -211,7 +211,7 @@ def parsed(provider: str, raw: bytes) -> dict[str, object]:
     try:
         value = whole_texts(read_leniently(raw, set()), set())
     except ValueError as error:
-        raise UpstreamInvalidResponse.not_json(provider, detail=str(error)) from None
+        raise UpstreamInvalidResponse.not_json(provider, error, raw) from None
     if not isinstance(value, dict):
         raise UpstreamInvalidResponse(f"Provider '{provider}' sent a reply that is not an object.")
     return cast("dict[str, object]", value)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ai_gateway.errors import UpstreamInvalidResponse
 
-_FIRST_FAULT = Field(fail_fast=True)  # reading a list ends there, since one complaint is all that is told
+_FIRST_FAULT = Field(fail_fast=True)  # validation of a list stops at the first error, which is enough
 
 
 class _Wire(BaseModel):
@@ -55,7 +55,7 @@ class Timed(_Wire):
     eval_duration: object = None
 
     def durations(self) -> dict[str, int]:
-        """The valid ones."""
+        """The valid durations."""
         values = {name: getattr(self, name) for name in Timed.model_fields}
         return {name: value for name, value in values.items() if type(value) is int and value > 0}
 
@@ -82,7 +82,7 @@ class Reply(Timed):
         return self._ended_as
 
     def map_end(self, meaning: str) -> None:
-        """Have a `done_reason` that is one of Ollama's."""
+        """Set `done_reason` to one of Ollama's."""
         self._ended_as, self.done_reason = self.done_reason, meaning
 
 

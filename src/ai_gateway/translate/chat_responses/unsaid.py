@@ -1,0 +1,55 @@
+"""What of a chat request no response has a place for: fields of messages, parts, calls and tools, by their names."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+type Fields = Mapping[str, Any]
+
+REASONING: Final = "reasoning_items"
+CACHE_MARK: Final = "prompt_cache_breakpoint"
+_THOUGHT: Final = frozenset({"reasoning_content", "reasoning"})  # what reasoning items hold as well
+_OF_MESSAGES: Final = {
+    "assistant": frozenset({"content", "refusal", "tool_calls", "function_call", REASONING}),
+    "tool": frozenset({"content", "tool_call_id"}),
+    "function": frozenset({"content", "name"}),
+}
+_OF_PARTS: Final = {
+    "text": frozenset({"text", CACHE_MARK}),
+    "refusal": frozenset({"refusal"}),
+    "image_url": frozenset({"image_url", CACHE_MARK}),
+    "file": frozenset({"file", CACHE_MARK}),
+}
+_FUNCTION: Final = frozenset({"name", "arguments"})
+
+
+def unsaid(chat: Fields) -> Iterator[str]:
+    """The names, some of them more than once."""
+    yield from _more(chat.get("stream_options"), "stream_options", {"include_usage"})
+    for tool in chat.get("tools") or ():
+        if (kind := tool.get("type") or "function") in {"function", "custom"}:
+            yield from _more(tool, "tools", {kind})
+    for message in chat["messages"]:
+        role, content = message["role"], message.get("content")
+        said = _OF_MESSAGES.get(role, frozenset({"content"}))
+        yield from _more(message, "messages", said | {"role"} | (_THOUGHT if message.get(REASONING) else frozenset()))
+        for part in content if isinstance(content, list) else ():
+            yield from _of_part(part)
+        for call in message.get("tool_calls") or ():
+            yield from _more(call, "messages.tool_calls", {"id", "index", "function", "custom"})
+            yield from _more(call.get("function"), "messages.tool_calls.function", _FUNCTION)
+
+
+def _of_part(part: Fields) -> Iterator[str]:
+    if (said := _OF_PARTS.get(part["type"])) is None:
+        return  # it goes on as it is
+    yield from _more(part, "messages.content", said)
+    if part["type"] == "image_url":
+        yield from _more(part["image_url"], "messages.content.image_url", {"url", "detail"})
+
+
+def _more(value: object, place: str, said: Collection[str]) -> Iterator[str]:
+    """The fields beside those that are said and the type, as far as they hold anything."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if name not in said and name != "type" and each not in (None, "", [], {}, False):
+                yield f"{place}.{name}"

@@ -71,7 +71,7 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def _by_kind(path: Path) -> dict[type[ast.AST], list[Any]]:
-    found = defaultdict(list)
+    found: dict[type[ast.AST], list[Any]] = defaultdict(list)
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Call | ast.ClassDef | ast.Constant):
             found[type(node)].append(node)
@@ -85,9 +85,10 @@ def nodes[N: ast.AST](path: Path, kind: type[N]) -> list[N]:
 
 def last_name(call: ast.Call) -> str:
     """`c` of `a.b.c()`; none for what has no name."""
-    match call.func:
-        case ast.Attribute(attr=name) | ast.Name(id=name):
-            return name
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    if isinstance(call.func, ast.Name):
+        return call.func.id
     return ""
 
 
@@ -317,9 +318,10 @@ def test_no_sql_is_made_of_parts() -> None:
 
 def patched(path: Path) -> Iterator[str]:
     """Where a test puts something else in the place of a name of ours."""
+    imports: list[ast.Import | ast.ImportFrom] = [*nodes(path, ast.Import), *nodes(path, ast.ImportFrom)]
     ours = {
         alias.asname or alias.name.split(".")[0]
-        for node in (*nodes(path, ast.Import), *nodes(path, ast.ImportFrom))
+        for node in imports
         for alias in node.names
         if "ai_gateway" in ast.unparse(node)
     }

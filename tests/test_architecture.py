@@ -71,7 +71,7 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def _by_kind(path: Path) -> dict[type[ast.AST], list[Any]]:
-    found: dict[type[ast.AST], list[Any]] = defaultdict(list)
+    found: defaultdict[type[ast.AST], list[Any]] = defaultdict(list)
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Call | ast.ClassDef | ast.Constant):
             found[type(node)].append(node)
@@ -87,9 +87,7 @@ def last_name(call: ast.Call) -> str:
     """`c` of `a.b.c()`; none for what has no name."""
     if isinstance(call.func, ast.Attribute):
         return call.func.attr
-    if isinstance(call.func, ast.Name):
-        return call.func.id
-    return ""
+    return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
 @pytest.fixture(scope="module", autouse=True)

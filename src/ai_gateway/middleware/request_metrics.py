@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from typing import override
 
 from ai_gateway.contract.call import Call, Notes, Tokens
@@ -23,7 +22,7 @@ from ai_gateway.observability.families import (
 from ai_gateway.observability.metrics import Distribution
 from ai_gateway.observability.samples import Samples
 
-_CLASSES = tuple(field.name for field in fields(Tokens) if field.name != "searches")
+_CLASSES = tuple(name for name in Tokens._fields if name != "searches")
 _OTHER = "other"
 _MOST_MODELS = 500
 _OTHERS_S = 1.0  # what was no model of a provider may be one after so long

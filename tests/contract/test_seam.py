@@ -177,8 +177,9 @@ def test_a_new_request_field_is_red_in_every_adapter_until_each_has_decided(tree
 
     for path, policy in zip(DECISIONS, ("forwarded", "lost", "dropped", "refused"), strict=True):
         decide(tree / path, "    },\n}\n", f'        "x-late": "{policy}",\n    }},\n}}\n')
-    assert "src/ai_gateway/providers/openai/policies.py" not in typed(tree)
-    assert "has type \"Literal['lost']\"" in typed(tree), "a decision is one of four"
+    red = typed(tree)
+    assert "src/ai_gateway/providers/openai/policies.py" not in red
+    assert "has type \"Literal['lost']\"" in red, "a decision is one of four"
 
 
 def decide(path: Path, end: str, decision: str) -> None:
@@ -271,11 +272,3 @@ def test_a_field_of_ollamas_wire_owes_a_policy_and_its_type_binds_the_handler(dr
         line.startswith("src/ai_gateway/api/ollama/handlers.py:") and 'has incompatible type "int | str"' in line
         for line in drifted.splitlines()
     )
-
-
-def test_a_spec_that_was_changed_and_not_generated_fails_the_check(tree: Path) -> None:
-    assert python(tree, "-m", "scripts.contract", "check").returncode == 0
-    change(tree, "info.yaml", lambda document: document.update(summary="Another."))
-    checked = python(tree, "-m", "scripts.contract", "check")
-    assert checked.returncode == 1
-    assert "gateway_contract/openapi.json" in checked.stderr

@@ -18,6 +18,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import fake_ollama
 from tests.support.behaviours import behave
@@ -27,6 +28,11 @@ from tests.support.upstream import Upstream, running_upstream, shared, shared_up
 
 KINDS = ("unit", "live", "slow", "soak")
 IN_CI = os.environ.get("CI") == "true"
+
+# What one example takes, and how long it takes to make one, says how busy the machine is. Where CI is set, hypothesis
+# itself sees it so; for everybody else it would fail a test in which one example takes 200 ms.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 # -- fixtures --

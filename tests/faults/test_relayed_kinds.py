@@ -9,6 +9,8 @@ from tests.support.client import client_of
 from tests.support.gateway import LiveGateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live
+
 __all__ = ["gate", "speaking"]  # fixtures
 
 NEW_TOOL = {"type": "x_search", "allowed_x_handles": ["a"]}

@@ -185,7 +185,7 @@ class Gateway:
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
             reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
-            await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, stream=False))
+            await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, False))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -210,7 +210,7 @@ class Gateway:
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
             reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
-            await reserve(call, Wanted(operation.name, body.model, bound, found.targets, stream=True))
+            await reserve(call, Wanted(operation.name, body.model, bound, found.targets, True))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:

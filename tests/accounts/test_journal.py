@@ -57,7 +57,7 @@ def refuses(journal: Journal) -> bool:
 
 counts = st.integers(0, 2**60)
 texts = st.text(max_size=20)
-tokens = st.builds(Tokens, counts, counts, counts, counts, counts, counts, counts, counts, counts, counts)
+tokens = st.builds(Tokens, *[counts] * len(Tokens._fields))
 attempts = st.builds(
     AttemptRecord,
     provider=texts,

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -240,7 +239,7 @@ def test_more_tokens_never_cost_less(price: Price, some: Tokens, more: Tokens) -
 @given(any_price(), tokens)
 def test_a_cost_is_the_least_whole_number_that_pays_for_it(price: Price, tokens: Tokens) -> None:
     rates = [price.rates, *(more for start, more in price.above if tokens.whole_input > start)][-1]
-    exact = sum(count * getattr(rates, name) for name, count in asdict(tokens).items())
+    exact = sum(count * getattr(rates, name) for name, count in tokens._asdict().items())
     assert cost(price, tokens) * price.per >= exact
     assert exact == 0 or exact > (cost(price, tokens) - 1) * price.per
 
@@ -303,7 +302,7 @@ def test_a_bound_without_other_tiers_is_for_those_who_asked_for_the_standard_one
 def test_tokens_of_a_class_without_a_price_make_the_cost_unknown(name: str) -> None:
     price = found(stated(**{"lab/m": {"input": 1, "output": 2, "cache_write": 1}}), "lab", "m")
     assert price.cost(Tokens(5, 5)) == 15_000_000
-    assert price.cost(replace(Tokens(5, 5), **{name: 1})) is None
+    assert price.cost(Tokens(5, 5)._replace(**{name: 1})) is None
 
 
 def test_classes_that_are_a_part_of_another_cost_what_it_does() -> None:
@@ -311,7 +310,7 @@ def test_classes_that_are_a_part_of_another_cost_what_it_does() -> None:
     assert (
         price.cost(Tokens(1, 1, cache_read=1, cache_write=1, cache_write_1h=1, input_image=1, reasoning=1)) == 9 * 10**6
     )
-    assert {field.name for field in fields(Tokens)} == set(CLASSES)
+    assert set(Tokens._fields) == set(CLASSES)
 
 
 # --- [prices] --------------------------------------------------------------------------------------------------------

@@ -26,10 +26,10 @@ from ai_gateway.accounts.reservation import CallReservation, CountedHold, estima
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call, Caller
+from ai_gateway.contract.call import Call, Caller, Trace, quickly
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
-from ai_gateway.observability.metrics import Event, Timing, count, timed
+from ai_gateway.observability.metrics import Event, Timing, count, time_of
 from ai_gateway.observability.trace_names import Step
 
 type Spent = Callable[[Scope, Window], Awaitable[int]]
@@ -108,7 +108,7 @@ class Accounting(Observer):
             self._second, self._beginning = second, f"{second:08x}{self._prefix}"
         return f"{self._beginning}{next(self._numbers):08x}"
 
-    async def reserve(self, call: Call, wanted: Wanted) -> None:
+    async def reserve(self, call: Call, wanted: Wanted) -> None:  # noqa: C901 - in one go, as each call pays for it
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
@@ -118,7 +118,9 @@ class Accounting(Observer):
                 "The gateway cannot keep records of calls at the moment: send the request again in a while.",
                 headers={"retry-after": "5"},
             )
-        bound, first = whole_bound(wanted.bound, call.unknown, self.policy.input_tokens), wanted.targets[0]
+        bound, first = wanted.bound, wanted.targets[0]
+        if bound.is_open or call.unknown is not None:
+            bound = whole_bound(bound, call.unknown, self.policy.input_tokens)
         now = time.time()
         output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
         price = self.prices.find(first.provider.name, first.model, now)
@@ -140,26 +142,33 @@ class Accounting(Observer):
         if scopes:
             held, answer = await self._hold(identifier, call, wanted, scopes, cost, now)
             at, headers = answer.at, limit_headers(held, answer.left, answer.resets)
-        start = Start(
-            at_ms,
-            identifier,
-            call.request_id,
-            caller.project_id,
-            caller.key_id,
-            call.wire.name,
-            wanted.operation,
-            wanted.model,
-            wanted.stream,
-            first.provider.name,
-            first.model,
-            cost,
-            bound.input,
-            output,
-            (at, *held.rows()) if held is not None else (),
-            round=turn.number if turn is not None else 0,
+        start = quickly(
+            Start,
+            (
+                at_ms,
+                identifier,
+                call.request_id,
+                caller.project_id,
+                caller.key_id,
+                call.wire.name,
+                wanted.operation,
+                wanted.model,
+                wanted.stream,
+                first.provider.name,
+                first.model,
+                cost,
+                bound.input,
+                output,
+                (at, *held.rows()) if held is not None else (),
+                (),
+                turn.number if turn is not None else 0,
+            ),
         )
         self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
-        _journal(call, self.log.started, start)
+        if call.trace is None:
+            self.log.started(start)
+        else:
+            _journal(call.trace, self.log.started, start)
         if limits is not None and state != limits.state:
             self.limits_changed(limits)
 
@@ -170,7 +179,10 @@ class Accounting(Observer):
         if call is None or not isinstance(reservation, CallReservation):
             return
         self._open.pop(reservation.start.id, None)
-        _journal(call, self.log.ended, reservation.record(outcome))
+        if call.trace is None:
+            self.log.ended(reservation.record(outcome))
+        else:
+            _journal(call.trace, self.log.ended, reservation.record(outcome))
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
@@ -218,7 +230,7 @@ class Accounting(Observer):
             answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
                 answer = await self._seed_and_reserve(identifier, held, answer)
-            timed(Timing.COUNTERS, time.perf_counter() - began, "hold")
+            time_of(Timing.COUNTERS, "hold").add(time.perf_counter() - began)
             self._log_counters_state(None)
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
@@ -349,7 +361,7 @@ class Accounting(Observer):
         began = time.perf_counter()
         try:
             await counters.settle(identifier, held.holds, amounts, at)
-            timed(Timing.COUNTERS, time.perf_counter() - began, "settle")
+            time_of(Timing.COUNTERS, "settle").add(time.perf_counter() - began)
         except CountersError:
             self._later(counters, identifier, held, amounts, at)
         except asyncio.CancelledError:
@@ -379,9 +391,6 @@ class Accounting(Observer):
         self.soon(again())
 
 
-def _journal[Line](call: Call, write: Callable[[Line], None], line: Line) -> None:
-    if call.trace is None:
+def _journal[Line](trace: Trace, write: Callable[[Line], None], line: Line) -> None:
+    with trace.step(Step.JOURNAL, {}):
         write(line)
-    else:
-        with call.trace.step(Step.JOURNAL, {}):
-            write(line)

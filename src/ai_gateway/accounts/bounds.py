@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.conform.stream import prompt_count
+from ai_gateway.contract.call import quickly
 from ai_gateway.contract.open_lists import UnknownKinds
 from gateway_contract.openai import models
 
@@ -54,11 +55,12 @@ class Bound(NamedTuple):
 
 def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
     """For a chat, whose body has so many bytes."""
-    tokens = size + PER_MESSAGE * len(body.messages)
+    messages = body.messages
+    tokens = size + PER_MESSAGE * len(messages)
     if body.tools or body.functions:
         tokens += FOR_TOOLS + PER_MESSAGE * len(body.tools or body.functions or ())
     is_open = False
-    for message in body.messages:
+    for message in messages:
         content = message.content
         if isinstance(content, list):
             for part in content:
@@ -67,21 +69,18 @@ def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
                 tokens += beyond or 0
         if message.role == "assistant" and message.audio is not None:  # the id of a reply that the upstream has kept
             is_open = True
-    choices, output = body.n or 1, _limit(body.max_completion_tokens, body.max_tokens)
+    choices, output, older = body.n or 1, body.max_completion_tokens, body.max_tokens
+    if older is not None or (output is not None and output <= 0):
+        output = _limit(output, older)
     searches = 0 if body.web_search_options is None else MOST_SEARCHES
-    if body.model_extra:
-        more = _more(body.model_extra)
+    if body.__pydantic_extra__:
+        more = _more(body.__pydantic_extra__)
         choices, is_open = max(choices, more.choices), is_open or more.is_open
         output = output + more.output if output is not None and more.output is not None else None
         searches = max(searches, more.searches)
-    return Bound(
-        tokens,
-        output * choices if output is not None else None,
-        choices,
-        body.service_tier,
-        searches,
-        is_open or searches > 0,  # what is found counts as input
-    )
+    output = output * choices if output is not None else None
+    # What is found counts as input.
+    return quickly(Bound, (tokens, output, choices, body.service_tier, searches, is_open or searches > 0))
 
 
 def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:

@@ -10,6 +10,7 @@ from ai_gateway.accounts.entities import RateLimit, SpendLimit
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
 from ai_gateway.accounts.windows import Window, window_at
+from ai_gateway.contract.call import OwnText
 
 type Kind = Literal["requests", "tokens", "parallel", "money"]
 
@@ -22,7 +23,7 @@ TOLD: Mapping[Kind, tuple[str, str, str]] = {
     "tokens": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 }
 """The headers with the limit, what is left of it and when all of it is there again, of the kinds that have such."""
-type Told = tuple[int, tuple[str, str, str], str]
+type Told = tuple[int, tuple[str, str, str], OwnText]
 """Of which hold callers are told, in which headers, and its limit."""
 
 
@@ -41,7 +42,9 @@ class Reason:
 class Held:
     """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone.
 
-    `told` is what callers are told of, None where that takes a look at how much is left of each.
+    `told` is what callers are told of, None where that takes a look at how much is left of each. `varying` has the
+    places of what is not the same for each call, with whether it is money, and `settled` what is counted of the others
+    in the end; both are None unless the holds are those of a plan.
     """
 
     holds: Sequence[Hold]
@@ -49,25 +52,27 @@ class Held:
     windows: Mapping[str, tuple[Scope, Window]]
     is_share: bool = False
     told: Sequence[Told] | None = None
+    varying: Sequence[tuple[int, bool]] | None = None
+    settled: Sequence[int] | None = None
 
     @property
     def has_money(self) -> bool:
         return bool(self.windows)
 
     def rows(self) -> Sequence[Sequence[object]]:
-        """Its holds as a journal has them."""
-        return [hold.row() for hold in self.holds]
+        """Its holds as a journal has them: the values of each in their order."""
+        return [(hold.counter, hold.amount, hold.limit, hold.unit_s, hold.money, hold.until) for hold in self.holds]
 
     def without_counters(self, counted: Collection[str], limit: int) -> "Held":
         """The holds whose counters are not among `counted`, with this limit."""
         kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
         holds = [replace(hold, limit=limit) for hold, _ in kept]
-        return replace(self, holds=holds, reasons=[reason for _, reason in kept], told=None)
+        return replace(self, holds=holds, reasons=[reason for _, reason in kept], told=None, varying=None)
 
     def divided_by(self, replicas: int) -> "Held":
         """The same for one of so many replicas that cannot ask each other."""
         holds = [replace(hold, limit=max(1, hold.limit // replicas)) for hold in self.holds]
-        return replace(self, holds=holds, told=None)
+        return replace(self, holds=holds, told=None, varying=None)
 
     def share_of(self, replicas: int) -> "Held":
         """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
@@ -77,25 +82,35 @@ class Held:
         """The same where nobody could count money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
         holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
-        return replace(self, holds=holds, reasons=reasons, windows={}, told=None)
+        return replace(self, holds=holds, reasons=reasons, windows={}, told=None, varying=None)
 
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
 
         A cost that nobody knows is all that was held for it.
         """
-        amounts: list[int] = []
-        for hold, reason in zip(self.holds, self.reasons, strict=True):
-            kind = reason.kind
-            if kind == "requests":
-                amounts.append(1)
-            elif kind == "money":
-                amounts.append(hold.amount if cost is None else cost if cost < MOST_COST else MOST_COST)
-            elif kind == "tokens":
-                amounts.append(tokens if tokens < MOST_TOKENS else MOST_TOKENS)
+        if self.varying is not None and self.settled is not None:
+            varying, amounts = self.varying, list(self.settled)
+        else:
+            varying, amounts = _varying(self.reasons), _settled(self.reasons)
+        for at, is_money in varying:
+            if not is_money:
+                amounts[at] = tokens if tokens < MOST_TOKENS else MOST_TOKENS
+            elif cost is None:
+                amounts[at] = self.holds[at].amount
             else:
-                amounts.append(0)
+                amounts[at] = cost if cost < MOST_COST else MOST_COST
         return amounts
+
+
+def _varying(reasons: Sequence[Reason]) -> Sequence[tuple[int, bool]]:
+    kinds = enumerate(reason.kind for reason in reasons)
+    return [(at, kind == "money") for at, kind in kinds if kind in {"tokens", "money"}]
+
+
+def _settled(reasons: Sequence[Reason]) -> list[int]:
+    """What of each is counted in the end, unless it varies: a request stays, what was in flight does not."""
+    return [int(reason.kind == "requests") for reason in reasons]
 
 
 def spend_counter(spend: SpendLimit, now: float, budget_key: str | None = None) -> tuple[str, Window]:
@@ -119,7 +134,6 @@ class Plan:
         self._holds: list[Hold] = []
         self._reasons: list[Reason] = []
         self._windows: dict[str, tuple[Scope, Window]] = {}
-        self._varying: list[tuple[int, bool]] = []  # the places of tokens and of money
         self._since, self._until = -math.inf, math.inf
         for scope in scopes:
             for rate in scope.rates_for(names):
@@ -127,6 +141,7 @@ class Plan:
             if scope.spend is not None:
                 self._add_money(scope, scope.spend, now)
         self._told = self._unambiguous()
+        self._varying, self._settled = _varying(self._reasons), _settled(self._reasons)
 
     def is_good(self, now: float) -> bool:
         """Whether it is good at this time."""
@@ -141,7 +156,7 @@ class Plan:
             if not 0 <= amount <= most:
                 amount = most if amount > 0 else 0
             holds[at] = Hold(hold.counter, amount, hold.limit, hold.unit_s, hold.money, hold.until)
-        return Held(holds, self._reasons, self._windows, told=self._told)
+        return Held(holds, self._reasons, self._windows, False, self._told, self._varying, self._settled)
 
     def _unambiguous(self) -> Sequence[Told] | None:
         """What callers are told of, if there is one limit of each kind at most."""
@@ -149,7 +164,7 @@ class Plan:
         if len(set(kinds)) < len(kinds):
             return None
         return [
-            (at, TOLD[reason.kind], str(self._holds[at].limit))
+            (at, TOLD[reason.kind], OwnText(self._holds[at].limit))
             for at, reason in enumerate(self._reasons)
             if reason.kind in TOLD
         ]
@@ -175,7 +190,5 @@ class Plan:
         self._add(hold, Reason("money", scope, spend.interval))
 
     def _add(self, hold: Hold, reason: Reason) -> None:
-        if reason.kind in {"tokens", "money"}:
-            self._varying.append((len(self._holds), hold.money))
         self._holds.append(hold)
         self._reasons.append(reason)

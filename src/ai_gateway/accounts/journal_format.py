@@ -7,7 +7,7 @@ call's `S` in it, and is complete by itself.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from ai_gateway.accounts.records import AttemptRecord, Record, Start
 from ai_gateway.contract.call import Tokens
 
 _INT64 = 2**63 - 1
-_CLASSES = tuple(each.name for each in fields(Tokens))
+_CLASSES = Tokens._fields
 _NO_TOKENS = (None,) * len(_CLASSES)
 
 
@@ -43,8 +43,7 @@ class _Columns[Made]:
 
 
 _TOKENS = tuple(f"tokens.{token}" for token in _CLASSES)
-_plain_values = itemgetter(slice(Record._fields.index("tokens") + 1, Record._fields.index("attempts")))
-_RECORD_NAMES = (*_plain_values(Record._fields), *_TOKENS)
+_RECORD_NAMES = (*Record._fields[2:-1], *_TOKENS)  # without the start, and the attempts at its end
 _ATTEMPT_FACTS = tuple(each.name for each in fields(AttemptRecord) if each.name != "tokens")
 _attempt_facts = attrgetter(*_ATTEMPT_FACTS)
 _ATTEMPT_NAMES = (*_ATTEMPT_FACTS, *_TOKENS)
@@ -58,26 +57,27 @@ HEADER = HEAD + orjson.dumps(
 
 def started_line(start: Start) -> bytes:
     """The line of a call that begins."""
-    return b"S%b\n" % _json(start)
+    return b"S" + _json(tuple(start))
 
 
 def ended_line(started: bytes, record: Record) -> bytes:
     """The line of a call that is over. `started` is the line of its start."""
     attempts = [_attempt(each) for each in record.attempts] if record.attempts else ()
-    values = _json((*_plain_values(record), *record.tokens.counts(), attempts))
-    return b"E[%b,%b]\n" % (started[1:-1], values)
+    values = _json((*record[2:-1], *record.tokens, attempts))
+    return b"E[%b,%b]\n" % (started[1:-1], values[:-1])
 
 
 def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:
-    tokens = attempt.tokens.counts() if attempt.tokens is not None else _NO_TOKENS
+    tokens = attempt.tokens if attempt.tokens is not None else _NO_TOKENS
     return (*_attempt_facts(attempt), *tokens)
 
 
 def _json(values: Sequence[object]) -> bytes:
+    """With an end of line behind it."""
     try:
-        return orjson.dumps(values, default=tuple)  # which those with names are written as
+        return orjson.dumps(values, None, orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # half a surrogate pair in a text, or an integer of more than 64 bits: from who knows where
-        return orjson.dumps(_storable(values))
+        return orjson.dumps(_storable(values), None, orjson.OPT_APPEND_NEWLINE)
 
 
 def _storable(value: object) -> object:

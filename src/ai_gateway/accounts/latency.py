@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import cast
 
 from ai_gateway.accounts import latency_statements as statements
-from ai_gateway.accounts.records import Record
+from ai_gateway.accounts.records import End
 from ai_gateway.accounts.store.base import Row, Session, Value
 
 BOUNDS_MS = (
@@ -23,15 +23,12 @@ those of E6 (IEC 60063)."""
 CLASSES = len(BOUNDS_MS) + 1
 
 
-def classes_of(record: Record) -> tuple[int | None, int | None]:
+def classes_of(end: End, total_ms: int, first_byte_ms: int | None) -> tuple[int | None, int | None]:
     """The class of a call's duration, and of the time until its first byte; None for what is not counted."""
-    if record.end != "whole":
+    if end != "whole":
         return None, None
-    first = record.first_byte_ms
-    return (
-        bisect_left(BOUNDS_MS, record.ended_at - record.start.at),
-        bisect_left(BOUNDS_MS, first) if first is not None and record.start.stream else None,
-    )
+    total = bisect_left(BOUNDS_MS, total_ms)
+    return total, bisect_left(BOUNDS_MS, first_byte_ms) if first_byte_ms is not None else None
 
 
 class Latency:

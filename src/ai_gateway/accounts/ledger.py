@@ -6,8 +6,9 @@ records. Sums stay when records are pruned.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import structlog
 
@@ -18,6 +19,7 @@ from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Store, Value
 
 _SLICE = 2_000
+_at: Callable[[Row], int] = itemgetter(0)
 _DAY_MS = DAY * 1000
 _log = structlog.get_logger(__name__)
 _SPENT: Mapping[tuple[What, bool], str] = {
@@ -42,15 +44,15 @@ class Ledger:
         """Add those that are not there yet, and them to the sums: all or nothing."""
         if not records:
             return
-        await self.add_days(each.start.at // _DAY_MS for each in records)
         rows = [row_of(each) for each in records]
+        await self.add_days({at // _DAY_MS for at in map(_at, rows)})
         if not await self._append_at_once(rows):
             await self._append_new(rows)
 
     async def _append_at_once(self, rows: Sequence[Row]) -> bool:
         """As nearly always: none of them is there yet, nor of a time that is pruned. Returns whether it was so."""
         pruned_before = self._pruned_before
-        if any(int(row[0] or 0) < pruned_before for row in rows):
+        if min(map(_at, rows)) < pruned_before:
             return False
         try:
             return await self.store.write(statements.PRUNED_BEFORE, [(pruned_before,)], _changes(rows))
@@ -175,7 +177,7 @@ def _changes(rows: Sequence[Row]) -> Sequence[Change]:
         (statements.INSERT, rows),
         (statements.ADD_TO_ROLLUPS, sums_of(hours)),
         (latency_statements.ADD, latency.sums_of(durations_of(hours), WIDTHS)),
-        (statements.KEYS_USED, keys_used(rows)),
+        (statements.KEYS_USED, keys_used(hours)),
     )
 
 

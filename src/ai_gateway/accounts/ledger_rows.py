@@ -1,15 +1,16 @@
 """Records as rows of the ledger, and the sums of rows that are added to those of their hours and days."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from operator import add, itemgetter
 from typing import Any
 
 import orjson
 
 from ai_gateway.accounts.latency import classes_of
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record, Start
+from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record
 from ai_gateway.accounts.store.base import Row
+from ai_gateway.contract.call import Tokens
 
 HOUR, DAY = 3600, 86_400
 WIDTHS = (HOUR, DAY)
@@ -25,9 +26,6 @@ COLUMNS = (
     *("price", *TOKENS, "details", "searches", "search_cost", "total_bucket", "first_bucket"),
 )
 _HOUR_MS = HOUR * 1000
-# What of a call stands in columns, in their order.
-_of_start = itemgetter(slice(Start._fields.index("stream") + 1))
-_of_record = itemgetter(slice(Record._fields.index("ended_at"), Record._fields.index("price") + 1))
 _summed_by = itemgetter(
     *map(COLUMNS.index, ("project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"))
 )
@@ -37,7 +35,7 @@ _SEARCHES, _SEARCH_COST, _TOTAL, _FIRST = map(
 )
 _FIRST_TOKENS = COLUMNS.index(TOKENS[0])
 
-_classes = itemgetter(_TOTAL, _FIRST)
+_at, _classes = itemgetter(_AT), itemgetter(_TOTAL, _FIRST)
 
 type _Row = Sequence[Any]
 type Hour = tuple[int, tuple[str, ...]]
@@ -45,33 +43,73 @@ type Hour = tuple[int, tuple[str, ...]]
 
 def row_of(record: Record) -> Row:
     """The values of its columns."""
-    start, cost, tokens = record.start, record.cost, record.tokens.counts()
-    if max(tokens) > MOST_TOKENS:
-        tokens = tuple([min(count, MOST_TOKENS) for count in tokens])
-    if cost is not None and cost > MOST_COST:
-        record = record._replace(cost=MOST_COST)
-    has_details = record.attempts or record.repairs or record.dropped or start.round
-    details = _details(record) if has_details else None
-    *counts, searches = tokens
-    search_cost = record.search_cost if record.search_cost < MOST_COST else MOST_COST
+    # Taken apart and put together at once: to get each value by its name would take as long as ten of these.
+    # fmt: off
+    (
+        start, tokens, ended_at, first_ms, provider, upstream_model, tier, end, basis, status, code, cost, price,
+        repairs, dropped, search_cost, _, attempts,
+    ) = record
+    # fmt: on
+    at, identifier, request_id, project_id, key_id, wire, operation, model, stream = start[:9]
+    if sum(tokens) > MOST_TOKENS:
+        tokens = Tokens(*[min(count, MOST_TOKENS) for count in tokens])
+    read, made, cache_read, cache_write, long, audio, image, reasoning, made_audio, made_image, searches = tokens
+    details = _details(record) if attempts or repairs or dropped or start.round else None
+    total, first = classes_of(end, ended_at - at, first_ms if stream else None)
+    cost = cost if cost is None or cost < MOST_COST else MOST_COST
+    search_cost = search_cost if search_cost < MOST_COST else MOST_COST
+    # fmt: off - in the order of the columns
     return (
-        *_of_start(start),
-        *_of_record(record),
-        *counts,
+        at,
+        identifier,
+        request_id,
+        project_id,
+        key_id,
+        wire,
+        operation,
+        model,
+        stream,
+        ended_at,
+        first_ms,
+        provider,
+        upstream_model,
+        tier,
+        end,
+        basis,
+        status,
+        code,
+        cost,
+        price,
+        read,
+        made,
+        cache_read,
+        cache_write,
+        long,
+        audio,
+        image,
+        reasoning,
+        made_audio,
+        made_image,
         details,
         searches,
         search_cost,
-        *classes_of(record),
+        total,
+        first,
     )
+    # fmt: on
 
 
-def by_hour(rows: Iterable[_Row]) -> Mapping[Hour, Sequence[_Row]]:
+def by_hour(rows: Sequence[_Row]) -> Mapping[Hour, Sequence[_Row]]:
     """Those that are summed up together: when their hour begins in seconds, and what they are summed up by."""
-    found: dict[tuple[int, tuple[str | None, ...]], list[_Row]] = {}
-    for row in rows:
-        found.setdefault((row[_AT] // _HOUR_MS, _summed_by(row)), []).append(row)
+    found: defaultdict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    if not rows:
+        return {}
+    columns = list(zip(*rows, strict=True))  # by columns, since that takes no step of the interpreter for each value
+    hours = [at // _HOUR_MS for at in columns[_AT]]
+    for place, row in zip(zip(hours, *_summed_by(columns), strict=True), rows, strict=True):
+        found[place].append(row)
     return {
-        (hour * HOUR, tuple([value or "" for value in values])): members for (hour, values), members in found.items()
+        (hour * HOUR, tuple([value or "" for value in values])): members for (hour, *values), members in found.items()
     }
 
 
@@ -95,11 +133,11 @@ def durations_of(hours: Mapping[Hour, Sequence[_Row]]) -> Iterator[Row]:
                 yield start, *values, total, first, count
 
 
-def keys_used(rows: Iterable[_Row]) -> Sequence[Row]:
+def keys_used(hours: Mapping[Hour, Sequence[_Row]]) -> Sequence[Row]:
     """Each key, and when its last call began."""
     last: dict[str, int] = {}
-    for row in rows:
-        key, at = row[_KEY], row[_AT]
+    for members in hours.values():
+        key, at = members[0][_KEY], max(map(_at, members))
         if key is not None and last.get(key, at) <= at:
             last[key] = at
     return sorted(last.items())
@@ -142,7 +180,7 @@ def _attempt(attempt: AttemptRecord) -> Iterator[tuple[str, object]]:
         if (value := getattr(attempt, name)) is not None:
             yield name, value
     if attempt.tokens is not None:
-        counts = zip(TOKENS, attempt.tokens.counts()[:-1], strict=True)
+        counts = zip(TOKENS, attempt.tokens[:-1], strict=True)
         yield "tokens", {name: min(count, MOST_TOKENS) for name, count in counts if count}
         if attempt.tokens.searches:
             yield "searches", min(attempt.tokens.searches, MOST_TOKENS)

@@ -1,9 +1,10 @@
 """A price, and what tokens cost by it: exact whole numbers of 1e-12 USD."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import gcd, lcm
+from itertools import compress
+from math import gcd, lcm, sumprod
 
 from ai_gateway.contract.call import Tokens
 
@@ -18,6 +19,9 @@ _STANDARD = frozenset({None, "", "auto", "default", "standard", "on_demand"})
 # Classes that are a part of another one, and cost what it does, where a source states no rate for them. The others cost
 # many times as much as text, or twice as much as a shorter stay in the cache: without a rate their cost is unknown.
 _PART_OF = {"cache_read": "input", "cache_write": "input", "input_image": "input", "reasoning": "output"}
+
+_ONLY_TEXT = Tokens()[2:]
+_sum_of_products: Callable[[Iterable[int], Iterable[int]], int] = sumprod  # type: ignore[assignment]  # exact for these
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +43,25 @@ class Rates:
     output_image: int
     searches: int
     unknown: tuple[str, ...] = ()
+    _each: tuple[int, ...] = field(init=False, repr=False, compare=False)  # in the order of tokens
+    _lacks: tuple[bool, ...] | None = field(init=False, repr=False, compare=False)
     _highest_input: int = field(init=False, repr=False, compare=False)
     _highest_output: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_each", tuple(getattr(self, name) for name in Tokens._fields))
+        lacks = tuple(name in self.unknown for name in Tokens._fields) if self.unknown else None
+        object.__setattr__(self, "_lacks", lacks)
         object.__setattr__(self, "_highest_input", max(getattr(self, name) for name in INPUT))
         object.__setattr__(self, "_highest_output", max(getattr(self, name) for name in OUTPUT))
 
     def cost(self, tokens: Tokens) -> int | None:
         """The sum of all classes; None if there are tokens of one whose rate is unknown."""
-        for name in self.unknown:
-            if getattr(tokens, name):
-                return None
-        return (
-            tokens.input * self.input
-            + tokens.output * self.output
-            + tokens.cache_read * self.cache_read
-            + tokens.cache_write * self.cache_write
-            + tokens.cache_write_1h * self.cache_write_1h
-            + tokens.input_audio * self.input_audio
-            + tokens.input_image * self.input_image
-            + tokens.reasoning * self.reasoning
-            + tokens.output_audio * self.output_audio
-            + tokens.output_image * self.output_image
-            + tokens.searches * self.searches
-        )
+        if tokens[2:] == _ONLY_TEXT:  # as nearly always; the rates of text are never unknown
+            return tokens[0] * self.input + tokens[1] * self.output
+        if self._lacks is not None and any(compress(tokens, self._lacks)):
+            return None
+        return _sum_of_products(tokens, self._each)
 
     def bound(self, input_tokens: int, output_tokens: int, searches: int) -> int:
         """The sum if every token were of the dearest class."""

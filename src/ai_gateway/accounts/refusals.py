@@ -9,6 +9,7 @@ from functools import lru_cache
 from ai_gateway.accounts.counters.base import Refused
 from ai_gateway.accounts.holds import TOLD, Held, Kind, Reason, Told
 from ai_gateway.accounts.limits import Scope
+from ai_gateway.contract.call import OwnText
 from ai_gateway.errors import RETRY_HINT, InsufficientQuota, ModelNotAllowed, ModelNotPriced, RateLimited
 from ai_gateway.observability.metrics import Event, count
 
@@ -20,7 +21,7 @@ def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> d
     headers: dict[str, str] = {}
     for at, (limit, remaining, reset), text in _nearest(held, left) if held.told is None else held.told:
         headers[limit] = text
-        headers[remaining] = str(left[at])
+        headers[remaining] = OwnText(left[at])
         headers[reset] = duration(resets[at])
     return headers
 
@@ -32,7 +33,7 @@ def _nearest(held: Held, left: Sequence[int]) -> Sequence[Told]:
         known = nearest.setdefault(reason.kind, this)
         if this < known:
             nearest[reason.kind] = this
-    return [(at, TOLD[kind], str(limit)) for kind, (_, limit, at) in nearest.items() if kind in TOLD]
+    return [(at, TOLD[kind], OwnText(limit)) for kind, (_, limit, at) in nearest.items() if kind in TOLD]
 
 
 def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited:
@@ -88,18 +89,18 @@ def unpriced(scope: Scope, model: str) -> ModelNotPriced:
     )
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> OwnText:
     """As OpenAI writes it: `1s`, `6m0s`, `20ms`, `1h2m3s`."""
-    return _whole(math.ceil(seconds)) if seconds >= 1 else f"{max(0, math.ceil(seconds * 1000))}ms"
+    return _whole(math.ceil(seconds)) if seconds >= 1 else OwnText(f"{max(0, math.ceil(seconds * 1000))}ms")
 
 
 @lru_cache
-def _whole(seconds: int) -> str:
+def _whole(seconds: int) -> OwnText:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours}h{minutes}m{rest}s"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+        return OwnText(f"{hours}h{minutes}m{rest}s")
+    return OwnText(f"{minutes}m{rest}s" if minutes else f"{rest}s")
 
 
 def usd(amount: int) -> str:

@@ -12,7 +12,7 @@ from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start, ToolRecord
 from ai_gateway.accounts.wanted import Wanted
-from ai_gateway.contract.call import Call, Notes, Reservation, Tokens
+from ai_gateway.contract.call import Call, Notes, OwnText, Reservation, Tokens, quickly
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.rounds import ToolRun
 from ai_gateway.errors import UpstreamError
@@ -110,7 +110,7 @@ class CallReservation(Reservation):
             return
         result = self.result = self._worked_out()
         if not self.start.stream and (cost := self.cost()) is not None:
-            self.headers["x-gateway-cost"] = _usd(cost)
+            self.headers["x-gateway-cost"] = OwnText(_usd(cost))
         held = self._held
         if self._trace is None and not self.later:  # as nearly always
             if held is not None:
@@ -158,26 +158,29 @@ class CallReservation(Reservation):
         """What is kept of the call."""
         result = self.result or self._worked_out()
         start, notes, began = self.start, outcome.notes, outcome.started
-        first_byte = outcome.first_byte
-        return Record(
-            start,
-            result.tokens,
-            start.at + int((outcome.ended - began) * 1000),
-            int((first_byte - began) * 1000) if first_byte is not None else None,
-            notes.provider or start.provider,
-            notes.model or start.upstream_model,
-            notes.service_tier,
-            self._end(outcome),
-            result.basis,
-            outcome.status,
-            outcome.code if not self.left else None,  # of an error that nobody was there to read
-            result.cost,
-            result.price,
-            tuple(sorted(notes.repairs)) if notes.repairs else (),
-            tuple(sorted(notes.dropped)) if notes.dropped else (),
-            result.search_cost,
-            tuple([_tool(run) for run in self._tools.values()]) if self._tools else (),
-            result.attempts,
+        first_byte, tools = outcome.first_byte, self._tools
+        return quickly(
+            Record,
+            (
+                start,
+                result.tokens,
+                start.at + int((outcome.ended - began) * 1000),
+                int((first_byte - began) * 1000) if first_byte is not None else None,
+                notes.provider or start.provider,
+                notes.model or start.upstream_model,
+                notes.service_tier,
+                self._end(outcome),
+                result.basis,
+                outcome.status,
+                outcome.code if not self.left else None,  # of an error that nobody was there to read
+                result.cost,
+                result.price,
+                tuple(sorted(notes.repairs)) if notes.repairs else (),
+                tuple(sorted(notes.dropped)) if notes.dropped else (),
+                result.search_cost,
+                tuple([_tool(run) for run in tools.values()]) if tools else (),
+                result.attempts,
+            ),
         )
 
     def _end(self, outcome: Outcome) -> End:
@@ -290,6 +293,6 @@ def _all(tokens: Tokens) -> int:
 def _usd(cost: int) -> str:
     """An amount of 1e-12 USD as a decimal number, without what is nought at its end."""
     if 0 < cost < _USD:
-        return f"0.{cost:012}".rstrip("0")
+        return "0." + str(cost).zfill(12).rstrip("0")
     whole, fraction = divmod(cost, _USD)
     return f"{whole}.{fraction:012}".rstrip("0").rstrip(".")

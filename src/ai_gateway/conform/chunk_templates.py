@@ -74,7 +74,7 @@ class Template:
         if not events[at].startswith(self._before):
             return []
         run = events[at : at + _MAX_RUN]
-        if not run[-1].endswith(self._after):  # the last event of a stream, mostly
+        if not run[-1].endswith(self._after):  # as the last one of a stream
             run = run[:-1]
         texts = self._texts_of(run)
         while not texts and len(run) > 1:
@@ -88,16 +88,16 @@ class Template:
         if len(packet) < start - end or not (packet.startswith(self._head) and packet.endswith(self._tail)):
             return []
         inner = packet[start:end]
-        if inner.find(b"\n") < 0:  # a single event, as in nearly every packet of a slow stream
+        if inner.find(b"\n") < 0:  # one event, the usual case outside of bursts
             return self._texts_in([inner])
-        # Not split by the constants between two texts: for a separator that long, CPython prepares every search anew.
+        # Splitting by everything between two texts would be slower: CPython prepares a search for a long separator.
         return self._texts_of(packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN))
 
     def _texts_of(self, events: Sequence[bytes]) -> list[bytes]:
-        """The texts of these events; empty unless all match.
+        """The same for these events; empty unless all match.
 
-        All are compared at once, which is several times as fast as one by one: their inner parts, joined by the
-        constants, have to give the same bytes. An event shorter than the constants makes the result longer.
+        The parts between the first and the last constant are cut out, joined with the constants again, and compared
+        with the events in one piece: comparing each event takes several times as long.
         """
         start, end = self._inside
         inner = [event[start:end] for event in events]
@@ -106,7 +106,7 @@ class Template:
         return self._texts_in(inner)
 
     def _texts_in(self, inner: list[bytes]) -> list[bytes]:
-        """The texts in the inner parts of matching events: what is between their first and last constant."""
+        """The same for the parts between the first and the last constant of events."""
         texts = self._apart(inner) if self.gaps > 1 else inner
         return texts if len(texts) == self.gaps * len(inner) and _are_texts(texts) else []
 

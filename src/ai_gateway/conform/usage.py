@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import MISSING, BaseModel
 
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.call import Tokens, quickly
 from gateway_contract.openai import models
 
 # The largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6).
@@ -51,16 +51,16 @@ def divided(
 ) -> Tokens:
     """Prompt, completion and total counts split into classes; `more` has the further fields of the usage."""
     prompt, completion, total = whole
-    tokens = Tokens(prompt, completion)
+    tokens = quickly(Tokens, (prompt, completion, 0, 0, 0, 0, 0, 0, 0, 0, 0))
     if more or any(read.values()):
-        _divide_input(tokens, read, more)
-    if more:
-        tokens.searches = _searches(more)
+        tokens = _divided_input(tokens, read, more)
+    if more and (searches := _searches(more)):
+        tokens = tokens._replace(searches=searches)
     # Reasoning is a part of the output; the replies of x.ai and Gemini count it beside, in the total only
     # (docs.x.ai "Reasoning", ai.google.dev "Thinking").
     beside = total - prompt - completion
     if beside > 0 or any(made.values()):
-        _divide_output(tokens, made, beside if beside > 0 else 0)
+        return _divided_output(tokens, made, beside if beside > 0 else 0)
     return tokens
 
 
@@ -75,7 +75,7 @@ def _parts(details: _Details) -> Mapping[str, int]:
     return parts
 
 
-def _divide_input(tokens: Tokens, parts: Mapping[str, int], more: Mapping[str, object]) -> None:
+def _divided_input(tokens: Tokens, parts: Mapping[str, int], more: Mapping[str, object]) -> Tokens:
     read = parts.get("cached_tokens") or next((count for name in _READ if (count := _count(more.get(name)))), 0)
     written = (
         parts.get("cache_write_tokens")
@@ -83,23 +83,32 @@ def _divide_input(tokens: Tokens, parts: Mapping[str, int], more: Mapping[str, o
         or _count(more.get("cache_creation_input_tokens"))
     )
     by_time = more.get("cache_creation")
-    if isinstance(by_time, dict):
-        tokens.cache_write_1h = min(written, _count(by_time.get("ephemeral_1h_input_tokens")))
-    tokens.cache_write = written - tokens.cache_write_1h
-    tokens.input_audio, tokens.input_image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
-    rest = tokens.input - tokens.input_audio - tokens.input_image
+    long = min(written, _count(by_time.get("ephemeral_1h_input_tokens"))) if isinstance(by_time, dict) else 0
+    audio, image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
+    rest = tokens.input - audio - image
     if read <= tokens.input and written <= tokens.input:  # if the parts exceed the total, they were counted separately
         rest -= read + written
     # A cached audio token counts as audio.
-    tokens.cache_read = read if rest >= 0 else max(0, read + rest)
-    tokens.input = max(0, rest)
+    return tokens._replace(
+        input=max(0, rest),
+        cache_read=read if rest >= 0 else max(0, read + rest),
+        cache_write=written - long,
+        cache_write_1h=long,
+        input_audio=audio,
+        input_image=image,
+    )
 
 
-def _divide_output(tokens: Tokens, parts: Mapping[str, int], beside: int) -> None:
+def _divided_output(tokens: Tokens, parts: Mapping[str, int], beside: int) -> Tokens:
     whole = tokens.output + beside
-    tokens.output_audio, tokens.output_image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
-    tokens.reasoning = min(whole, max(beside, parts.get("reasoning_tokens", 0)))
-    tokens.output = max(0, whole - tokens.reasoning - tokens.output_audio - tokens.output_image)
+    audio, image = parts.get("audio_tokens", 0), parts.get("image_tokens", 0)
+    reasoning = min(whole, max(beside, parts.get("reasoning_tokens", 0)))
+    return tokens._replace(
+        output=max(0, whole - reasoning - audio - image),
+        reasoning=reasoning,
+        output_audio=audio,
+        output_image=image,
+    )
 
 
 def _searches(more: Mapping[str, object]) -> int:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.types import Message, Send
 
 from ai_gateway.contract.body import SLOWEST_RATE
-from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call
+from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, OwnText
 from ai_gateway.contract.disconnect import ClientGone
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Continued, Framed, Item, Stream, Verbatim
@@ -99,7 +99,11 @@ def send_at_once(
     """The same as `send_whole` on our own server, which takes a small reply in one message, its head as lines."""
     if media is not _JSON or len(body) > _PIECE:
         return send_whole(send, status, media, body, headers)
-    own = [_line(name, value) for name, value in headers.items() if _is_own(name) or _is_clean(name, value)]
+    own = [
+        f"{name}: {value}\r\n".encode("latin-1") if value.__class__ is OwnText else _line(name, value)
+        for name, value in headers.items()
+        if value.__class__ is OwnText or _is_own(name) or _is_clean(name, value)
+    ]
     lines = b"".join([b"content-type: application/json\r\n", *own])
     return send({"type": "http.response.start", "status": status, "lines": lines, "whole": body})
 
@@ -348,7 +352,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
         (name.encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in headers.items()
-        if _is_own(name) or _is_clean(name, value)
+        if value.__class__ is OwnText or _is_own(name) or _is_clean(name, value)
     ]
 
 

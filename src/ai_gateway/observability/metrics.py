@@ -112,10 +112,15 @@ _TIMES: dict[tuple[Timing, str], Distribution] = {}
 
 def timed(timing: Timing, seconds: float, label: str = "") -> None:
     """It took so long once more."""
+    time_of(timing, label).add(seconds)
+
+
+def time_of(timing: Timing, label: str = "") -> Distribution:
+    """How long it took so far: to be kept by what adds to it for every call."""
     distribution = _TIMES.get((timing, label))
     if distribution is None:
         distribution = _TIMES[timing, label] = Distribution(SHORT)
-    distribution.add(seconds)
+    return distribution
 
 
 def times() -> dict[tuple[Timing, str], Distribution]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from ai_gateway.contract.call import quickly
+
 UNITS = 60
 """How many units a rolling count lasts."""
 
@@ -27,10 +29,6 @@ class Hold:
     unit_s: int = 0
     money: bool = False
     until: int = 0
-
-    def row(self) -> tuple[str, int, int, int, bool, int]:
-        """Its values, in their order, as a journal has them."""
-        return self.counter, self.amount, self.limit, self.unit_s, self.money, self.until
 
 
 class Granted(NamedTuple):
@@ -68,7 +66,7 @@ class Rolling:
     """A count of which each part leaves after 60 units: never more than the limit in any 60 units, wherever they begin.
 
     What was counted in a unit is there until the whole unit is over 60 units old, so the answer is late by up to one
-    unit and never early.
+    unit and never early. `last` is the newest unit.
     """
 
     __slots__ = ("_parts", "last", "sum")
@@ -215,7 +213,7 @@ def reserve(holds: Sequence[Hold], states: MutableMapping[str, State], now: floa
             resets.append((unit + UNITS + 1) * unit_s - now if amount else units.empty_in(unit) * unit_s)
         left.append(rest)
     else:
-        return Granted(now, left, resets)
+        return quickly(Granted, (now, left, resets))
     for hold in holds[: len(left)]:
         _change_held(hold, states[hold.counter], -hold.amount, now)
     return _reserve_step_by_step(holds, states, now)

@@ -90,8 +90,9 @@ class FileCounters(MemoryCounters):
         if not self._lock():
             await self._wait_for_lock()
         try:
-            if self._settle(call, holds, amounts, at):
-                self._append(holds, at, settled=(call,))
+            changed = self._settle(call, holds, amounts, at)
+            if changed is not None:
+                self._append(changed, at, settled=(call,))
         except BaseException:
             self._leave()
             raise
@@ -304,7 +305,7 @@ class FileCounters(MemoryCounters):
         rolling: list[tuple[object, ...]] = []
         states = self._states
         for hold in holds:
-            name, unit_s = hold.counter, hold.unit_s
+            name = hold.counter
             state = states.get(name)
             if state is None:
                 continue
@@ -312,6 +313,7 @@ class FileCounters(MemoryCounters):
             if units is None:
                 sums.append((name, state.used, state.held, state.until))
                 continue
+            unit_s = hold.unit_s
             unit, last = int(at // unit_s), units.last
             state.until = (last + UNITS + 2) * unit_s
             if units.has(unit):

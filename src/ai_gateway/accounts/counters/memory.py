@@ -58,15 +58,19 @@ class MemoryCounters(Counters):
             self._holders[call] = self._owner, [(hold.counter, hold.amount) for hold in holds if not hold.unit_s]
         return answer
 
-    def _settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
-        """Returns whether the call held anything."""
+    def _settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> Sequence[Hold] | None:
+        """Returns those whose counters have changed, None where the call held nothing."""
         if self._holders.pop(call, None) is None:
-            return False
+            return None
+        states = self._states
+        changed: list[Hold] = []
         for hold, amount in zip(holds, amounts, strict=True):
-            state = self._states.get(hold.counter)
-            if state is not None:  # or its window is over, and nobody asks for it any more
+            state = states.get(hold.counter)
+            # Or its window is over, and nobody asks for it any more; or it is a request, which stays what it is.
+            if state is not None and not (amount == hold.amount and hold.unit_s):
                 settle(hold, state, amount, at)
-        return True
+                changed.append(hold)
+        return changed
 
     def _seed(self, counter: str, used: int, until: int) -> None:
         self._forget_what_is_over()  # a new window has just begun

@@ -165,7 +165,7 @@ class Transport:
         return _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, room)
 
     def failed(self, error: Exception) -> GatewayError:
-        """The error that the client is to be told."""
+        """The gateway's error for a failure of the connection."""
         return from_exception(self._provider, error)
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:

@@ -158,7 +158,7 @@ class HttpProvider(Provider):
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
         opening = (caller or self._caller).stream(path, headers, body, spent_s=spent_s, room=attempt.call.room)
-        return _CheckedStream(opening, attempt.notes, partial(self._check_begun, attempt, relayed))
+        return _Begun(opening, partial(self._check_begun, attempt, relayed), attempt.notes)
 
     async def _check_begun(self, attempt: Attempt, relayed: NativeOperation | None, stream: OpenStream) -> None:
         if stream.status == 200 or _has_reply(stream.status):
@@ -200,36 +200,38 @@ class HttpProvider(Provider):
             raise UpstreamInvalidResponse.not_json(self.name, error, raw) from None
 
 
-class _CheckedStream(AbstractAsyncContextManager[OpenStream]):
-    """A stream whose status is checked before the block is entered."""
+class _Begun(AbstractAsyncContextManager[OpenStream]):
+    """A stream that is checked before it is read. When it is left, its `beside` is noted."""
 
     __slots__ = ("_check", "_notes", "_opening", "_stream")
 
     def __init__(
         self,
         opening: AbstractAsyncContextManager[OpenStream],
-        notes: Notes,
         check: Callable[[OpenStream], Awaitable[None]],
+        notes: Notes,
     ) -> None:
         self._opening = opening
-        self._notes = notes
         self._check = check
+        self._notes = notes
+        self._stream: OpenStream | None = None
 
     @override
     async def __aenter__(self) -> OpenStream:
-        self._stream = await self._opening.__aenter__()
+        stream = self._stream = await self._opening.__aenter__()
         try:
-            await self._check(self._stream)
+            await self._check(stream)
         except BaseException as error:
             await self._opening.__aexit__(type(error), error, error.__traceback__)
             raise
-        return self._stream
+        return stream
 
     @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._notes.beside = self._stream.beside
+        if self._stream is not None:
+            self._notes.beside = self._stream.beside
         return await self._opening.__aexit__(kind, error, traceback)
 
 

@@ -218,6 +218,15 @@ def test_what_a_response_has_no_place_for_is_named(gate: LiveGateway, fields: di
     assert response.headers.get("x-gateway-dropped-params") == dropped
 
 
+@pytest.mark.parametrize("odd", [5, True, "x", [5], {"a": 1}, [[]]])
+def test_odd_values_where_the_gateway_keeps_reasoning_are_named(gate: LiveGateway, odd: object) -> None:
+    response = chat(gate, "pro-1#odd", messages=[USER, {"role": "assistant", "content": "a", "reasoning_items": odd}])
+    assert response.status_code == 200, response.text
+    assert response.headers["x-gateway-dropped-params"] == "messages.reasoning_items"
+    strange = {"type": "grammar", "json_schema": odd}
+    assert chat(gate, "pro-1#odd", response_format=strange).status_code == 200
+
+
 def test_kinds_that_nobody_here_knows_go_on_as_they_are(gate: LiveGateway, answering: Upstream) -> None:
     thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
     response = chat(

@@ -108,6 +108,9 @@ async def speak(exchange: Exchange) -> None:
         error = {"message": "bad", "type": "invalid_request_error", "param": "input[0]", "code": "x", "own": 1}
         await exchange.json(REFUSED if wire == "messages" else {"error": error}, status=400)
     elif not exchange.seen.json.get("stream"):
+        if kind == "own-id":
+            await exchange.json({**RESPONSE, "id": f"resp_{exchange.seen.model.partition('#')[2]}"})
+            return
         replies = {"messages": MESSAGE, "responses": RESPONSE, "count_tokens": {"input_tokens": 1234, "own": 1}}
         await exchange.json(replies[wire])
     else:

@@ -38,8 +38,12 @@ def run_command(*arguments: str, **env: str) -> Ended:
         importing(env.get("PYTHONPATH")),
         catch_warnings(action="ignore", category=ResourceWarning),  # the end of its process would close all it has
     ):
-        ended = _invoke(arguments)
-        gc.collect()
+        gc.disable()  # so that all that the command makes is young, and nothing else is looked through for it
+        try:
+            ended = _invoke(arguments)
+        finally:
+            gc.collect(0)
+            gc.enable()
     return ended
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.contract.expiry import Expiry
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import (
     GatewayError,
@@ -225,7 +226,7 @@ class _Attempts[T: Target]:
     async def in_time[Value](self, work: Awaitable[Value]) -> Value:
         """The work within what is left of the time. Raises UpstreamTimeout."""
         try:
-            async with asyncio.timeout(self._deadline - time.monotonic()):
+            with Expiry(self._deadline - time.monotonic()):
                 return await work
         except TimeoutError:
             raise UpstreamTimeout.of(self._targets[self._at].provider.name) from None
@@ -237,7 +238,7 @@ class _Attempts[T: Target]:
         if not target.provider.is_remote:
             return await peek(items)
         try:
-            async with asyncio.timeout(target.provider.deadline_s + _SLACK_S):
+            with Expiry(target.provider.deadline_s + _SLACK_S):
                 return await peek(items)
         except TimeoutError:
             raise UpstreamTimeout.of(target.provider.name) from None

@@ -75,6 +75,13 @@ OLD_TOLD: Json = {"function": {"index": 0, "name": "zebra", "arguments": {"z": 1
 CUSTOM = calls({"id": "c1", "type": "custom", "custom": {"name": "zebra", "input": "z"}})
 
 
+CITED = {
+    "type": "url_citation",
+    "url_citation": {"end_index": 1, "start_index": 0, "url": "https://a.example/", "title": "A"},
+}
+SOUND = {"id": "audio_1", "expires_at": 1, "data": "AAAA", "transcript": "said"}
+
+
 def test_a_whole_answer_carries_its_measures_and_the_callers_name_of_the_model() -> None:
     assert whole({"content": "Hi"}) == {
         "model": "m:latest",
@@ -116,6 +123,9 @@ def test_a_whole_answer_carries_its_measures_and_the_callers_name_of_the_model()
         ({"function_call": OLD, **calls({"id": "c1", "type": "function", "function": OLD})}, "tool_calls", {},
          {"content": "", "tool_calls": [{"id": "c1", **OLD_TOLD}]}, "stop"),
         ({"content": "x", **CUSTOM}, "tool_calls", {}, {"content": "x"}, "stop"),
+        ({"content": "x", "annotations": [CITED]}, "stop", {}, {"content": "x", "annotations": [CITED]}, "stop"),
+        ({"content": "x", "annotations": []}, "stop", {}, {"content": "x"}, "stop"),
+        ({"content": None, "audio": SOUND}, "stop", {}, {"content": "said", "audio": SOUND}, "stop"),
     ],
 )  # fmt: skip
 def test_what_a_message_says_is_said_in_ollamas_words(

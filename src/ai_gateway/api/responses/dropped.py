@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from ai_gateway.api.dropped import Words
+from ai_gateway.contract.call import Call
 from ai_gateway.errors import GatewayError, InvalidRequest
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.responses_chat.policies import ADDED_FIELDS, POLICIES, RESPONSES_NAMES
@@ -18,13 +19,28 @@ _FIRST = re.compile(r"\w+")
 note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
 
 
-def refuse_unknown(provider: Provider, body: BaseModel) -> None:
-    """Raise InvalidRequest for unknown fields if the provider's `unknown_params` is `reject`."""
-    if body.model_extra and provider.parameters.unknown("createChatCompletion") == "reject":
+def refuse_unknown(call: Call, provider: Provider, body: BaseModel) -> None:
+    """Raise InvalidRequest for anything outside the contract if the provider's `unknown_params` is `reject`.
+
+    The built-in provider knows what the contract knows, and has no upstream that may know more.
+    """
+    refuses = provider.parameters.unknown("createChatCompletion") == "reject"
+    if call.unknown is not None and (refuses or not provider.is_remote):
+        raise call.unknown.error
+    if body.model_extra and refuses:
         raise InvalidRequest(
             "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
             code="unknown_parameter",
         )
+
+
+def dropped_kinds(call: Call) -> set[str]:
+    """The fields outside the contract that are dropped. Raises InvalidRequest if other unknown content remains."""
+    if call.unknown is None:
+        return set()
+    if call.unknown.others:
+        raise call.unknown.error
+    return call.unknown.fields
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import secrets
 import time
 from typing import Final, override
 
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.api.access import Access
@@ -19,11 +20,13 @@ from ai_gateway.api.responses.translated import queued
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import CREATE_RESPONSE
+from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.stream import Item, Reply, Stream
 from ai_gateway.contract.wire import RESPONSES
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.relay import is_shared
 from ai_gateway.translate.gateway_tools import has_own
+from ai_gateway.translate.responses_chat.open_kinds import read_open
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai_responses import models
 from gateway_contract.openai_responses.routes import Handlers
@@ -39,6 +42,12 @@ class ResponsesHandlers(WireBoundary, Handlers):
     @override
     def complete(self, provider: str | None, value: object) -> object:
         return with_default_model(self._maker.gateway.routing.rules.default_model, provider, value)
+
+    @override
+    def read_open[Model: BaseModel](
+        self, model: type[Model], value: object, error: InvalidRequest
+    ) -> tuple[Model, UnknownKinds] | None:
+        return read_open(model, value, error)
 
     @override
     async def create_response(

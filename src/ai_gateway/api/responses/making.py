@@ -16,7 +16,7 @@ from ai_gateway.api.chat_bridge import bridged
 from ai_gateway.api.response_bridge import ResponseBridge
 from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import Background
-from ai_gateway.api.responses.dropped import in_terms_of_responses, note_dropped, refuse_unknown
+from ai_gateway.api.responses.dropped import dropped_kinds, in_terms_of_responses, note_dropped, refuse_unknown
 from ai_gateway.api.responses.state import State
 from ai_gateway.conform.response_events import ResponseEvents, ResponseHead
 from ai_gateway.contract.call import Call
@@ -96,6 +96,7 @@ class Maker:
         self, call: Call, body: models.CreateResponse, resolved: tuple[str, Resolution] | None = None
     ) -> Prepared:
         """Translate and check a request before a provider is called. `resolved` is the model's resolution, if known."""
+        lacking = dropped_kinds(call)
         keeps = self.check_kept(call, body)
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
@@ -105,7 +106,7 @@ class Maker:
         body = await self.with_stored_items(call, body)
         model, resolution = resolved or await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
-        refuse_unknown(provider, body)
+        refuse_unknown(call, provider, body)
         sealer = self.sealer(call)
         whom = Whom(model, provider.name, sealer)
         if body.tools:
@@ -119,6 +120,7 @@ class Maker:
         stored = keeps and body.store is not False
         if body.store and not stored:
             made.dropped.add("store")
+        made.dropped |= lacking
 
         def sealed(payload: Fields) -> str:
             return sealer.seal(call.notes.provider, payload)

@@ -37,7 +37,7 @@ async def relayed(
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
     """The upstream's response, or a translated chat if the upstream turns out not to have this API."""
     model, resolution = resolved
-    refuse_unknown(resolution.targets[0].provider, body)
+    refuse_unknown(call, resolution.targets[0].provider, body)
     keeper = _Keeper(maker, call, body)
     keep = keeper.keep if keeper.keeps and not body.background else None
     fields = await keeper.fields()

@@ -1,11 +1,11 @@
 """HTTP to one upstream, within limits: connections, sizes, and a deadline for every phase."""
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import Protocol, override
 from urllib.parse import quote
 
@@ -13,7 +13,8 @@ from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
-from ai_gateway.errors import ModelNotFound, UpstreamStreamTruncated
+from ai_gateway.contract.expiry import Expiry
+from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_exception, said_by
 from ai_gateway.providers.http.http1 import BrokenReply, Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
@@ -140,30 +141,32 @@ class Transport:
         except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
-    ) -> AsyncIterator[OpenStream]:
+    ) -> AbstractAsyncContextManager[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
-        head = self._head("POST", path, headers, body)
+        return _Opening(self, self._head("POST", path, headers, body), body, spent_s, room)
+
+    async def sent(self, head: bytes, body: bytes, spent_s: float) -> tuple[Pool, Connection]:
+        """The connection on which the reply to a request has begun, and the pool to put it back into."""
         pool = self._pool or self._opened()
         deadline = pool.time() + self._timeouts.request - spent_s
+        connection = pool.pick() or await pool.connect(deadline)
         try:
-            async with asyncio.timeout(None) as timeout:  # the connection's deadline triggers it
-                connection = pool.pick() or await pool.connect(deadline)
-                try:
-                    connection.send(head, body, deadline, self._check)
-                    await connection.head()
-                    connection.on_deadline = partial(timeout.reschedule, -math.inf)
-                    opened = _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, room)
-                    try:
-                        yield opened
-                    finally:
-                        opened.leave()
-                finally:
-                    pool.put_back(connection)
-        except CLIENT_FAILURES as error:
-            raise from_exception(self._provider, error) from error
+            connection.send(head, body, deadline, self._check)
+            await connection.head()
+        except BaseException:
+            pool.put_back(connection)
+            raise
+        return pool, connection
+
+    def read(self, pool: Pool, connection: Connection, room: Allocation | None) -> "_HttpStream":
+        """That reply as a stream."""
+        return _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, room)
+
+    def failed(self, error: Exception) -> GatewayError:
+        """The gateway's error for a failure of the connection."""
+        return from_exception(self._provider, error)
 
     def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
         length = None if body is None and method == "GET" else len(body or b"")
@@ -206,6 +209,42 @@ def transport(upstream: Upstream, base_url: str) -> Transport:
         sizes=upstream.sizes,
         network=upstream.network,
     )
+
+
+class _Opening(AbstractAsyncContextManager[OpenStream]):
+    """A stream from its request to the end of the block. The connection's deadline cuts the block short."""
+
+    __slots__ = ("_body", "_connection", "_expiry", "_head", "_pool", "_room", "_spent_s", "_stream", "_transport")
+
+    def __init__(self, transport: Transport, head: bytes, body: bytes, spent_s: float, room: Allocation | None) -> None:
+        self._transport = transport
+        self._head, self._body = head, body
+        self._spent_s = spent_s
+        self._room = room
+
+    @override
+    async def __aenter__(self) -> OpenStream:
+        try:
+            self._pool, self._connection = await self._transport.sent(self._head, self._body, self._spent_s)
+        except CLIENT_FAILURES as error:
+            raise self._transport.failed(error) from error
+        self._expiry = Expiry().__enter__()
+        self._connection.on_deadline = self._expiry.expire
+        self._stream = self._transport.read(self._pool, self._connection, self._room)
+        return self._stream
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stream.leave()
+        self._pool.put_back(self._connection)
+        try:
+            self._expiry.__exit__(kind, error, traceback)
+        except TimeoutError as timeout:
+            raise self._transport.failed(timeout) from timeout
+        if isinstance(error, CLIENT_FAILURES):
+            raise self._transport.failed(error) from error
 
 
 class _HttpStream(OpenStream):

@@ -1,12 +1,14 @@
 """The common part of all providers over HTTP: call the upstream, check the response, read errors."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from functools import partial
+from types import TracebackType
 from typing import override
 
 from pydantic_core import from_json
 
-from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.call import Attempt, Notes
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation, event_type
 from ai_gateway.contract.stream import DONE, Done, Packet, Run
@@ -141,8 +143,7 @@ class HttpProvider(Provider):
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
-    @asynccontextmanager
-    async def _stream(  # noqa: PLR0913 - what a request is made of, and who makes it
+    def _stream(  # noqa: PLR0913 - what a request is made of, and who makes it
         self,
         attempt: Attempt,
         path: str,
@@ -152,22 +153,20 @@ class HttpProvider(Provider):
         spent_s: float = 0,
         caller: Caller | None = None,
         relayed: NativeOperation | None = None,
-    ) -> AsyncIterator[OpenStream]:
+    ) -> AbstractAsyncContextManager[OpenStream]:
         """A successful stream; leaving the block closes it. Raises the error for any other reply."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
-        caller = caller or self._caller
-        async with caller.stream(path, headers, body, spent_s=spent_s, room=attempt.call.room) as stream:
-            if stream.status == 200 or _has_reply(stream.status):
-                attempt.notes.limits = self._limits(stream.headers)
-            else:
-                body = await stream.read()
-                with _telling(relayed, body):
-                    self._check(attempt, stream.status, stream.headers, body)
-            try:
-                yield stream
-            finally:
-                attempt.notes.beside = stream.beside
+        opening = (caller or self._caller).stream(path, headers, body, spent_s=spent_s, room=attempt.call.room)
+        return _Begun(opening, partial(self._check_begun, attempt, relayed), attempt.notes)
+
+    async def _check_begun(self, attempt: Attempt, relayed: NativeOperation | None, stream: OpenStream) -> None:
+        if stream.status == 200 or _has_reply(stream.status):
+            attempt.notes.limits = self._limits(stream.headers)
+            return
+        body = await stream.read()
+        with _telling(relayed, body):
+            self._check(attempt, stream.status, stream.headers, body)
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200 or (_has_reply(status) and body):
@@ -199,6 +198,41 @@ class HttpProvider(Provider):
             if _is_web_page(raw):
                 raise UpstreamInvalidResponse.web_page(self.name, self._setting, raw) from None
             raise UpstreamInvalidResponse.not_json(self.name, error, raw) from None
+
+
+class _Begun(AbstractAsyncContextManager[OpenStream]):
+    """A stream that is checked before it is read. When it is left, its `beside` is noted."""
+
+    __slots__ = ("_check", "_notes", "_opening", "_stream")
+
+    def __init__(
+        self,
+        opening: AbstractAsyncContextManager[OpenStream],
+        check: Callable[[OpenStream], Awaitable[None]],
+        notes: Notes,
+    ) -> None:
+        self._opening = opening
+        self._check = check
+        self._notes = notes
+        self._stream: OpenStream | None = None
+
+    @override
+    async def __aenter__(self) -> OpenStream:
+        stream = self._stream = await self._opening.__aenter__()
+        try:
+            await self._check(stream)
+        except BaseException as error:
+            await self._opening.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return stream
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        if self._stream is not None:
+            self._notes.beside = self._stream.beside
+        return await self._opening.__aexit__(kind, error, traceback)
 
 
 def _until_end(events: list[bytes], operation: NativeOperation) -> tuple[list[bytes], bool]:

@@ -6,7 +6,6 @@ Clients of Anthropic's API send `redacted_thinking` back unchanged, but not unkn
 import base64
 from collections.abc import Mapping
 
-from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
 from ai_gateway.translate.carriers import SEALED, kept
@@ -23,8 +22,11 @@ def sealed(provider: str, message: Fields, calls: Mapping[str, Fields]) -> str |
     return SEALED + base64.urlsafe_b64encode(content).decode()
 
 
-def unsealed(data: str) -> dict[str, JsonValue] | None:
-    """The sealed `provider`, `message` and `calls`; None if the block is not the gateway's."""
+def unsealed(data: str) -> dict[str, object] | None:
+    """The sealed `provider`, `message` and `calls`; None if the block is not the gateway's.
+
+    Anybody can make such a block, so only the fields that the gateway puts in are taken from it.
+    """
     if not data.startswith(SEALED):
         return None
     try:
@@ -33,4 +35,8 @@ def unsealed(data: str) -> dict[str, JsonValue] | None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("provider"), str):
         return None
-    return value if all(isinstance(value.get(name), dict) for name in ("message", "calls")) else None
+    message, calls = value.get("message"), value.get("calls")
+    if not isinstance(message, dict) or not isinstance(calls, dict):
+        return None
+    fields = kept(message, {call: each for call, each in calls.items() if isinstance(each, dict)})
+    return None if fields is None else {"provider": value["provider"], **fields}

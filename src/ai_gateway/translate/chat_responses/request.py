@@ -88,8 +88,9 @@ def _text(chat: Fields) -> dict[str, Any]:
     text: dict[str, Any] = {}
     wanted = chat.get("response_format")
     if wanted is not None:
+        schema = wanted.get("json_schema")
         more = {name: value for name, value in wanted.items() if name != "json_schema"}
-        text["format"] = {**more, **(wanted.get("json_schema") or {})}
+        text["format"] = {**more, **(schema if isinstance(schema, dict) else {})}
     if chat.get("verbosity") is not None:
         text["verbosity"] = chat["verbosity"]
     return text
@@ -110,7 +111,8 @@ def _items(message: Fields, custom: Collection[str]) -> Iterator[dict[str, Any]]
 
 
 def _assistant(message: Fields) -> Iterator[dict[str, Any]]:
-    for item in message.get(REASONING) or ():
+    thought = message.get(REASONING)
+    for item in thought if isinstance(thought, list) else ():
         if isinstance(item, dict):
             yield {**item, "type": "reasoning"}
     said = [_said(part) for part in _parts(message.get("content"))]

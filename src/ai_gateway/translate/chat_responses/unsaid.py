@@ -7,9 +7,9 @@ type Fields = Mapping[str, Any]
 
 REASONING: Final = "reasoning_items"
 CACHE_MARK: Final = "prompt_cache_breakpoint"
-_THOUGHT: Final = frozenset({"reasoning_content", "reasoning"})  # what reasoning items hold as well
+_THOUGHT: Final = frozenset({REASONING, "reasoning_content", "reasoning"})  # which such items hold as well
 _OF_MESSAGES: Final = {
-    "assistant": frozenset({"content", "refusal", "tool_calls", "function_call", REASONING}),
+    "assistant": frozenset({"content", "refusal", "tool_calls", "function_call"}),
     "tool": frozenset({"content", "tool_call_id"}),
     "function": frozenset({"content", "name"}),
 }
@@ -31,12 +31,17 @@ def unsaid(chat: Fields) -> Iterator[str]:
     for message in chat["messages"]:
         role, content = message["role"], message.get("content")
         said = _OF_MESSAGES.get(role, frozenset({"content"}))
-        yield from _more(message, "messages", said | {"role"} | (_THOUGHT if message.get(REASONING) else frozenset()))
+        thought = _THOUGHT if role == "assistant" and _is_thought(message.get(REASONING)) else frozenset()
+        yield from _more(message, "messages", said | {"role"} | thought)
         for part in content if isinstance(content, list) else ():
             yield from _of_part(part)
         for call in message.get("tool_calls") or ():
             yield from _more(call, "messages.tool_calls", {"id", "index", "function", "custom"})
             yield from _more(call.get("function"), "messages.tool_calls.function", _FUNCTION)
+
+
+def _is_thought(items: object) -> bool:
+    return isinstance(items, list) and any(isinstance(item, Mapping) for item in items)
 
 
 def _of_part(part: Fields) -> Iterator[str]:

@@ -40,7 +40,7 @@ def chat(reply: openai.CreateChatCompletionResponse) -> tuple[Piece, End]:
     choice = reply.choices[0]
     message = choice.message
     piece = Piece(
-        content=message.content or message.refusal or "",
+        content=message.content or message.refusal or _spoken(message),
         thinking=thought_in(message.model_extra),
         calls=tool_calls(_functions(message), cut=choice.finish_reason == "length"),
         logprobs=chat_logprobs(choice.logprobs.content if choice.logprobs else None),
@@ -61,16 +61,34 @@ def chat_extras(
     """The extra fields of a chat's reply or chunk, except thinking, images and durations; None if there are none."""
     counted = _counted(reply.usage if isinstance(reply.usage, openai.CompletionUsage) else None)
     tokens = choice.logprobs if choice is not None else None
-    ran = message.gateway_tool_calls if message is not None else MISSING
-    if not counted and ran is MISSING and not _any_extra(reply, choice, tokens, message):
+    own = _own(message)
+    if not counted and not own and not _any_extra(reply, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
     told: Fields = {**dict.fromkeys(REASONING_NAMES, thought_in(read)), "images": images(read)}
     beside = {**_untold(reply, {"durations": durations(reply.model_extra)}), **counted}
     chosen = _untold(choice)
     place(_untold(tokens), chosen)
-    own: Fields = {"gateway_tool_calls": [to_fields(call) for call in ran]} if ran is not MISSING else {}
     return _extras(beside, chosen, {**_untold(message, told), **own})
+
+
+def _own(message: openai.ChatCompletionResponseMessage | openai.ChatCompletionStreamResponseDelta | None) -> Fields:
+    """What the contract of chats has a field for and Ollama's API none: calls that were run, sources, and sound."""
+    if message is None:
+        return {}
+    ran = message.gateway_tool_calls
+    own: Fields = {"gateway_tool_calls": [to_fields(call) for call in ran]} if ran is not MISSING else {}
+    if isinstance(message, openai.ChatCompletionResponseMessage):
+        if message.annotations is not MISSING and message.annotations:
+            own["annotations"] = [to_fields(each) for each in message.annotations]
+        if isinstance(message.audio, BaseModel):
+            own["audio"] = to_fields(message.audio)
+    return own
+
+
+def _spoken(message: openai.ChatCompletionResponseMessage) -> str:
+    """The text of an answer in sound."""
+    return message.audio.transcript if isinstance(message.audio, openai.ChatCompletionResponseMessageAudio) else ""
 
 
 def _detailed(logprobs: openai.CreateCompletionResponseChoiceLogprobs) -> list[openai.ChatCompletionTokenLogprob]:

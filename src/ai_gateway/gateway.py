@@ -14,6 +14,7 @@ from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
+from ai_gateway.conform.known_chunks import known_chunks_of
 from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
@@ -333,6 +334,7 @@ def _chunks[
     """One attempt at a stream."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
+    conformer.known = known_chunks_of(target.provider.name, request.model, operation.chunk)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
     state: StreamState[Piece] = StreamState(
         operation.choices(request),

@@ -18,6 +18,7 @@ from ai_gateway.conform.chunk_templates import Chunk
 from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
+from ai_gateway.conform.known_chunks import KnownChunks
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.stream import conform_stream
@@ -42,6 +43,7 @@ SCRAPS = [
     b"a", b"\\", b'"', b"\\n", b"\\u00e9", b"\\ud83d\\ude42", b"\\ud83d", b"\\ude42", b"\\u12", b"\\x", b"\xc3",
     b"\xa9", b"\xff", b"\x01", b"\n", b"\r", b'","x":"', b'"}', b"null", b" ", b'"content":"q",', b'"id":"x",',
 ]  # fmt: skip
+NOT_OF_DELTAS = {"text", "summary", "arguments", "reasoning_details", "obfuscation", "p"}
 LOOKALIKES = ["assistant", "chat.completion.chunk", "finish_reason", "priority", "tool_calls", "created"]
 ARGUMENTS = ["{", "{", "}", "}", '{"a":1', "{}", '"b":"', '\\"', "[1,", "", " ", "\u00e9", "1e999}"]
 
@@ -231,18 +233,39 @@ def steps[Value](items: AsyncGenerator[Value]) -> Iterator[Value]:
 
 
 class Pipeline:
-    """A stream from packets to what leaves; `continuations` is None where every event is validated."""
+    """A stream from packets to what leaves; `continuations` and `known` are None where every event is validated."""
 
-    def __init__(self, model: type[Any], choices: int, *, usage: bool, continuations: Continuations | None) -> None:
+    def __init__(
+        self,
+        model: type[Any],
+        choices: int,
+        *,
+        usage: bool,
+        continuations: Continuations | None,
+        known: KnownChunks[Any] | None = None,
+    ) -> None:
         self.sent: list[tuple[object, bytes | None]] = []
         self.error: str | None = None
         self.relayed = 0
         self._attempt = Attempt(Call("any", "r"))
         self._model = model
         self._conformer = Conformer(Provider("lab", SAME_WIRE), self._attempt, "m")
+        self._conformer.known = known
         report = self._conformer.report
-        self._state: StreamState[Any] = StreamState(choices, include_usage=usage, report=report)
+        said = self._conformer.said
+        self._state: StreamState[Any] = StreamState(choices, include_usage=usage, report=report, said=said)
         self._continuations = continuations
+        if continuations is not None:
+            continuations._said, continuations._notes = said, self._attempt.notes
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """What was noted of its texts, and counted."""
+        notes = self._attempt.notes
+        # Continuations tell of the texts inside of a field, not of the field, and of those beside the delta.
+        deltas = {choice: fields - NOT_OF_DELTAS for choice, fields in self._conformer.said.items()}
+        said = {choice: fields for choice, fields in deltas.items() if fields}
+        return notes.tokens, notes.service_tier, notes.chunks, said
 
     @property
     def reports(self) -> set[str]:
@@ -280,7 +303,7 @@ class Pipeline:
 
 
 def difference(
-    seed: int, continuations: Continuations, upstream: Upstream | None = None
+    seed: int, continuations: Continuations, upstream: Upstream | None = None, known: KnownChunks[Any] | None = None
 ) -> tuple[str | None, int, int]:
     """In what the two ways differ for the stream of this seed, if they do; how many events there were and went by."""
     upstream = upstream or Upstream(Random(seed))
@@ -289,13 +312,14 @@ def difference(
     packets = list(framed(events, dice))
     usage = continuations.include_usage if isinstance(continuations, OfOrigin) else dice.random() < 0.3
     model: type[Chunk] = ChatChunk if upstream.chat else CompletionChunk
-    plain, quick = (Pipeline(model, upstream.choices, usage=usage, continuations=way) for way in (None, continuations))
+    plain = Pipeline(model, upstream.choices, usage=usage, continuations=None)
+    quick = Pipeline(model, upstream.choices, usage=usage, continuations=continuations, known=known)
     plain.run(iter(packets))
     quick.run(iter(packets))
     for at, (expected, found) in enumerate(zip(plain.sent, quick.sent, strict=False)):
         if expected[0] != found[0] or (expected[1] is not None and expected[1] != found[1]):
             return f"item {at}: {found} instead of {expected}", len(events), quick.relayed
-    for name in ("error", "reports"):
+    for name in ("error", "reports", "said"):
         if getattr(plain, name) != getattr(quick, name):
             return f"{name}: {getattr(quick, name)} instead of {getattr(plain, name)}", len(events), quick.relayed
     if len(plain.sent) != len(quick.sent):

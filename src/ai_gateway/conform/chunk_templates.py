@@ -6,6 +6,7 @@ A proof for one stream holds for later ones of the same upstream and model: see 
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from pydantic import MISSING, BaseModel
@@ -66,7 +67,7 @@ class Template:
         self._before, *self._between, self._after = constants
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
         self._around = self._after + self._before
-        self._inside = len(self._before), -len(self._after)
+        self._inside = itemgetter(slice(len(self._before), -len(self._after)))
         self._framed = len(self._head), -len(self._tail)
 
     def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
@@ -99,8 +100,7 @@ class Template:
         All are compared at once, which is several times as fast as one by one: their inner parts, joined by the
         constants, have to give the same bytes. An event shorter than the constants makes the result longer.
         """
-        start, end = self._inside
-        inner = [event[start:end] for event in events]
+        inner = [*map(self._inside, events)]
         if b"".join(events) != b"".join((self._before, self._around.join(inner), self._after)):
             return []
         return self._texts_in(inner)

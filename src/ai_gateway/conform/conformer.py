@@ -1,11 +1,12 @@
 """Conforms one attempt's reply to the contract; the only module that knows the modes repair, enforce and observe."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import MISSING, BaseModel, ValidationError
 
 from ai_gateway.conform.chunks import AnyChunk, text_size
+from ai_gateway.conform.known_chunks import Facts, KnownChunks
 from ai_gateway.conform.objects import ReplyContext
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import (
@@ -50,12 +51,15 @@ class Conformer:
     `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
     `observe` reports them and relays the upstream's bytes. Translated replies have no such bytes, so they are repaired
     even then. `said` has the fields with content of each choice of a stream: see StreamState.
+    `known` are forms of its chunks, if there are any, and `facts` those of the last event.
     """
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
         self._source = source
         self._notes = attempt.notes
         self.said: dict[int, set[str]] = {}
+        self.known: KnownChunks[Any] | None = None
+        self.facts: Facts | None = None
         self._room = attempt.call.room
         self._weighed = 0
         self._model = model
@@ -88,7 +92,7 @@ class Conformer:
         """
         notes = self._notes
         notes.chunks += 1
-        notes.text_bytes += text_size(chunk)
+        notes.text_bytes += text_size(chunk) if self.facts is None else self.facts.size
         if notes.chunks == 1:
             self._note_tier(chunk.__dict__)
 
@@ -148,13 +152,23 @@ class Conformer:
 
     def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
         """The same for an event of a stream, which may also be its terminator, or not a chunk."""
+        self.facts = None
         if isinstance(received, bytes):
             if len(received) > UNWEIGHED:
                 self._charge(received)
-            exact = exact_json(model, received)
+            exact = self.exact(model, received)
+            if exact is not None and self.facts is not None:  # without usage
+                return Item(exact, received)
             item = Item(exact, received) if exact is not None else self._inexact_event(model, received)
             return self._counted(item) if isinstance(item, Item) else item
         return self.item(model, received)
+
+    def exact[Model: BaseModel](self, model: type[Model], raw: bytes) -> Model | None:
+        """A chunk as the exact model, if it is one already."""
+        if self.known is None:
+            return exact_json(model, raw)
+        chunk, self.facts = self.known.exact(raw)
+        return chunk
 
     def _inexact_event[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model] | Done | None:
         if raw.strip() == DONE_MARK:  # surrounded by blanks

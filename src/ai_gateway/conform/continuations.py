@@ -135,9 +135,10 @@ class Continuations:
         """Note that the last match has been sent."""
         notes = self._notes
         for template, texts in self._matched:
-            if not template.is_noted and any(texts):
-                template.is_noted = True
-                self._said.setdefault(template.choice, set()).update(template.names)
+            if not template.is_noted:
+                said = self._said.setdefault(template.choice, set())
+                said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
+                template.is_noted = said >= template.names
             chunks = len(texts) // template.gaps
             if self._credit < _MAX_CREDIT:
                 self._credit += chunks
@@ -183,10 +184,12 @@ class Continuations:
             self._templates = [template for template in self._templates if template.choice not in indices]
 
 
-def hidden_usage(chunk: Chunk, sent: Chunk, raw: bytes) -> bytes:
+def hidden_usage(
+    chunk: Chunk, sent: Chunk, raw: bytes, exact: Callable[[type[Chunk], bytes], object] = exact_json
+) -> bytes:
     """The bytes of a null usage, if `raw` without them is what is sent for the chunk; else empty."""
     found = _NULL_USAGE.findall(raw) if chunk.usage is None else []
-    if len(found) != 1 or exact_json(type(chunk), raw.replace(found[0], b"")) != sent:
+    if len(found) != 1 or exact(type(chunk), raw.replace(found[0], b"")) != sent:
         return b""
     cut: bytes = found[0]
     return cut

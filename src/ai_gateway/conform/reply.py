@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from ai_gateway.conform.large import is_large, parts_of
 from ai_gateway.conform.objects import REPAIRS, ReplyContext
 from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
-from ai_gateway.contract.strict_json import may_be_refused
+from ai_gateway.contract.strict_json import may_be_refused, read_json
 from ai_gateway.contract.validation_errors import NOTHING, step_into
 from ai_gateway.errors import UpstreamInvalidResponse
 
@@ -37,11 +37,13 @@ type Path = tuple[str | int, ...]
 def exact_json[Model: BaseModel](model: type[Model], raw: bytes) -> Model | None:
     """The JSON text as the exact model, in one step; None if it needs the slower path.
 
-    It must accept nothing that `read_json` refuses, so texts with numbers that could overflow, and with constants that
-    JSON does not have, go to the slower path.
+    It must accept nothing that `read_json` refuses. Hexadecimal ids often look like numbers that overflow.
     """
     if may_be_refused(raw):
-        return None
+        try:
+            read_json(raw)
+        except ValueError:
+            return None
     try:
         # The validator itself: model_validate_json checks its arguments first, which costs a fifth of it.
         exact: Model = model.__pydantic_validator__.validate_json(raw, strict=True)

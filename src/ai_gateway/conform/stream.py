@@ -104,11 +104,16 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
     conformer.note_chunk(chunk)
     for choice, call, arguments in continuations.drain() if continuations is not None else ():
         state.relayed(choice, call, arguments)
-    sent = state.take(chunk, raw)
-    yield from state.early()
+    facts = conformer.facts
+    if facts is not None and state.take_known(chunk, facts):
+        sent: Chunk | None = chunk
+    else:
+        sent = state.take(chunk, raw)
+        yield from state.early()
     if sent is None:
         return
-    cut = hidden_usage(chunk, sent, raw) if continuations is not None and sent is not chunk and raw else b""
+    hides = continuations is not None and sent is not chunk
+    cut = hidden_usage(chunk, sent, raw, conformer.exact) if hides and raw else b""
     if continuations is not None:
         continuations.update(chunk, chunk if cut else sent, raw, cut)
     if cut and raw is not None:

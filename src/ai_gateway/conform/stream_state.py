@@ -26,6 +26,7 @@ from ai_gateway.conform.chunks import (
     is_empty,
     says_anything,
 )
+from ai_gateway.conform.known_chunks import Facts
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.tool_calls import ToolCalls
 from ai_gateway.contract.stream import Item
@@ -149,6 +150,26 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             self._report(rules.MOVE_USAGE)
         return self._without_usage(legal)
 
+    def take_known(self, chunk: Chunk, facts: Facts) -> bool:
+        """Take a chunk if it passes unchanged, which these facts about it tell sooner than `take` does."""
+        head, state = self._head, self._choices.get(facts.index)
+        if self._only or (self._shows_null and facts.is_null is not self._include_usage):
+            return False
+        if head is None:
+            if self._headless or not facts.opens or facts.reason is not None or not 0 <= facts.index < self._known:
+                return False
+            self._head = chunk
+            said = self._said.setdefault(facts.index, set())
+            calls = ToolCalls(self._report, self._request_id, facts.index)
+            state = self._choices[facts.index] = ChoiceState(calls, said)
+        elif state is None or state.finished or state.calls or self._early or not self._is_of(chunk, head):
+            return False
+        state.begun = True
+        state.said |= facts.said
+        self.is_last = state.finished = facts.reason is not None
+        state.reason = facts.reason or state.reason
+        return True
+
     def relayed(self, choice: int, call: int, arguments: str) -> None:
         """Note arguments of a tool call that were relayed as continuations."""
         self._choices[choice].calls.relayed(call, arguments)
@@ -170,6 +191,10 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 return False
             if not state.said.issuperset(delta.model_fields_set):
                 state.note(delta, delta.model_fields_set)
+        return self._is_of(chunk, head)
+
+    @staticmethod
+    def _is_of(chunk: Chunk, head: Chunk) -> bool:
         return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
 
     def end(self) -> Iterator[Item[Chunk]]:
@@ -214,7 +239,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             if state.finished and not state.closed:
                 state.closed = True
                 self._closed += 1
-                self._early.extend(self._named_calls(index, state))
+                if state.calls:
+                    self._early.extend(self._named_calls(index, state))
         if self._counted is not None and not self._include_usage:
             self._add_rest_of(self._counted.model)
         self._early += [held.sent() for held in self._released()]
@@ -256,7 +282,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             self._head = chunk
             self._early += [Item(self._without_usage(self._stable(early))) for early in self._headless]
             return chunk
-        if chunk.id == head.id and chunk.model == head.model and chunk.created == head.created:
+        if self._is_of(chunk, head):
             return chunk
         self._report(rules.KEEP_HEAD)
         return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})

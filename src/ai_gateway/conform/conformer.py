@@ -152,7 +152,6 @@ class Conformer:
 
     def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
         """The same for an event of a stream, which may also be its terminator, or not a chunk."""
-        self.facts = None
         if isinstance(received, bytes):
             if len(received) > UNWEIGHED:
                 self._charge(received)
@@ -161,6 +160,7 @@ class Conformer:
                 return Item(exact, received)
             item = Item(exact, received) if exact is not None else self._inexact_event(model, received)
             return self._counted(item) if isinstance(item, Item) else item
+        self.facts = None
         return self.item(model, received)
 
     def exact[Model: BaseModel](self, model: type[Model], raw: bytes) -> Model | None:

@@ -123,3 +123,9 @@ def test_no_more_models_are_kept_than_callers_may_choose() -> None:
     assert len(known_chunks._known) <= known_chunks._MAX_MODELS
     last = known_chunks_of("lab", f"model-{at}", ChatChunk)
     assert known_chunks_of("lab", f"model-{at}", ChatChunk) is last
+
+
+@pytest.mark.parametrize(("text", "number", "exact"), [("8e912", "1", True), ("NaN", "1", True), ("x", "1e999", False)])
+def test_what_only_looks_like_a_number_too_large_is_exact(text: str, number: str, exact: bool) -> None:
+    raw = chunk([FIRST], own=0).replace(b"chatcmpl-1", text.encode()).replace(b'"own": 0', b'"own": ' + number.encode())
+    assert (exact_json(ChatChunk, raw) is not None) is exact

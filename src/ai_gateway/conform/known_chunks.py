@@ -22,7 +22,7 @@ _MAX_FORMS = 16
 # A chunk whose form is not known costs a little more, and learning one as much as some validations. A model whose
 # chunks keep changing form is given up.
 _CREDIT, _LEARNING = 128, 8
-_MAX_MODELS = 256  # callers choose models
+_MAX_MODELS = 128  # callers choose models; all forms of all of them take some 10 MB at most
 
 type _Around = tuple[bytes, bytes, bytes, bool]
 _new = object.__new__

@@ -48,9 +48,9 @@ class Counted(KnownChunks[Any]):
         return chunk, facts
 
 
-def known_by(seed: int, chat: bool) -> Counted:
+def known_by(seed: int, chat: bool, of: type[Counted] = Counted) -> Counted:
     """What is known of the upstream that has the stream of this seed, from its streams before that one."""
-    known = Counted(ChatChunk if chat else CompletionChunk)
+    known = of(ChatChunk if chat else CompletionChunk)
     for earlier in range(seed - seed % STREAMS, seed):
         for event in Upstream.again(earlier, STREAMS).stream():
             known.exact(event)
@@ -94,3 +94,23 @@ def test_a_stream_of_known_chunks_leaves_as_it_would_have_left_validated() -> No
         streams, plain = streams + 1, plain + known.plain
     sys.stdout.write(f"seeds 0 to {EXAMPLES * 2 - 1}: {plain} chunks in {streams} streams were known\n")
     assert plain > streams / 4, "hardly any was known: the comparison says nothing"
+
+
+class Stale(Counted):
+    """Gives the facts of the chunk before."""
+
+    facts: Facts | None = None
+
+    @override
+    def exact(self, raw: bytes) -> tuple[Any, Facts | None]:
+        chunk, facts = super().exact(raw)
+        before, self.facts = self.facts, facts
+        return chunk, facts and (before or facts)
+
+
+def test_the_comparison_notices_what_is_wrong() -> None:
+    for seed in range(1_000):
+        upstream = Upstream.again(seed, STREAMS)
+        if difference(seed, OfOrigin(seed), upstream, known_by(seed, upstream.chat, Stale))[0] is not None:
+            return
+    pytest.fail("facts of other chunks went unnoticed")

@@ -1,6 +1,7 @@
 """Conforms one attempt's reply to the contract; the only module that knows the modes repair, enforce and observe."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Literal, Protocol
 
 from pydantic import MISSING, BaseModel, ValidationError
@@ -26,9 +27,13 @@ from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole
 from ai_gateway.contract.stream import DONE, Done, Item, Received
 from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
+from gateway_contract.openai import models
 
 type Mode = Literal["repair", "enforce", "observe"]
 DONE_MARK = b"[DONE]"
+# Groq's streams have their usage here, in the last chunk with choices, unless `include_usage` makes one of its own
+# (github.com/groq/groq-python, types/chat/chat_completion_chunk.py: XGroq).
+_GROQ = "x_groq"
 _OF_CHUNKS = frozenset({"choices", "usage"})
 _READ: dict[str, Rule] = {NUMBER: READ_NUMBER, TEXT: READ_TEXT}
 
@@ -49,13 +54,15 @@ class Conformer:
 
     `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
     `observe` reports them and relays the upstream's bytes. Translated replies have no such bytes, so they are repaired
-    even then. `said` has the fields with content of each choice of a stream: see StreamState.
+    even then. `said` has the fields with content of each choice of a stream: see StreamState. `usage_beside` is a usage
+    that was sent elsewhere than in its own place.
     """
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
         self._source = source
         self._notes = attempt.notes
         self.said: dict[int, set[str]] = {}
+        self.usage_beside: models.CompletionUsage | None = None
         self._room = attempt.call.room
         self._weighed = 0
         self._model = model
@@ -113,6 +120,8 @@ class Conformer:
         said = item.model.__dict__
         usage = said.get("usage")
         if usage is None or usage is MISSING:
+            if (more := item.model.__pydantic_extra__) and _GROQ in more:
+                self._count_beside(more[_GROQ])
             return item
         try:
             tokens = tokens_of(usage)
@@ -122,6 +131,17 @@ class Conformer:
             self._notes.tokens = tokens
         self._note_tier(said)
         return item
+
+    def _count_beside(self, groq: object) -> None:
+        """Count a usage in `x_groq`, until one comes in its own place. Impossible counts are none."""
+        usage = groq.get("usage") if isinstance(groq, dict) else None
+        if isinstance(usage, dict):
+            with suppress(ValidationError, ImpossibleCount):
+                counts = models.CompletionUsage.model_validate(usage, strict=True)
+                tokens = tokens_of(counts)
+                self.usage_beside = counts
+                if self._notes.tokens is None:
+                    self._notes.tokens = tokens
 
     def _note_tier(self, said: Mapping[str, object]) -> None:
         tier = said.get("service_tier")

@@ -17,6 +17,7 @@ from starlette.types import Message
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientDisconnected
+from ai_gateway.contract.types import ClosedModel
 from ai_gateway.errors import (
     InvalidRequest,
     MissingParameter,
@@ -233,6 +234,32 @@ def test_of_several_kinds_of_lists_the_one_that_was_meant_is_explained(
         validate(models.CreateEmbeddingRequest, {"model": "m", "input": given})
     assert refused.value.param == param
     assert refused.value.message == f"Invalid value for '{param}': expected {expected}."
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "words"),
+    [
+        ({"an odd\nkey": 1}, None, "Unknown parameter: one whose name is not plain. Leave it out."),
+        (
+            {"stream_options": {"an odd key": 1}},
+            "stream_options",
+            "Unknown parameter in 'stream_options': one whose name is not plain. Leave it out.",
+        ),
+    ],
+)
+def test_an_unknown_field_is_not_taken_for_the_object_that_it_is_in(
+    change: dict[str, object], param: str | None, words: str
+) -> None:
+    class Closed(ClosedModel):
+        stream_options: ClosedOptions | None = None
+
+    with pytest.raises(InvalidRequest) as refused:
+        validate(Closed, change)
+    assert (refused.value.param, refused.value.message) == (param, words)
+
+
+class ClosedOptions(ClosedModel):
+    include_usage: bool = False
 
 
 def test_every_pattern_of_the_contract_is_explained() -> None:

@@ -64,6 +64,14 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
         if deeper:
             path = max((place for place, _ in deeper), key=len)
             same_place = [each for place, each in deeper if place == path]
+    if same_place[0]["type"] == "extra_forbidden" and path and not _PLAIN_KEY.fullmatch(str(path[-1])):
+        holder = _render(path[:-1])
+        where = f" in '{holder}'" if holder else ""
+        return InvalidRequest(
+            f"Unknown parameter{where}: one whose name is not plain. Leave it out.",
+            param=holder,
+            code="unknown_parameter",
+        )
     return _invalid(_render(path), same_place)
 
 

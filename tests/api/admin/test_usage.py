@@ -254,6 +254,28 @@ def test_searches_are_a_line_item_of_their_own(admin: Administrator) -> None:
     assert sum(each["num_unpriced_requests"] for each in found.values()) == sum(each.cost is None for each in RECORDS)
 
 
+@pytest.mark.parametrize("by", [[], ["line_item"], ["project_id"], ["api_key_id", "provider"]])
+def test_costs_of_chosen_line_items_are_of_these_alone(admin: Administrator, by: list[str]) -> None:
+    record = next(each for each in RECORDS if each.search_cost)
+    item = f"{record.provider}/{record.upstream_model}"
+    query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
+    grouping = {"group_by": by} if by else {}
+    every = read(
+        [exact(admin.send("GET", "costs", **query, group_by=[*by, "line_item"]))], dict.fromkeys([*by, "line_item"])
+    )
+    for items in ([item], [f"{item}, web searches"], [item, f"{item}, web searches", "no/such"], ["no/such"]):
+        expected: dict[tuple[object, ...], list[Decimal]] = {}
+        for (day, *of), each in every.items():
+            if each["line_item"] in items:
+                key = (day, *of[: len(by)])
+                expected.setdefault(key, []).append(Decimal(str(each["amount"]["value"])))
+        found = read([exact(admin.send("GET", "costs", **query, **grouping, line_items=items))], by)
+        assert {of: Decimal(str(each["amount"]["value"])) for of, each in found.items()} == {
+            of: sum(amounts, Decimal(0)) for of, amounts in expected.items()
+        }
+        assert bool(found) is (items != ["no/such"])
+
+
 @pytest.mark.parametrize("by", [[], ["project_id"], ["api_key_id", "provider"]])
 def test_costs_are_exact_to_the_last_digit(admin: Administrator, by: list[str]) -> None:
     query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
@@ -395,7 +417,7 @@ def test_a_table_is_what_the_accept_header_asks_for(live: LiveGateway, accept: s
 @pytest.mark.parametrize(
     ("path", "query"),
     [
-        ("organization/costs", "start_time=0&line_items=lab/fast"),
+        ("organization/costs", "start_time=0&models=lab/fast"),
         ("organization/usage/completions", "start_time=0&project_id=default"),
         ("organization/projects", "order=desc"),
         ("gateway/requests", "status_code=500"),

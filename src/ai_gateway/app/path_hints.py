@@ -30,9 +30,7 @@ class PathHints:
         steps = [steps for path in paths if "{" not in path and (steps := _steps(path))]
         self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_DOOR), key=len, reverse=True)
         # Administration and the gateway's own operations are no provider's.
-        self._of_providers = {
-            tuple(_steps(path)[2:]) for path in paths if path.startswith(f"/{{provider}}/{_OPENAI_DOOR}/")
-        }
+        self._of_providers = {of[2:] for path in paths if (of := _steps(path))[:2] == ("{provider}", _OPENAI_DOOR)}
         self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
 
     def message(self, path: str, origin: str, providers: Collection[str], *, is_anthropics: bool = False) -> str:

@@ -38,6 +38,10 @@ async def http() -> AsyncIterator[httpx2.AsyncClient]:
         ("//v1/chat/completions", "/v1/chat/completions", "/v1"),
         ("/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", "/v1/chat/completions", "/v1"),
         ("/custom/deployments/m/embeddings", "/custom/v1/embeddings", "/custom/v1"),
+        # No provider has these.
+        ("/custom/v1/organization/projects", "/v1/organization/projects", "/v1"),
+        ("/custom/v1/organization/spend_limit", "/v1/organization/spend_limit", "/v1"),
+        ("/custom/v1/gateway/usage", "/v1/gateway/usage", "/v1"),
     ],
 )
 async def test_the_likely_path_and_the_base_url_to_set(
@@ -49,6 +53,17 @@ async def test_the_likely_path_and_the_base_url_to_set(
     assert f"The likely path is {likely}: set the client's base_url to {HERE}{base_url}" in error["message"]
     if "deployments" in path:
         assert "the model to the name after 'deployments'." in error["message"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/organization/projects/", "/v1/organization/usage//costs", "/v1//organization/costs"]
+)
+async def test_a_path_with_too_many_slashes_is_said_to_be_one(http: httpx2.AsyncClient, path: str) -> None:
+    message = (await http.get(f"{HERE}{path}")).json()["error"]["message"]
+    plain = "/".join(step for step in path.split("/") if step)
+    known = plain != "v1/organization/usage/costs"
+    assert (f"The likely path is /{plain}, without further slashes." in message) is known
+    assert known or "This gateway has no such operation: of the Administration API" in message
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,20 @@ def test_tables_have_counts_and_exact_costs(data: Path) -> None:
     assert "Nothing was used" in cli(data, "usage", "--from", "2020-01-01", "--to", "2020-01-02").stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--csv", "--json"), "--csv and --json exclude each other"),
+        (("--from", "2026-09-24", "--to", "2026-09-21"), "--to has to be after --from"),
+    ],
+)
+@pytest.mark.parametrize("command", ["usage", "costs"])
+def test_options_that_exclude_each_other_are_refused_by_their_names(
+    data: Path, command: str, options: tuple[str, ...], words: str
+) -> None:
+    assert words in cli(data, command, *options, code=2).stderr
+
+
 def test_how_long_requests_took_is_in_the_json_and_in_tables_that_are_asked_for_it(data: Path) -> None:
     (bucket,) = json.loads(cli(data, "usage", "--json", *RANGE).stdout)["data"]
     sums = {each["model"]: each for each in bucket["results"]}

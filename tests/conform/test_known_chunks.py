@@ -98,6 +98,7 @@ def test_an_id_that_stands_elsewhere_as_well_is_no_other_ones() -> None:
     [
         chunk([], usage=USAGE),
         chunk([FIRST], usage=USAGE),
+        chunk([FIRST], x_groq={"usage": USAGE}),
         chunk([FIRST, {**FIRST, "index": 1}]),
         chunk([{**FIRST, "delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]}}]),
     ],

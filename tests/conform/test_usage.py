@@ -1,5 +1,6 @@
 """Counts of tokens, class by class, from whatever form an upstream gives them."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
@@ -13,6 +14,8 @@ from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.conform.usage import ImpossibleCount, tokens_of
 from ai_gateway.contract.call import Attempt, Call, Notes, Tokens
+from ai_gateway.contract.stream import Item
+from ai_gateway.contract.write import to_fields
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from gateway_contract.openai import models
@@ -174,3 +177,67 @@ def test_what_a_stream_has_counted_is_kept_if_it_breaks_or_its_client_leaves() -
 def test_counts_that_cannot_be_any_are_not_noted() -> None:
     assert noted({**COUNTS, "prompt_tokens": -5}).tokens is None
     assert noted(COUNTS, {**COUNTS, "prompt_tokens": -5}).tokens == Tokens(5, 1)
+
+
+def groq_stream(*said: dict[str, Any], include_usage: bool) -> tuple[Notes, list[dict[str, Any]]]:
+    """What is noted and sent of a stream of Groq's form: a text, an end, and these further fields in its chunks."""
+    attempt = Attempt(Call("createChatCompletion", "r"))
+    conformer = Conformer(Provider("groq", SAME_WIRE), attempt, "m")
+    state = StreamState[models.CreateChatCompletionStreamResponse](
+        1, include_usage=include_usage, report=conformer.report
+    )
+    head = {"id": "a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    text = {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None}
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+
+    async def upstream() -> AsyncGenerator[bytes]:
+        yield json.dumps({**head, "choices": [text], "x_groq": {"id": "req_1"}}).encode()
+        for at, more in enumerate(said):
+            yield json.dumps({**head, "choices": [] if at else [end], **more}).encode()
+        yield b"[DONE]"
+
+    async def drive() -> list[dict[str, Any]]:
+        stream = conform_stream(upstream(), models.CreateChatCompletionStreamResponse, state, conformer)
+        return [to_fields(item.model) async for item in stream if isinstance(item, Item)]
+
+    return attempt.notes, anyio.run(drive)
+
+
+BESIDE = {"x_groq": {"id": "req_1", "usage": {"queue_time": 0.1, **COUNTS, "total_time": 0.2}}}
+
+
+def test_the_usage_that_groq_sends_in_a_field_of_its_own_is_counted_and_told_who_asked_for_it() -> None:
+    notes, sent = groq_stream(BESIDE, include_usage=True)
+    assert notes.tokens == Tokens(5, 1)
+    assert notes.repairs == {"move-usage"}
+    assert (sent[-1]["choices"], sent[-1]["usage"]["total_tokens"]) == ([], 6)
+    assert sent[-2]["x_groq"] == BESIDE["x_groq"]
+    notes, sent = groq_stream(BESIDE, include_usage=False)
+    assert (notes.tokens, notes.repairs) == (Tokens(5, 1), set())
+    assert not any("usage" in chunk for chunk in sent)
+
+
+def test_a_usage_in_its_own_place_counts_before_one_beside_it() -> None:
+    own = {"prompt_tokens": 50, "completion_tokens": 10, "total_tokens": 60}
+    for said in ([BESIDE, {"usage": own}], [{"usage": own}, BESIDE], [{**BESIDE, "usage": own}]):
+        notes, sent = groq_stream(*said, include_usage=True)
+        assert notes.tokens == Tokens(50, 10)
+        assert [chunk["usage"]["total_tokens"] for chunk in sent if chunk.get("usage")] == [60]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        5,
+        None,
+        {},
+        {"usage": None},
+        {"usage": []},
+        {"usage": {"prompt_tokens": 1}},
+        {"usage": {**COUNTS, "total_tokens": -6}},
+    ],
+)
+def test_what_beside_the_usage_is_no_count_counts_nothing(beside: object) -> None:
+    notes, sent = groq_stream({"x_groq": beside}, include_usage=True)
+    assert notes.tokens is None
+    assert not any(chunk.get("usage") for chunk in sent)

@@ -4,16 +4,20 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from importlib.resources import files
+from typing import Annotated
 
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError, create_model
 from starlette.types import Message
 
 from ai_gateway.contract.body import BodyLimits, parse_json, read_bytes, validate
 from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientDisconnected
+from ai_gateway.contract.types import ClosedModel
 from ai_gateway.errors import (
     InvalidRequest,
     MissingParameter,
@@ -208,6 +212,76 @@ def test_the_field_to_blame_is_named(change: dict[str, object], param: str, code
         validate(models.CreateChatCompletionRequest, body)
     assert (caught.value.param, caught.value.code) == (param, code)
     assert param in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "expected"),
+    [
+        (["a"] * 2049, "input", "a string or an array of at most 2048"),
+        ([1] * 2049, "input", "a string or an array of at most 2048"),
+        ([[1]] * 2049, "input", "a string or an array of at most 2048"),
+        (["a", "b", 5], "input[2]", "a string"),
+        ([1, 2, "a"], "input[2]", "an integer"),
+        ([[1], [2], "a"], "input[2]", "an array"),
+        ([[1], [2, "a"]], "input[1][1]", "an integer"),
+        ([], "input", "a string or an array of at least 1"),
+    ],
+)
+def test_of_several_kinds_of_lists_the_one_that_was_meant_is_explained(
+    given: list[object], param: str, expected: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        validate(models.CreateEmbeddingRequest, {"model": "m", "input": given})
+    assert refused.value.param == param
+    assert refused.value.message == f"Invalid value for '{param}': expected {expected}."
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "words"),
+    [
+        ({"an odd\nkey": 1}, None, "Unknown parameter: one whose name is not plain. Leave it out."),
+        (
+            {"stream_options": {"an odd key": 1}},
+            "stream_options",
+            "Unknown parameter in 'stream_options': one whose name is not plain. Leave it out.",
+        ),
+    ],
+)
+def test_an_unknown_field_is_not_taken_for_the_object_that_it_is_in(
+    change: dict[str, object], param: str | None, words: str
+) -> None:
+    class Closed(ClosedModel):
+        stream_options: ClosedOptions | None = None
+
+    with pytest.raises(InvalidRequest) as refused:
+        validate(Closed, change)
+    assert (refused.value.param, refused.value.message) == (param, words)
+
+
+class ClosedOptions(ClosedModel):
+    include_usage: bool = False
+
+
+def test_every_pattern_of_the_contract_is_explained() -> None:
+    contract = json.loads(files("gateway_contract").joinpath("openapi.json").read_text("utf-8"))
+    patterns = set(_patterns(contract))
+    assert len(patterns) >= 10
+    for pattern in patterns:
+        model = create_model("Model", name=(Annotated[str, StringConstraints(pattern=pattern)], ...))
+        with pytest.raises(InvalidRequest, match=r"expected (?!text of another form)") as refused:
+            validate(model, {"name": "\0 !"})
+        assert len(refused.value.message) < 160
+
+
+def _patterns(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        for inner in schema.values():
+            yield from _patterns(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _patterns(inner)
 
 
 def test_a_missing_field_has_its_own_class() -> None:

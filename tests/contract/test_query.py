@@ -111,6 +111,26 @@ def test_a_value_that_is_not_what_the_model_takes_is_named(query: str, param: st
     assert (refused.value.status, refused.value.type) == (400, "invalid_request_error")
 
 
+@pytest.mark.parametrize(
+    ("query", "param", "message"),
+    [
+        ("limit=3&nobody=1", "nobody", "Unknown parameter: 'nobody'. Leave it out."),
+        ("nobody[x]=1", "nobody", "Unknown parameter: 'nobody'. Leave it out."),
+        ("%ff=1", None, "Unknown parameter: one whose name is not plain. Leave it out."),
+        ("=1", None, "Unknown parameter: one whose name is not plain. Leave it out."),
+    ],
+)
+def test_a_closed_query_takes_no_unknown_parameter(query: str, param: str | None, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_query(query.encode(), Query, closed=True)
+    assert (refused.value.param, refused.value.message) == (param, message)
+    assert refused.value.code == "unknown_parameter"
+
+
+def test_a_closed_query_may_have_blanks_between_its_parameters() -> None:
+    assert read_query(b"&&limit=3&", Query, closed=True).limit == 3
+
+
 class Needed(ClosedModel):
     start_time: Int
 

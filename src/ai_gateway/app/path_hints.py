@@ -29,6 +29,8 @@ class PathHints:
         self._administered = any(_ORGANIZATION in _steps(path) for path in paths)
         steps = [steps for path in paths if "{" not in path and (steps := _steps(path))]
         self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_DOOR), key=len, reverse=True)
+        # Administration and the gateway's own operations are no provider's.
+        self._of_providers = {of[2:] for path in paths if (of := _steps(path))[:2] == ("{provider}", _OPENAI_DOOR)}
         self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
 
     def message(self, path: str, origin: str, providers: Collection[str], *, is_anthropics: bool = False) -> str:
@@ -53,6 +55,8 @@ class PathHints:
         tail = self._tail(rest, self._openai)
         if tail is None:
             return _NOTHING
+        if provider and tail not in self._of_providers:
+            provider, base = None, f"/{_OPENAI_DOOR}"
         if tail[0] == _MESSAGES:
             own = f"{origin}/{provider}" if provider else origin
             return (
@@ -65,8 +69,10 @@ class PathHints:
     def _of_administration(self, steps: Steps) -> str:
         if not self._administered:
             return _NOT_ADMINISTERED
+        if steps[1:] in self._openai:
+            return f"The likely path is /{'/'.join(steps)}, without further slashes."
         nobodys = [step for step in steps if step in _NOBODYS]
-        what = nobodys[-1].replace("_", " ") if nobodys else "operation"
+        what = nobodys[-1].replace("_", " ") if nobodys else "such operation"
         return f"This gateway has no {what}: of the Administration API it serves {_SERVED}."
 
     @staticmethod

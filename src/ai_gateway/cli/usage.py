@@ -65,7 +65,7 @@ def show_usage(  # noqa: PLR0913 - a command has as many parameters as options
     """Show what was used."""
     if context.invoked_subcommand is not None:
         return
-    form = "csv" if as_csv else "json" if as_json else "usage"
+    form = _form("usage", as_csv=as_csv, as_json=as_json)
     _show(by or [By.model], start, end, form, url, admin_key, latency=latency or form == "json")
 
 
@@ -105,7 +105,13 @@ def costs(  # noqa: PLR0913 - a command has as many parameters as options
     admin_key: AdminKey = None,
 ) -> None:
     """Show what was spent, by day unless told otherwise."""
-    _show(by or [By.day], start, end, "csv" if as_csv else "json" if as_json else "costs", url, admin_key)
+    _show(by or [By.day], start, end, _form("costs", as_csv=as_csv, as_json=as_json), url, admin_key)
+
+
+def _form(table: str, *, as_csv: bool, as_json: bool) -> str:
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json exclude each other: give one of them")
+    return "csv" if as_csv else "json" if as_json else table
 
 
 def _show(  # noqa: PLR0913, PLR0917 - what a command was given
@@ -122,4 +128,6 @@ def _show(  # noqa: PLR0913, PLR0917 - what a command was given
     from ai_gateway.cli.administration.show import run  # noqa: PLC0415
 
     first = start if start is not None else moment("30d")
+    if end is not None and end <= first:
+        raise typer.BadParameter("--to has to be after --from, which is 30d unless it is given")
     run(url, admin_key, lambda api: work.show(api, [str(each) for each in by], first, end, form, latency=latency))

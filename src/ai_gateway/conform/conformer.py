@@ -1,6 +1,7 @@
 """Conforms one attempt's reply to the contract; the only module that knows the modes repair, enforce and observe."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 from pydantic import MISSING, BaseModel, ValidationError
@@ -20,13 +21,14 @@ from ai_gateway.conform.rules import (
     Rule,
 )
 from ai_gateway.conform.surrogates import SplitSurrogates
-from ai_gateway.conform.usage import ImpossibleCount, tokens_of
+from ai_gateway.conform.usage import GROQ, ImpossibleCount, tokens_of
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
 from ai_gateway.contract.stream import DONE, Done, Item, Received
 from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
+from gateway_contract.openai import models
 
 type Mode = Literal["repair", "enforce", "observe"]
 DONE_MARK = b"[DONE]"
@@ -50,8 +52,8 @@ class Conformer:
 
     `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
     `observe` reports them and relays the upstream's bytes. Translated replies have no such bytes, so they are repaired
-    even then. `said` has the fields with content of each choice of a stream: see StreamState.
-    `known` are forms of its chunks, if there are any, and `facts` those of the last event.
+    even then. `said` has the fields with content of each choice of a stream: see StreamState. `known` are the forms of
+    its chunks, if there are any, and `facts` those of the last event. `usage_beside` is a usage in `x_groq`.
     """
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
@@ -60,6 +62,7 @@ class Conformer:
         self.said: dict[int, set[str]] = {}
         self.known: KnownChunks[Any] | None = None
         self.facts: Facts | None = None
+        self.usage_beside: models.CompletionUsage | None = None
         self._room = attempt.call.room
         self._weighed = 0
         self._model = model
@@ -117,6 +120,8 @@ class Conformer:
         said = item.model.__dict__
         usage = said.get("usage")
         if usage is None or usage is MISSING:
+            if (more := item.model.__pydantic_extra__) and GROQ in more:
+                self._count_beside(more[GROQ])
             return item
         try:
             tokens = tokens_of(usage)
@@ -126,6 +131,17 @@ class Conformer:
             self._notes.tokens = tokens
         self._note_tier(said)
         return item
+
+    def _count_beside(self, groq: object) -> None:
+        """Count a usage in `x_groq`, until one comes in its own place. Impossible counts are none."""
+        usage = groq.get("usage") if isinstance(groq, dict) else None
+        if isinstance(usage, dict):
+            with suppress(ValidationError, ImpossibleCount):
+                counts = models.CompletionUsage.model_validate(usage, strict=True)
+                tokens = tokens_of(counts)
+                self.usage_beside = counts
+                if self._notes.tokens is None:
+                    self._notes.tokens = tokens
 
     def _note_tier(self, said: Mapping[str, object]) -> None:
         tier = said.get("service_tier")

@@ -62,7 +62,7 @@ def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conforme
                 state.hold(Item(sent))
             elif sent is not None:
                 yield sent
-    yield from (last.model for last in state.end())
+    yield from (last.model for last in state.end(conformer.usage_beside))
 
 
 def _add(whole: Object, piece: Object, place: str = "choice") -> None:

@@ -13,6 +13,7 @@ from pydantic import MISSING, BaseModel
 
 from ai_gateway.conform.chunks import AnyChunk, ChatChunk, CompletionChunk, text_size
 from ai_gateway.conform.reply import exact_json
+from ai_gateway.conform.usage import GROQ
 
 _ID = re.compile(rb'"id": ?"([A-Za-z0-9_.:-]+)"')
 _CREATED = re.compile(rb'"created": ?(0|[1-9][0-9]{0,14})(?=[,}])')  # JSON parsers may round longer numbers
@@ -32,7 +33,7 @@ _set_given, _set_more, _set_private = (
 
 
 class Facts:
-    """What the state machine has to know of a chunk with one choice, no usage and no tool calls.
+    """What the state machine has to know of a chunk with one choice, without a usage (or Groq's) and tool calls.
 
     `said` are the fields of its delta with content, `size` that of its texts, `reason` its finish reason, and `is_null`
     says that it has a usage of null.
@@ -101,7 +102,7 @@ def _form(raw: bytes) -> tuple[bytes, bytes, _Around] | None:
 
 
 def _facts_of(chunk: AnyChunk) -> Facts | None:
-    if not isinstance(chunk, ChatChunk) or len(chunk.choices) != 1 or chunk.usage:
+    if not isinstance(chunk, ChatChunk) or len(chunk.choices) != 1 or chunk.usage or GROQ in (chunk.model_extra or ()):
         return None
     return Facts(chunk) if chunk.choices[0].delta.tool_calls is MISSING else None
 

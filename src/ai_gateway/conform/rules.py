@@ -134,7 +134,9 @@ DROP_UNKNOWN_CHOICE = _rule(
     "drop-unknown-choice", "a choice that was not requested and is empty: removed. One with content is an error"
 )
 MOVE_USAGE = _rule(
-    "move-usage", "usage beside choices where it was requested: moved to a last chunk of its own", advisory=True
+    "move-usage",
+    "usage beside choices, or only in `x_groq`, where it was requested: in a last chunk of its own",
+    advisory=True,
 )
 FIX_ITEM_OBJECT = _rule("fix-item-object", "another `object` in a vector")
 SORT_VECTORS = _rule("sort-vectors", "vectors out of order")

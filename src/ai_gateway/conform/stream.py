@@ -34,7 +34,7 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
             for item in _unless_observed(state.unfinished(), conformer):
                 yield item
             raise
-        for item in _unless_observed(state.end(), conformer):
+        for item in _unless_observed(state.end(conformer.usage_beside), conformer):
             yield item
 
 

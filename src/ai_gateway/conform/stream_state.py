@@ -197,10 +197,11 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
     def _is_of(chunk: Chunk, head: Chunk) -> bool:
         return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
 
-    def end(self) -> Iterator[Item[Chunk]]:
+    def end(self, beside: models.CompletionUsage | None = None) -> Iterator[Item[Chunk]]:
         """The last chunks: finish reasons, and the usage if it was requested and received.
 
-        Raises UpstreamStreamTruncated.
+        `beside` is a usage that was received elsewhere, for a stream without one in its own place. Raises
+        UpstreamStreamTruncated.
         """
         head, states = self._head, self._choices.values()
         whole = bool(states) and (self.terminated or (len(states) == self._known and all(s.finished for s in states)))
@@ -214,6 +215,10 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 self._early.extend(self._named_calls(index, state))
                 self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
         yield from self.early()
+        if self.usage is None and beside is not None:
+            self.usage = beside
+            if self._include_usage:
+                self._report(rules.MOVE_USAGE)
         if self.usage is None or not self._include_usage:
             return
         counted = self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))

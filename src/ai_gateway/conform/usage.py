@@ -14,6 +14,9 @@ _MOST = 2**53 - 1
 # platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
 _READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 _NONE: Mapping[str, Any] = {}
+# Groq's streams have their usage in this field of the last chunk with choices, unless `include_usage` makes a chunk of
+# its own (github.com/groq/groq-python, types/chat/chat_completion_chunk.py: XGroq).
+GROQ = "x_groq"
 # Web searches that an upstream charges for: in an object of Anthropic's and OpenRouter's usage (docs.claude.com "Web
 # search tool", openrouter.ai/docs "Server tools"), beside the tokens in Perplexity's (docs.perplexity.ai "Chat
 # completions").

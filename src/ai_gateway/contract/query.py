@@ -10,14 +10,17 @@ from ai_gateway.contract.body import validate
 from ai_gateway.contract.texts import fields_of, read_fields
 
 
-def read_query[Model: BaseModel](query: bytes, model: type[Model]) -> Model:
-    """The query as the model. Unknown parameters are ignored. Raises InvalidRequest that names the parameter."""
-    return validate(model, read_fields(model, _pairs(query)))
+def read_query[Model: BaseModel](query: bytes, model: type[Model], *, closed: bool = False) -> Model:
+    """The query as the model. Unknown parameters are ignored, or refused if `closed`.
+
+    Raises InvalidRequest that names the parameter.
+    """
+    return validate(model, read_fields(model, _pairs(query), others=closed))
 
 
 def _pairs(query: bytes) -> Iterator[tuple[str, bytes]]:
     """Names and values of a form-encoded query."""
-    for pair in query.split(b"&"):
+    for pair in filter(None, query.split(b"&")):
         name, _, value = pair.replace(b"+", b" ").partition(b"=")
         yield unquote_to_bytes(name).decode(errors="replace"), unquote_to_bytes(value)
 

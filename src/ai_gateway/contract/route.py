@@ -65,12 +65,14 @@ _log = structlog.get_logger(__name__)
 class Boundary(Protocol):
     """What the handlers of a contract have in common: wire, authorisation, and limits of bodies.
 
-    `late_heads` are the heads of streams that still wait for their first item.
+    `late_heads` are the heads of streams that still wait for their first item. With `closed_queries`, an operation with
+    query parameters refuses unknown ones, which are ignored otherwise.
     """
 
     wire: Wire
     body_limits: BodyLimits
     late_heads: LateHeads | None = None
+    closed_queries: bool = False
 
     @abstractmethod
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -196,7 +198,7 @@ class Exchange:
 
     def query[Model: BaseModel](self, model: type[Model]) -> Model:
         """The parameters of the query as the exact model."""
-        return read_query(self.scope.get("query_string", b""), model)
+        return read_query(self.scope.get("query_string", b""), model, closed=self.boundary.closed_queries)
 
     def header[Model: BaseModel](self, model: type[Model]) -> Model:
         """The headers that the operation declares as the exact model."""

@@ -1,5 +1,6 @@
 """From a pydantic validation error to the wrong field and a message that never quotes the input."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,9 +24,22 @@ _BOUNDS: dict[str, Callable[[Mapping[str, object]], str]] = {
     "too_long": lambda facts: f"an array of at most {facts.get('max_length')}",
     "string_too_short": lambda facts: f"at least {facts.get('min_length')} characters long",
     "string_too_long": lambda facts: f"at most {facts.get('max_length')} characters long",
+    "string_pattern_mismatch": lambda facts: _PATTERNS.get(str(facts.get("pattern")), _in_short(facts.get("pattern"))),
+}
+_NO_NUL = "text without the character U+0000"
+# What the contract's patterns mean, where nobody would want to read them.
+_PATTERNS: Mapping[str, str] = {
+    r"^[^\x00]*$": _NO_NUL,
+    r"^[^\x00]+$": _NO_NUL,
+    r"^[^\x00-\x1f\x7f]*$": "text without control characters",
+    r"^[^\x00-\x20\x7f]+$": "text without blanks and control characters",
+    r"^https?://[^\x00-\x20\x7f/?#]+[^\x00-\x20\x7f]*$": "a URL that begins with http:// or https://",
+    r"^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
+    r"^[0-9]+$": "digits",
 }
 _CHOICES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
 _CHOICE = re.compile(r"'[^']*'|[^', ][^',]*")
+_LONGEST_PATTERN = 100
 _NO_CHOICES = frozenset({"''", "'null'"})  # pydantic's names for a branch whose tag may be left out
 
 
@@ -34,7 +48,7 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
 
     Every branch of a union that does not match reports an error; the deepest one is of the branch the caller meant.
     """
-    errors = _of_meant_branches(error.errors(include_url=False, include_input=False))
+    errors = _of_longest_lists(_of_meant_branches(error.errors(include_url=False, include_input=False)))
     located = [(_path(details, value), details) for details in errors]
     times = Counter(_render(path) for path, _ in located)
     # An error of several branches holds whichever is meant, while a missing field may be required by one alone.
@@ -50,6 +64,14 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
         if deeper:
             path = max((place for place, _ in deeper), key=len)
             same_place = [each for place, each in deeper if place == path]
+    if same_place[0]["type"] == "extra_forbidden" and path and not _PLAIN_KEY.fullmatch(str(path[-1])):
+        holder = _render(path[:-1])
+        where = f" in '{holder}'" if holder else ""
+        return InvalidRequest(
+            f"Unknown parameter{where}: one whose name is not plain. Leave it out.",
+            param=holder,
+            code="unknown_parameter",
+        )
     return _invalid(_render(path), same_place)
 
 
@@ -65,6 +87,32 @@ def _of_meant_branches(errors: list[ErrorDetails]) -> list[ErrorDetails]:
     foreign = {location[:-1] for location in tags if location[-1:] == ("type",)}
     meant = [error for error in errors if not any(error["loc"][: len(branch)] == branch for branch in foreign)]
     return meant if any(len(error["loc"]) > 1 for error in meant) else errors
+
+
+def _of_longest_lists(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those of lists that another branch of the same union reads further.
+
+    A list is read up to its first wrong item, and one with wrong items is never too long: the branch that was read the
+    furthest is the one that is meant.
+    """
+    unions: dict[tuple[int | str, ...], dict[tuple[int | str, ...], float]] = {}
+    for error in errors:
+        location = error["loc"]
+        ends = [(at, float(step)) for at, step in enumerate(location) if isinstance(step, int)]
+        if error["type"] == "too_long":
+            ends.append((len(location), math.inf))
+        for at, end in ends:
+            if at and str(location[at - 1]).startswith("list["):
+                unions.setdefault(location[: at - 1], {})[location[:at]] = end
+    short = [branch for ends in unions.values() for branch, end in ends.items() if end < max(ends.values())]
+    return [error for error in errors if not any(error["loc"][: len(branch)] == branch for branch in short)]
+
+
+def _in_short(pattern: object) -> str:
+    text = str(pattern)
+    if len(text) <= _LONGEST_PATTERN:
+        return f"text that matches {text}"
+    return "base64" if "base64" in text else "text of another form"
 
 
 def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:

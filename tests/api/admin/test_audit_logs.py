@@ -160,3 +160,8 @@ def test_the_log_has_pages_in_both_directions(admin: Administrator) -> None:
 )
 def test_a_wrong_filter_is_named(admin: Administrator, query: dict[str, Any], param: str) -> None:
     assert admin.refused(400, "GET", "audit_logs", **query)["param"] == param
+
+
+def test_a_bound_of_time_that_there_is_not_is_refused_by_its_name(admin: Administrator) -> None:
+    error = admin.refused(400, "GET", "audit_logs", **{"effective_at[from]": 1, "effective_at[lt]": 5})
+    assert (error["param"], error["code"]) == ("effective_at.from", "unknown_parameter")

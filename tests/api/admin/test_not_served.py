@@ -27,7 +27,7 @@ pytestmark = pytest.mark.live
         ("GET", "projects/default/certificates", "certificates"),
         ("GET", "external_keys", "external keys"),
         ("GET", "workload_identity_providers/p/federation_rules", "workload identity providers"),
-        ("GET", "usage/vector_stores", "operation"),
+        ("GET", "usage/vector_stores", "such operation"),
     ],
 )
 def test_what_is_not_served_is_a_404_that_says_so(admin: Administrator, method: str, path: str, what: str) -> None:

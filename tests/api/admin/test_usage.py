@@ -112,7 +112,7 @@ def asked(
     """A request for an operation of the gateway's own."""
     with httpx2.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_CERTIFICATES) as client:
         headers = {"authorization": f"Bearer {key}", "accept": accept}
-        return client.get(f"{live.base_url}/v1/gateway/{path}", headers=headers, params=query)
+        return client.get(f"{live.base_url}/v1/gateway/{path}", headers=headers, params=query or None)
 
 
 def exact(reply: httpx2.Response) -> Any:
@@ -254,6 +254,28 @@ def test_searches_are_a_line_item_of_their_own(admin: Administrator) -> None:
     assert sum(each["num_unpriced_requests"] for each in found.values()) == sum(each.cost is None for each in RECORDS)
 
 
+@pytest.mark.parametrize("by", [[], ["line_item"], ["project_id"], ["api_key_id", "provider"]])
+def test_costs_of_chosen_line_items_are_of_these_alone(admin: Administrator, by: list[str]) -> None:
+    record = next(each for each in RECORDS if each.search_cost)
+    item = f"{record.provider}/{record.upstream_model}"
+    query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
+    grouping = {"group_by": by} if by else {}
+    every = read(
+        [exact(admin.send("GET", "costs", **query, group_by=[*by, "line_item"]))], dict.fromkeys([*by, "line_item"])
+    )
+    for items in ([item], [f"{item}, web searches"], [item, f"{item}, web searches", "no/such"], ["no/such"]):
+        expected: dict[tuple[object, ...], list[Decimal]] = {}
+        for (day, *of), each in every.items():
+            if each["line_item"] in items:
+                key = (day, *of[: len(by)])
+                expected.setdefault(key, []).append(Decimal(str(each["amount"]["value"])))
+        found = read([exact(admin.send("GET", "costs", **query, **grouping, line_items=items))], by)
+        assert {of: Decimal(str(each["amount"]["value"])) for of, each in found.items()} == {
+            of: sum(amounts, Decimal(0)) for of, amounts in expected.items()
+        }
+        assert bool(found) is (items != ["no/such"])
+
+
 @pytest.mark.parametrize("by", [[], ["project_id"], ["api_key_id", "provider"]])
 def test_costs_are_exact_to_the_last_digit(admin: Administrator, by: list[str]) -> None:
     query: dict[str, Any] = {"start_time": MIDNIGHT, "end_time": MIDNIGHT + 12 * DAY, "limit": 180}
@@ -375,6 +397,39 @@ def test_a_table_holds_no_formula(live: LiveGateway) -> None:
         assert {row["model"] for row in rows} == {"fast", "slow", f"'{FORMULA}"}
         (row,) = (row for row in rows if row["id"] == RECORDS[1].start.id)
         assert Decimal(row["cost_usd"]) == usd(RECORDS[1].cost or 0)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("text/csv;q=0", "application/json"),
+        ("TEXT/CSV ; charset=utf-8; q=0.000, */*", "application/json"),
+        ("text/csv, application/json", "application/json"),
+        ("text/csvx", "application/json"),
+        ("*/*;q=0.1, text/csv;q=0.01", "text/csv; charset=utf-8"),
+        ("text/csv, application/json;q=0", "text/csv; charset=utf-8"),
+    ],
+)
+def test_a_table_is_what_the_accept_header_asks_for(live: LiveGateway, accept: str, media: str) -> None:
+    assert asked(live, "requests", accept, limit=1).headers["content-type"] == media
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("organization/costs", "start_time=0&models=lab/fast"),
+        ("organization/usage/completions", "start_time=0&project_id=default"),
+        ("organization/projects", "order=desc"),
+        ("gateway/requests", "status_code=500"),
+        ("gateway/requests.csv", "key=alice"),
+        ("gateway/usage", "start_time=0&provider=lab"),
+    ],
+)
+def test_a_filter_that_there_is_not_is_refused_by_its_name(live: LiveGateway, path: str, query: str) -> None:
+    reply = asked(live, f"../{path}?{query}")
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["param"], error["code"]) == (query.rsplit("&", maxsplit=1)[-1].partition("=")[0], "unknown_parameter")
 
 
 @pytest.mark.parametrize("width", ["all", "1d"])

@@ -41,6 +41,18 @@ def records(live: LiveGateway) -> list[dict[str, Any]]:
     return found
 
 
+def test_why_a_response_in_the_background_cannot_be_stored_is_said() -> None:
+    body: dict[str, Any] = {"model": "custom-chat", "input": "x", "background": True}
+    with running_gateway(**SETTINGS) as live:
+        refused = post(live, "/custom/v1/responses", {**body, "store": False})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "background")
+        assert "`store` is false: leave `background` out" in refused.json()["error"]["message"]
+        Administrator(live, ADMIN_KEY).post("data_retention", {"retention_type": "zero_data_retention"})
+        refused = post(live, "/custom/v1/responses", body)
+        assert refused.status_code == 400
+        assert "nothing is stored for this caller (RESPONSES_KEEP_DAYS, data retention)" in refused.text
+
+
 def test_a_response_in_the_background_is_completed_and_billed_once() -> None:
     with running_gateway(**SETTINGS) as live:
         response = ended(live, start(live, "/custom/v1", "custom-chat"))

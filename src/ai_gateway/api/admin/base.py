@@ -38,7 +38,12 @@ class Administrator(Caller):
 
 
 class Administration(WireBoundary, Handlers):
-    """The base class of the handlers."""
+    """The base class of the handlers.
+
+    Of a filter that is misspelt, or newer than the document, nobody would see that it does not hold.
+    """
+
+    closed_queries = True
 
     def __init__(self, directory: Directory, access: Access, body_limits: BodyLimits) -> None:
         super().__init__(OPENAI, access, body_limits)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, cast, override
@@ -23,6 +24,7 @@ from gateway_contract.openai_admin import models
 
 type _Table = Content[Literal["text/csv"]]
 _MEDIA: Literal["text/csv"] = "text/csv"
+_REFUSED = re.compile(r"q=0(?:\.0*)?")
 _CALL_COLUMNS = (
     *("id", "request_id", "started_at", "ended_at", "first_byte_ms", "project_id", "api_key_id", "wire", "operation"),
     *("model", "stream", "provider", "upstream_model", "service_tier", "end", "basis", "status", "code"),
@@ -261,9 +263,13 @@ def _time(milliseconds: int) -> str:
 
 
 def _wants_csv(call: Call) -> bool:
-    """Whether the Accept header names CSV and not JSON."""
-    accepted = call.headers.get("accept", "").lower()
-    return "text/csv" in accepted and "application/json" not in accepted
+    """Whether the Accept header names CSV and not JSON; what has the quality 0 is not accepted (RFC 9110, 12.4.2)."""
+    named = set()
+    for each in call.headers.get("accept", "").lower().split(","):
+        media, *parameters = [part.strip() for part in each.split(";")]
+        if not any(_REFUSED.fullmatch(parameter) for parameter in parameters):
+            named.add(media)
+    return _MEDIA in named and "application/json" not in named
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> _Table:

@@ -180,19 +180,12 @@ class Usage(Summaries):
     async def usage_costs(self, call: Call, query: models.UsageCostsQuery) -> Item[models.UsageResponse]:
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page, costs=True)
         asked = query.group_by or ()
+        wanted = frozenset(query.line_items or ())
         by: list[str] = [name for name in asked if name != "line_item"]
-        if "line_item" in asked:  # the line item: a model of a provider
+        if "line_item" in asked or wanted:  # the line item: a model of a provider
             by += [name for name in ("provider", "model") if name not in by]
         found, part = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
-        results = []
-        for _, grouped in found:
-            results.append(
-                [
-                    line
-                    for values, each in grouped.items()
-                    for line in _costs(dict(zip(by, values, strict=True)), asked, each)
-                ]
-            )
+        results = [_costs(by, grouped, asked, wanted) for _, grouped in found]
         return _item(found, results, part)
 
     async def _answer(
@@ -294,26 +287,39 @@ def _counted(kind: str, found: Sum) -> dict[str, object]:
             return requests | {"seconds": 0}
 
 
-def _costs(named: Mapping[str, str | None], asked: Sequence[str], found: Sum) -> Iterator[dict[str, object]]:
-    """The cost as one amount or, by line items, for a model's tokens and for its searches."""
-    if "line_item" not in asked:
-        yield _line(named, asked, None, found.cost, found.unpriced)
-        return
+def _costs(
+    by: Sequence[str], grouped: Mapping[tuple[str | None, ...], Sum], asked: Sequence[str], wanted: Collection[str]
+) -> list[dict[str, object]]:
+    """The costs of a bucket as `asked` tells them apart; of the `wanted` line items only, if any are named."""
+    totals: dict[tuple[str | None, ...], tuple[Mapping[str, str | None], int, int]] = {}
+    for values, found in grouped.items():
+        named = dict(zip(by, values, strict=True))
+        for item, cost, unpriced in (
+            _line_items(named, found) if "model" in by else [(None, found.cost, found.unpriced)]
+        ):
+            if wanted and item not in wanted:
+                continue
+            known = {**named, "line_item": item}
+            key = tuple(known[name] for name in asked)
+            _, before, uncounted = totals.get(key, (known, 0, 0))
+            totals[key] = known, before + cost, uncounted + unpriced
+    return [_line(named, asked, cost, unpriced) for named, cost, unpriced in totals.values()]
+
+
+def _line_items(named: Mapping[str, str | None], found: Sum) -> Iterator[tuple[str, int, int]]:
+    """The line items of a model, for its tokens and for its searches: name, cost and requests without a price."""
     item = f"{named['provider']}/{named['model']}"
-    yield _line(named, asked, item, found.cost - found.search_cost, found.unpriced)
+    yield item, found.cost - found.search_cost, found.unpriced
     if found.search_cost:
-        yield _line(named, asked, f"{item}, web searches", found.search_cost, 0)
+        yield f"{item}, web searches", found.search_cost, 0
 
 
-def _line(
-    named: Mapping[str, str | None], asked: Sequence[str], item: str | None, cost: int, unpriced: int
-) -> dict[str, object]:
+def _line(named: Mapping[str, str | None], asked: Sequence[str], cost: int, unpriced: int) -> dict[str, object]:
     result: dict[str, object] = {
         "object": "organization.costs.result",
         "amount": {"value": usd(cost), "currency": "usd"},
         "num_unpriced_requests": unpriced,
-        "line_item": item,
     }
-    for name in ("project_id", "api_key_id", *(("provider",) if "provider" in asked else ())):
+    for name in ("line_item", "project_id", "api_key_id", *(("provider",) if "provider" in asked else ())):
         result[name] = named.get(name) if name in asked else None
     return result

@@ -141,9 +141,13 @@ class Maker:
         """Whether responses are stored for the caller. Raises InvalidRequest for a request that requires it."""
         keeps = self.state.may_keep(call.caller)
         if body.background and (not keeps or body.store is False):
+            why = (
+                "`store` is false"
+                if keeps
+                else "nothing is stored for this caller (RESPONSES_KEEP_DAYS, data retention)"
+            )
             raise UnsupportedParameter(
-                "A response in the background is stored, and nothing is here for this request: leave `background` out.",
-                param="background",
+                f"A response in the background has to be stored, and {why}: leave `background` out.", param="background"
             )
         _check_metadata(body.metadata or {})
         return keeps

@@ -78,7 +78,8 @@ async def _table(
     table((*(each.upper() for each in by), *measures), rows)
     unpriced = sum(result.num_unpriced for bucket in buckets for result in bucket.results)
     if unpriced:
-        note(f"{unpriced} requests have no known price: [prices] in gateway.toml gives one to a model.")
+        requests = "1 request has" if unpriced == 1 else f"{unpriced} requests have"
+        note(f"{requests} no known price: [prices] in gateway.toml gives one to a model.")
 
 
 _COSTS = ("REQUESTS", "COST (USD)")

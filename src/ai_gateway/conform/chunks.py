@@ -29,6 +29,11 @@ def is_empty(choice: AnyChoice) -> bool:
     return not beside and not content_of(choice)
 
 
+def is_headed_by(chunk: AnyChunk, head: AnyChunk) -> bool:
+    """Whether the chunk has the id, model and time of its stream's first one."""
+    return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
+
+
 def text_size(chunk: AnyChunk) -> int:
     """The characters of all texts in a chunk: content, reasoning, arguments of tool calls, ids and names."""
     size = 0

@@ -24,6 +24,7 @@ from ai_gateway.conform.chunks import (
     content_of,
     going_on,
     is_empty,
+    is_headed_by,
     says_anything,
 )
 from ai_gateway.conform.known_chunks import Facts
@@ -34,8 +35,7 @@ from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
-# Chunks without choices that are kept until the first with one: none is part of the answer, and there may be many.
-_MOST_HEADLESS = 100
+_MOST_HEADLESS = 100  # chunks without choices that are kept until the first with one, of which there may be many
 
 
 @dataclass(slots=True)
@@ -159,10 +159,8 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             if self._headless or not facts.opens or facts.reason is not None or not 0 <= facts.index < self._known:
                 return False
             self._head = chunk
-            said = self._said.setdefault(facts.index, set())
-            calls = ToolCalls(self._report, self._request_id, facts.index)
-            state = self._choices[facts.index] = ChoiceState(calls, said)
-        elif state is None or state.finished or state.calls or self._early or not self._is_of(chunk, head):
+            state = self._new_choice(facts.index)
+        elif state is None or state.finished or state.calls or self._early or not is_headed_by(chunk, head):
             return False
         state.begun = True
         state.said |= facts.said
@@ -191,11 +189,12 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 return False
             if not state.said.issuperset(delta.model_fields_set):
                 state.note(delta, delta.model_fields_set)
-        return self._is_of(chunk, head)
+        return is_headed_by(chunk, head)
 
-    @staticmethod
-    def _is_of(chunk: Chunk, head: Chunk) -> bool:
-        return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
+    def _new_choice(self, index: int) -> ChoiceState:
+        calls = ToolCalls(self._report, self._request_id, index)
+        state = self._choices[index] = ChoiceState(calls, self._said.setdefault(index, set()))
+        return state
 
     def end(self, beside: models.CompletionUsage | None = None) -> Iterator[Item[Chunk]]:
         """The last chunks: finish reasons, and the usage if it was requested and received.
@@ -215,12 +214,12 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 self._early.extend(self._named_calls(index, state))
                 self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
         yield from self.early()
-        if self.usage is None and beside is not None:
-            self.usage = beside
-            if self._include_usage:
-                self._report(rules.MOVE_USAGE)
+        is_beside = self.usage is None and beside is not None
+        self.usage = self.usage or beside
         if self.usage is None or not self._include_usage:
             return
+        if is_beside:
+            self._report(rules.MOVE_USAGE)
         counted = self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))
         cost = self._cost() if self._cost is not None else None
         if cost is None:
@@ -287,7 +286,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             self._head = chunk
             self._early += [Item(self._without_usage(self._stable(early))) for early in self._headless]
             return chunk
-        if self._is_of(chunk, head):
+        if is_headed_by(chunk, head):
             return chunk
         self._report(rules.KEEP_HEAD)
         return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
@@ -334,9 +333,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             return None
         state = self._choices.get(choice.index)
         if state is None:
-            calls = ToolCalls(self._report, self._request_id, choice.index)
-            said = self._said.setdefault(choice.index, set())
-            state = self._choices[choice.index] = ChoiceState(calls, said)
+            state = self._new_choice(choice.index)
         if state.finished:
             self._report(rules.FINISH_ONCE)
             if not content_of(choice):

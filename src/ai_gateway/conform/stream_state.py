@@ -214,12 +214,11 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 self._early.extend(self._named_calls(index, state))
                 self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
         yield from self.early()
-        is_beside = self.usage is None and beside is not None
+        if self.usage is None and beside is not None and self._include_usage:
+            self._report(rules.MOVE_USAGE)
         self.usage = self.usage or beside
         if self.usage is None or not self._include_usage:
             return
-        if is_beside:
-            self._report(rules.MOVE_USAGE)
         counted = self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))
         cost = self._cost() if self._cost is not None else None
         if cost is None:

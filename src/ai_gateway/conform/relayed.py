@@ -111,7 +111,7 @@ class Relayed(ABC):
     def _note(self, chunks: int, deltas: bytes) -> None:
         """Count delta events and their texts."""
         self._notes.chunks += chunks
-        self._notes.text_bytes += sum(map(_size, _TEXT[self.operation.wire].findall(deltas)))
+        self._notes.text_bytes += _size(b"".join(_TEXT[self.operation.wire].findall(deltas)))
 
     def feed(self, event: bytes) -> str:
         """Read an event of a stream. Returns its name; raises the upstream's error, or UpstreamInvalidResponse."""

@@ -34,6 +34,7 @@ _MARK = "gateway-mark-7c1f-%d"
 _MAX_GAPS = 8
 # Events that are matched together; bounds the work that a mismatch wastes.
 _MAX_RUN = 64
+_LARGE = 16 * 1024  # bytes of events that are compared in one piece, since that takes copies of them
 _BETWEEN = SSE.after + SSE.before
 _MAX_PROOFS = 1_000
 _MAX_PROVEN_SIZE = 1024
@@ -74,7 +75,7 @@ class Template:
         """The texts in the gaps of consecutive matching events, from `at` on."""
         if not events[at].startswith(self._before):
             return []
-        run = events[at : at + _MAX_RUN]
+        run = events[at : at + min(_MAX_RUN, _LARGE // len(events[at]) + 1)]
         if not run[-1].endswith(self._after):  # the last event of a stream, mostly
             run = run[:-1]
         texts = self._texts_of(run)
@@ -88,9 +89,11 @@ class Template:
         start, end = self._framed
         if len(packet) < start - end or not (packet.startswith(self._head) and packet.endswith(self._tail)):
             return []
-        inner = packet[start:end]
-        if inner.find(b"\n") < 0:  # a single event, as in nearly every packet of a slow stream
-            return self._texts_in([inner])
+        if packet.find(b"\n", start, end) < 0:  # a single event, as in nearly every packet of a slow stream
+            return self._texts_in([packet[start:end]])
+        if len(packet) > _LARGE:
+            # An event with other constants is not split off, so that its quotes make the text invalid.
+            return self._texts_in(packet[start:end].split(self._tail + self._head))
         # Not split by the constants between two texts: for a separator that long, CPython prepares every search anew.
         return self._texts_of(packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN))
 

@@ -13,6 +13,8 @@ from typing import Protocol, cast, override
 
 import httptools
 
+from ai_gateway.providers.http.bounded_reads import BoundedReads
+
 PIECE = 16 * 1024  # a stream is read in pieces of at most so many bytes
 _HIGH_WATER = 2 * PIECE  # unread bytes beyond which reading is paused
 _SMALL = 4 * 1024  # smaller packets are joined, to save the overhead of an object for each
@@ -54,7 +56,7 @@ class Owner(Protocol):
     def ended(self, connection: "Connection") -> None: ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(BoundedReads):
     """A connection, and the part of the current reply that has arrived.
 
     Call `send`, then either `whole`, or `head` followed by `take` and `more` until the end; and `finish` in any case.

@@ -1,0 +1,25 @@
+"""Reads from upstreams in pieces of a bounded size."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import override
+
+# Where all connections read to, before the data is copied: the event loop is one thread. Without a buffer of the
+# protocol's own, uvloop reads up to 256 KB at once, and a stream whose client is slow holds all of that.
+_BUFFER = memoryview(bytearray(64 * 1024))
+
+
+class BoundedReads(asyncio.BufferedProtocol, ABC):
+    """A protocol that gets at most 64 KB at once."""
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_BUFFER[:nbytes]))
+
+    @abstractmethod
+    def data_received(self, data: bytes) -> None:
+        """Process what has arrived."""

@@ -5,12 +5,13 @@ from abc import ABC, abstractmethod
 from typing import override
 
 # Where all connections read to, before the data is copied: the event loop is one thread. Without a buffer of the
-# protocol's own, uvloop reads up to 256 KB at once, and a stream whose client is slow holds all of that.
-_BUFFER = memoryview(bytearray(64 * 1024))
+# protocol's own, uvloop reads up to 256 KB at once, and a stream whose client is slow holds all of that. Smaller pieces
+# would leave holes in the heap: glibc maps those from 128 KB on, and returns them to the system.
+_BUFFER = memoryview(bytearray(128 * 1024))
 
 
 class BoundedReads(asyncio.BufferedProtocol, ABC):
-    """A protocol that gets at most 64 KB at once."""
+    """A protocol that gets at most 128 KB at once."""
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -4,7 +4,7 @@ A proof for one stream holds for later ones of the same upstream and model: see 
 """
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
@@ -125,7 +125,7 @@ class Template:
         return texts
 
 
-def are_texts(texts: list[bytes]) -> bool:
+def are_texts(texts: Iterable[bytes]) -> bool:
     """Whether each is the content of a JSON string, by the parser that validation uses.
 
     They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, override
 
+import orjson
 from pydantic import MISSING, BaseModel
 
 from ai_gateway.conform.chunk_templates import are_texts
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.usage import divided, tokens_of
-from ai_gateway.contract.call import Notes
+from ai_gateway.contract.call import Notes, Tokens, quickly
 from ai_gateway.contract.stream import Item
 from gateway_contract.openai import models
 
@@ -53,6 +54,7 @@ _TEXT = rb'([^"]*+(?:(?<=\\)"[^"]*+)*+)'
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
 _LONGEST = 8 * 1024  # larger replies are mostly one text, which the validator reads as fast
 _NAMES = frozenset((*TEXTS, *NUMBERS))
+_WHOLE = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 2}  # the counts that every usage has, in order
 _MAX_GAPS = 64
 # Models whose replies keep changing form are given up: each recognised reply earns what an unrecognised one costs, and
 # learning costs as much as several.
@@ -89,9 +91,10 @@ class Forms[Rep: BaseModel]:
         for template in self._templates:
             values = template.matched(raw)
             if values is not None:
-                self._credit = min(_MAX_CREDIT, self._credit + 1)
+                if self._credit < _MAX_CREDIT:
+                    self._credit += 1
                 template.note(values, notes)
-                return KnownReply(cast("Rep", self._kind), raw)
+                return quickly(KnownReply, (self._kind, raw))
         self._credit -= 1
         return None
 
@@ -138,13 +141,16 @@ class _Template:
             *((_TEXT if gap.is_text else _NUMBER) + other for gap, other in zip(gaps, others, strict=True)),
         ]
         self._pattern = re.compile(b"".join(pieces))
-        self._texts = [at for at, gap in enumerate(gaps) if gap.is_text]
-        self._counts = [(at, gap.counts, gap.name) for at, gap in enumerate(gaps) if gap.counts is not None]
         said = vars(reply)
         usage, tier = said.get("usage"), said.get("service_tier")
         self._usage = usage if isinstance(usage, models.CompletionUsage) else None
         self._tier = tier if type(tier) is str else None
-        self._parts = _parts_of(self._usage)
+        self._parts = parts = _parts_of(self._usage)
+        counted = [(at, gap.counts, gap.name) for at, gap in enumerate(gaps) if gap.counts is not None]
+        counted.sort(key=lambda count: _WHOLE.get(count[2], len(_WHOLE)))
+        self._counted = [at for at, _, _ in counted]
+        self._counts = [(counts, name) for _, counts, name in counted]
+        self._are_all = parts is not None and len(counted) == len(_WHOLE) + len(parts[1]) + len(parts[2])
 
     def matched(self, raw: bytes) -> tuple[bytes, ...] | None:
         """The values in the gaps of a reply of this form."""
@@ -152,22 +158,28 @@ class _Template:
         if found is None:
             return None
         values = found.groups()
-        return values if are_texts([values[at] for at in self._texts]) else None
+        return values if are_texts(values) else None  # digits are a text as well
 
     def note(self, values: Sequence[bytes], notes: Notes) -> None:
         """Note the usage and service tier of a reply with these values."""
         if self._usage is None:
             return
-        for at, counts, name in self._counts:
-            counts[name] = int(values[at])
-        if self._parts is None:
-            notes.tokens = tokens_of(self._usage)
+        numbers: list[int] = orjson.loads(b"[%b]" % b",".join([values[at] for at in self._counted]))
+        if self._are_all and numbers[2] <= numbers[0] + numbers[1] and not any(numbers[3:]):
+            # All are plain input and output, as in most replies.
+            notes.tokens = quickly(Tokens, (numbers[0], numbers[1], 0, 0, 0, 0, 0, 0, 0, 0, 0))
         else:
-            whole, read, made = self._parts
-            prompt, completion, total = whole["prompt_tokens"], whole["completion_tokens"], whole["total_tokens"]
-            notes.tokens = divided((prompt, completion, total), read, made)
+            notes.tokens = self._divided(numbers)
         if self._tier is not None:
             notes.service_tier = self._tier
+
+    def _divided(self, numbers: list[int]) -> Tokens:
+        for (counts, name), number in zip(self._counts, numbers, strict=True):
+            counts[name] = number
+        if self._parts is None:
+            return tokens_of(cast("models.CompletionUsage", self._usage))
+        whole, read, made = self._parts
+        return divided((whole["prompt_tokens"], whole["completion_tokens"], whole["total_tokens"]), read, made)
 
 
 def _parts_of(usage: models.CompletionUsage | None) -> tuple[dict[str, int], dict[str, int], dict[str, int]] | None:

@@ -18,9 +18,9 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from ai_gateway.providers.http.broken import BrokenReply, Disconnected
 from ai_gateway.providers.http.complaints import is_error, read_complaint
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_event, from_exception, from_reply, kept_headers
-from ai_gateway.providers.http.http1 import BrokenReply, Disconnected
 from ai_gateway.redaction import remember
 from ai_gateway.resilience.retry import RetryPolicy
 

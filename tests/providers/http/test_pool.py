@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from ai_gateway.providers.http.broken import BrokenReply, Disconnected
 from ai_gateway.providers.http.client import Transport
-from ai_gateway.providers.http.http1 import BrokenReply, Connection, Disconnected
+from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import IDLE_S, Origin, Pool
 from ai_gateway.providers.http.tls import default_tls
 from ai_gateway.providers.upstream import Timeouts

@@ -14,7 +14,7 @@ import pytest
 from cerebras.cloud.sdk import CerebrasError, _exceptions as cerebras_exceptions
 
 from ai_gateway.errors import InvalidRequest, UpstreamError, UpstreamInvalidResponse
-from ai_gateway.providers.http.http1 import BrokenReply
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception
 from ai_gateway.redaction import remember
 

@@ -1,6 +1,7 @@
 """Reads from upstreams in pieces of a bounded size."""
 
 import asyncio
+import select
 from abc import ABC, abstractmethod
 from typing import override
 
@@ -19,8 +20,15 @@ class BoundedReads(asyncio.BufferedProtocol, ABC):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(_BUFFER[:nbytes]))
+        self.data_received(_BUFFER[:nbytes].tobytes())
 
     @abstractmethod
     def data_received(self, data: bytes) -> None:
         """Process what has arrived."""
+
+
+def poll_of(transport: asyncio.Transport) -> select.poll:
+    """What says whether its socket has data that the event loop has not read yet."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return poll

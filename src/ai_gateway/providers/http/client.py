@@ -15,8 +15,9 @@ from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.contract.expiry import Expiry
 from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamStreamTruncated
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
-from ai_gateway.providers.http.http1 import BrokenReply, Connection
+from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context

@@ -16,8 +16,8 @@ from ai_gateway.errors import (
     UpstreamUnreachable,
     UpstreamWrongAddress,
 )
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint
-from ai_gateway.providers.http.http1 import BrokenReply
 
 # Exceptions of the HTTP client for failures of upstream or network. Others are bugs of the gateway.
 CLIENT_FAILURES = (BrokenReply, OSError, EOFError)

@@ -6,14 +6,15 @@ reply: with a byte more, a byte less or invalid HTTP it is closed, so that no ca
 
 import asyncio
 import math
-import re
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, cast, override
 
 import httptools
 
-from ai_gateway.providers.http.bounded_reads import BoundedReads
+from ai_gateway.providers.http.bounded_reads import BoundedReads, poll_of
+from ai_gateway.providers.http.broken import BrokenReply, Disconnected
+from ai_gateway.providers.http.plain_reply import CONTROL, NAMES, Check, plain_reply
 
 PIECE = 16 * 1024  # a stream is read in pieces of at most so many bytes
 _HIGH_WATER = 2 * PIECE  # unread bytes beyond which reading is paused
@@ -22,28 +23,11 @@ _COPIED = 64 * 1024  # bodies up to this size are joined with their head, so tha
 _MAX_FIELD = 16 * 1024
 _MAX_FIELDS = 128
 _MAX_HEAD = 256 * 1024  # of all interim replies and the reply; also of chunk sizes and trailers without data
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _BODILESS = {204, 304}
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
-# Names that nearly every reply has, in the two usual spellings.
-_NAMES = {
-    written.encode(): name
-    for name in ("date", "server", "connection", "content-type", "content-length", "transfer-encoding", "keep-alive")
-    for written in (name, name.title())
-}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # the states of reading a reply
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for: the head, or more than so many bytes of the body
-
-type Check = Callable[[Mapping[str, str]], None]
-
-
-class BrokenReply(Exception):
-    """The received bytes are not HTTP, or not a whole reply."""
-
-
-class Disconnected(ConnectionError):
-    """The connection ended before the reply began."""
 
 
 class Owner(Protocol):
@@ -195,8 +179,7 @@ class Connection(BoundedReads):
         if self._transport is None or self._transport.is_closing():
             return False
         if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+            self._poll = poll_of(self._transport)
         return not self._poll.poll(0)
 
     def expire(self) -> None:
@@ -221,6 +204,8 @@ class Connection(BoundedReads):
     def data_received(self, data: bytes) -> None:
         if not _HEAD <= self._state <= _BODY:
             self._end(BrokenReply("there is more than the reply"))
+            return
+        if self._state == _HEAD and self._enough > _FOR_SOME and not self._overhead and self._take_plain(data):
             return
         self._overhead += len(data)
         fault = self._parse(data)
@@ -269,9 +254,9 @@ class Connection(BoundedReads):
         if self._fields > _MAX_FIELDS or len(name) + len(value) > _MAX_FIELD:
             raise BrokenReply("the head of the reply is too large")
         # llhttp ignores a blank between some names and their colon, and so do we.
-        field = _NAMES.get(name) or name.decode("latin-1").lower().rstrip()
+        field = NAMES.get(name) or name.decode("latin-1").lower().rstrip()
         text = value.decode("latin-1").strip()
-        if not text.isprintable() and _CONTROL.search(text):
+        if not text.isprintable() and CONTROL.search(text):
             if field in _FRAMING:
                 raise BrokenReply(f"the {field} of the reply cannot be read")
             return  # it must not get into our own headers or logs
@@ -304,6 +289,22 @@ class Connection(BoundedReads):
             self._keep_alive = self._parser.should_keep_alive()
 
     # -- internal --
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Take a plain reply that has arrived whole, without the parser; returns False for anything else."""
+        plain = plain_reply(data)
+        if plain is not None:
+            self.headers, body = plain
+            try:
+                if self._check is not None:
+                    self._check(self.headers)
+            except Exception as error:  # raised in the reader
+                self._end(error)
+                return True
+            self.status, self._state, self._keep_alive = 200, _WHOLE, True
+            self._buffer, self._size = [body], len(body)
+            self._wake()
+        return plain is not None
 
     def _parse(self, data: bytes) -> Exception | None:
         """Parse bytes into the state; returns the error if they are invalid."""

@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 from aiohappyeyeballs import start_connection
 
-from ai_gateway.providers.http.http1 import Connection, Disconnected
+from ai_gateway.providers.http.broken import Disconnected
+from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.lookup import Lookup, Resolve, resolve
 from ai_gateway.providers.http.tunnel import open_tunnel
 from ai_gateway.providers.upstream import Proxy

@@ -15,8 +15,9 @@ import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head, request_line
-from ai_gateway.providers.http.http1 import BrokenReply, Connection
+from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context

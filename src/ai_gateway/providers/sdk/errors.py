@@ -10,8 +10,8 @@ import httpx
 from pydantic_core import to_json
 
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamTimeout, UpstreamUnreachable
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.errors import from_event, from_reply
-from ai_gateway.providers.http.http1 import BrokenReply
 
 # Exceptions of httpx and of our connections beneath it.
 HTTP_FAILURES = (

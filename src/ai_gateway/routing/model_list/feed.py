@@ -13,7 +13,7 @@ import structlog
 from yarl import URL
 
 from ai_gateway.config.constants import VERSION
-from ai_gateway.providers.http.http1 import BrokenReply
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.single import single_request
 from ai_gateway.providers.upstream import Proxy
 from ai_gateway.routing.model_list.parse import InvalidList, ModelList, parse_list

@@ -72,7 +72,7 @@ class Anthropic(HttpProvider):
     @override
     async def create_chat_completion(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> Fields:
         sent, betas = self._translated(attempt, body)
-        raw = await self._fetch(attempt, "POST", "/messages", self._headers(attempt, JSON, betas), sent)
+        raw = await self._fetch(attempt, "POST", "/messages", self._headers(attempt, betas), sent, JSON)
         if events := events_in(raw):
             return self._joined(attempt, events)
         return to_chat(read(self.name, Message, self._object(raw)), int(time.time()))
@@ -82,9 +82,9 @@ class Anthropic(HttpProvider):
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[Fields]:
         sent, betas = self._translated(attempt, body)
-        headers = self._headers(attempt, EVENTS, betas)
+        headers = self._headers(attempt, betas)
         translator = MessagesStreamTranslator(int(time.time()))
-        async with self._stream(attempt, "/messages", headers, sent) as stream:
+        async with self._stream(attempt, "/messages", headers, sent, EVENTS) as stream:
             try:
                 async with aclosing(stream.events()) as events:
                     async for data in events:
@@ -131,7 +131,7 @@ class Anthropic(HttpProvider):
         return join(chunks)
 
     async def _get(self, attempt: Attempt, path: str) -> Fields:
-        return self._object(await self._fetch(attempt, "GET", path, self._headers(attempt, JSON, [])))
+        return self._object(await self._fetch(attempt, "GET", path, self._headers(attempt, []), None, JSON))
 
     def _object(self, raw: bytes) -> Fields:
         """The JSON object in a reply or event. Raises the error if it is one."""
@@ -141,12 +141,12 @@ class Anthropic(HttpProvider):
         return value
 
     @staticmethod
-    def _headers(attempt: Attempt, accept: str, betas: list[str]) -> dict[str, str]:
+    def _headers(attempt: Attempt, betas: list[str]) -> dict[str, str]:
         # The caller's own `anthropic-beta`, which may, for example, request a larger context.
         if attempt.call.wire.name == ANTHROPIC and (own := attempt.headers.get("anthropic-beta")):
             betas = [*betas, own]
         beta = {"anthropic-beta": ",".join(betas)} if betas else {}
-        return {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id, **beta}
+        return {"x-request-id": attempt.upstream_request_id, **beta}
 
 
 def _versioned(base_url: str) -> str:

@@ -43,22 +43,31 @@ class UpstreamReply:
 class Caller(Protocol):
     """Calls an upstream within limits. Both methods raise the error for the client.
 
+    `accept` is the wanted media type of the answer to a request that is JSON itself; without it, the headers say both.
     `spent_s` is the part of the request's time that is used already; `room` is charged for a whole reply.
     """
 
-    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+    async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
+        accept: str | None = None,
+        room: Allocation | None = None,
         *,
         spent_s: float = 0,
-        room: Allocation | None = None,
     ) -> UpstreamReply: ...
 
-    def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
+    def stream(  # noqa: PLR0913 - as above
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        accept: str | None = None,
+        room: Allocation | None = None,
+        *,
+        spent_s: float = 0,
     ) -> AbstractAsyncContextManager[OpenStream]: ...
 
     @property
@@ -92,7 +101,7 @@ class Transport:
         proxied = network.proxy.headers if network.proxy is not None and tls is None else {}
         # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **proxied, **headers}
-        self._names = {name.lower() for name in self._headers}
+        self._names = {*(name.lower() for name in self._headers), *json_headers("")}
         self._timeouts = timeouts
         self._sizes = sizes
         self._host = url.host_port_subcomponent or ""
@@ -103,24 +112,25 @@ class Transport:
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider, sizes)
         self._pool: Pool | None = None
-        self._starts: dict[tuple[str, str], str] = {}
+        self._starts: dict[tuple[str, str, str | None], bytes] = {}
 
     def url(self, path: str) -> URL:
         """The upstream's URL for a path that is already encoded."""
         return URL(self._base_url + path, encoded=True)
 
-    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+    async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
+        accept: str | None = None,
+        room: Allocation | None = None,
         *,
         spent_s: float = 0,
-        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply. Raises the error for the client."""
-        head = self._head(method, path, headers, body)
+        head = self._head(method, path, headers, accept, body)
         pool = self._pool or self._opened()
         deadline = pool.time() + self._timeouts.request - spent_s
         may_repeat = method in _IDEMPOTENT
@@ -142,11 +152,18 @@ class Transport:
         except CLIENT_FAILURES as error:
             raise from_exception(self._provider, error) from error
 
-    def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
+    def stream(  # noqa: PLR0913 - as above
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        accept: str | None = None,
+        room: Allocation | None = None,
+        *,
+        spent_s: float = 0,
     ) -> AbstractAsyncContextManager[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
-        return _Opening(self, self._head("POST", path, headers, body), body, spent_s, room)
+        return _Opening(self, self._head("POST", path, headers, accept, body), body, spent_s, room)
 
     async def sent(self, head: bytes, body: bytes, spent_s: float) -> tuple[Pool, Connection]:
         """The connection on which the reply to a request has begun, and the pool to put it back into."""
@@ -169,18 +186,27 @@ class Transport:
         """The gateway's error for a failure of the connection."""
         return from_exception(self._provider, error)
 
-    def _head(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    def _head(
+        self, method: str, path: str, headers: Mapping[str, str], accept: str | None, body: bytes | None
+    ) -> bytes:
         length = None if body is None and method == "GET" else len(body or b"")
         if not self._names.isdisjoint(headers):
-            merged = {"Host": self._host, **self._headers, **headers}
-            return request_head(request_line(method, self._path + path), merged, length)
+            line = request_line(method, self._path + path)
+            return request_head(line, {**self._usual(accept), **headers}, length)
         # The usual case: the head without its variable parts is validated once.
-        start = self._starts.get((method, path))
+        start = self._starts.get((method, path, accept))
         if start is None:
-            start = request_line(method, self._path + path) + head_lines({"Host": self._host, **self._headers})
+            start = (request_line(method, self._path + path) + head_lines(self._usual(accept))).encode()
             if len(self._starts) < _MOST_STARTS:
-                self._starts[method, path] = start
-        return request_head(start, headers, length)
+                self._starts[method, path, accept] = start
+        own = head_lines(headers).encode()
+        return (
+            b"%b%b\r\n" % (start, own) if length is None else b"%b%bContent-Length: %d\r\n\r\n" % (start, own, length)
+        )
+
+    def _usual(self, accept: str | None) -> dict[str, str]:
+        """The headers of every request."""
+        return {"Host": self._host, **self._headers, **json_headers(accept)}
 
     def _opened(self) -> Pool:
         # Made at the first call, because connections belong to the running event loop.
@@ -319,11 +345,19 @@ async def read_large(provider: str, connection: Connection, sizes: Sizes, room: 
     return body
 
 
+def json_headers(accept: str | None) -> dict[str, str]:
+    """The headers about the media types of a JSON request and of its reply, if that is known."""
+    return {} if accept is None else {"accept": accept, "content-type": "application/json"}
+
+
 def head_lines(headers: Mapping[str, str]) -> str:
     """These headers as lines with line ends. Raises ValueError for a header that contains a line end."""
-    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
-        raise ValueError("a line of the request would hold another one")
+    text = ""
+    for name, value in headers.items():
+        line = f"{name}: {value}"
+        if not line.isprintable() and ("\n" in line or "\r" in line or "\0" in line):
+            raise ValueError("a line of the request would hold another one")
+        text = f"{text}{line}\r\n"
     return text
 
 

@@ -62,10 +62,8 @@ class HttpProvider(Provider):
 
     @override
     async def relay(self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]) -> bytes:
-        headers = self._relayed_headers(attempt, operation, JSON)
-        reply = await self._relaying(operation).fetch(
-            "POST", operation.path, headers, to_wire(fields), room=attempt.call.room
-        )
+        headers, room = self._relayed_headers(attempt, operation), attempt.call.room
+        reply = await self._relaying(operation).fetch("POST", operation.path, headers, to_wire(fields), JSON, room)
         with _telling(operation, reply.body):
             self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
@@ -74,12 +72,13 @@ class HttpProvider(Provider):
     async def relay_stream(
         self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]
     ) -> AsyncGenerator[Packet | Done]:
-        headers = self._relayed_headers(attempt, operation, EVENTS)
+        headers = self._relayed_headers(attempt, operation)
         async with self._stream(
             attempt,
             operation.path,
             headers,
             to_wire(fields),
+            EVENTS,
             caller=self._relaying(operation),
             relayed=operation,
         ) as stream:
@@ -108,11 +107,10 @@ class HttpProvider(Provider):
         """The HTTP caller for a relayed operation."""
         return self._caller
 
-    def _relayed_headers(self, attempt: Attempt, operation: NativeOperation, accept: str) -> dict[str, str]:
+    def _relayed_headers(self, attempt: Attempt, operation: NativeOperation) -> dict[str, str]:
         passed = operation.passed(attempt.headers)
         key = {operation.key_header: self._key} if operation.key_header and self._key else {}
-        own = {"accept": accept, "content-type": JSON, "x-request-id": attempt.upstream_request_id}
-        return {**own, **key, **passed}
+        return {"x-request-id": attempt.upstream_request_id, **key, **passed}
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
@@ -126,20 +124,21 @@ class HttpProvider(Provider):
         """The rate-limit headers of a successful reply."""
         return kept_headers(headers)
 
-    async def _fetch(  # noqa: PLR0913 - what a request is made of, and what it is for
+    async def _fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what it is for
         self,
         attempt: Attempt,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        accept: str | None = None,
         *,
         spent_s: float = 0,
     ) -> bytes:
         """The body of a successful reply. Raises the error for any other."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
-        reply = await self._caller.fetch(method, path, headers, body, spent_s=spent_s, room=attempt.call.room)
+        reply = await self._caller.fetch(method, path, headers, body, accept, attempt.call.room, spent_s=spent_s)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -149,6 +148,7 @@ class HttpProvider(Provider):
         path: str,
         headers: Mapping[str, str],
         body: bytes,
+        accept: str | None = None,
         *,
         spent_s: float = 0,
         caller: Caller | None = None,
@@ -157,7 +157,7 @@ class HttpProvider(Provider):
         """A successful stream; leaving the block closes it. Raises the error for any other reply."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
-        opening = (caller or self._caller).stream(path, headers, body, spent_s=spent_s, room=attempt.call.room)
+        opening = (caller or self._caller).stream(path, headers, body, accept, attempt.call.room, spent_s=spent_s)
         return _CheckedStream(opening, attempt.notes, partial(self._check_begun, attempt, relayed))
 
     async def _check_begun(self, attempt: Attempt, relayed: NativeOperation | None, stream: OpenStream) -> None:

@@ -69,27 +69,37 @@ class KeyedCaller:
         self._upstream = upstream
         self._key = RotatingKey(upstream.name, source)
 
-    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+    async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
+        accept: str | None = None,
+        room: Allocation | None = None,
         *,
         spent_s: float = 0,
-        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply."""
-        reply = await self._caller.fetch(method, path, await self._keyed(headers), body, spent_s=spent_s, room=room)
+        keyed = await self._keyed(headers)
+        reply = await self._caller.fetch(method, path, keyed, body, accept, room, spent_s=spent_s)
         self._heed(reply.status)
         return reply
 
     @asynccontextmanager
-    async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
+    async def stream(  # noqa: PLR0913 - as above
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        accept: str | None = None,
+        room: Allocation | None = None,
+        *,
+        spent_s: float = 0,
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes."""
-        async with self._caller.stream(path, await self._keyed(headers), body, spent_s=spent_s, room=room) as stream:
+        keyed = await self._keyed(headers)
+        async with self._caller.stream(path, keyed, body, accept, room, spent_s=spent_s) as stream:
             self._heed(stream.status)
             yield stream
 

@@ -69,15 +69,16 @@ class OpenAICompatible(HttpProvider):
     async def list_models(self, attempt: Attempt) -> bytes:
         if not self._quirks.lists_models:
             self._unsupported(attempt)
-        raw = await self._fetch(attempt, "GET", "/models", self._headers(attempt, JSON))
+        raw = await self._fetch(attempt, "GET", "/models", self._headers(attempt), None, JSON)
         if self._quirks.bare_model_list and raw.lstrip().startswith(b"["):
             return b'{"object":"list","data":%s}' % raw
         return raw
 
     @override
     async def retrieve_model(self, attempt: Attempt, model: str) -> bytes:
+        path = f"/models/{path_segments(model)}"
         try:
-            return await self._fetch(attempt, "GET", f"/models/{path_segments(model)}", self._headers(attempt, JSON))
+            return await self._fetch(attempt, "GET", path, self._headers(attempt), None, JSON)
         except UpstreamWrongAddress as error:  # here a 404 without a message is about the model as well
             raise ModelNotFound(
                 f"Provider '{self.name}' has no model '{model[:256]}', or its address is wrong.", param="model"
@@ -105,14 +106,14 @@ class OpenAICompatible(HttpProvider):
 
     async def _by_response(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> dict[str, object]:
         sent = self._as_response(attempt, body)
-        return responses.whole(self, await self._fetch(attempt, "POST", PATH, self._headers(attempt, JSON), sent))
+        return responses.whole(self, await self._fetch(attempt, "POST", PATH, self._headers(attempt), sent, JSON))
 
     async def _stream_by_response(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest
     ) -> AsyncGenerator[dict[str, object] | Done]:
         sent = self._as_response(attempt, body)
         async with (
-            self._stream(attempt, PATH, self._headers(attempt, EVENTS), sent) as stream,
+            self._stream(attempt, PATH, self._headers(attempt), sent, EVENTS) as stream,
             aclosing(responses.chunks(self, stream)) as chunks,
         ):
             async for chunk in chunks:
@@ -139,13 +140,13 @@ class OpenAICompatible(HttpProvider):
         return await self._post(attempt, body)
 
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
-        headers, path = self._headers(attempt, JSON), _PATHS[type(body)]
+        headers, path = self._headers(attempt), _PATHS[type(body)]
         try:
-            return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)))
+            return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)), JSON)
         except UpstreamRefused as error:
             if not self._refuses_effort(attempt, body, error):
                 raise
-        return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)))
+        return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)), JSON)
 
     def _refuses_effort(self, attempt: Attempt, body: Request, error: UpstreamRefused) -> bool:
         """Whether the error says that the model takes no reasoning effort."""
@@ -156,12 +157,12 @@ class OpenAICompatible(HttpProvider):
     ) -> AsyncGenerator[_Arrived]:
         fields = self._fields(attempt, body)
         sent = self._asking_for_usage(body, fields)
-        headers, path = self._headers(attempt, EVENTS), _PATHS[type(body)]
+        headers, path = self._headers(attempt), _PATHS[type(body)]
         for is_last in (False, True):
             try:
                 try:
                     async with (
-                        self._stream(attempt, path, headers, to_wire(sent)) as stream,
+                        self._stream(attempt, path, headers, to_wire(sent), EVENTS) as stream,
                         aclosing(stream.batches(attempt.divert)) as batches,
                     ):
                         async for events in batches:
@@ -251,8 +252,8 @@ class OpenAICompatible(HttpProvider):
     def _encoded(self, fields: Mapping[str, object]) -> Mapping[str, object]:
         return self._quirks.encode(self.name, fields) if self._encodes else fields
 
-    def _headers(self, attempt: Attempt, accept: str) -> dict[str, str]:
-        return {"accept": accept, "content-type": JSON, **self._quirks.request_id(attempt.upstream_request_id)}
+    def _headers(self, attempt: Attempt) -> dict[str, str]:
+        return self._quirks.request_id(attempt.upstream_request_id)
 
 
 def _elsewhere(upstream: Upstream) -> Caller | None:

@@ -16,7 +16,14 @@ import httpx
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.providers.http.broken import BrokenReply
-from ai_gateway.providers.http.client import DRAIN_S, UpstreamReply, broken_off, request_head, request_line
+from ai_gateway.providers.http.client import (
+    DRAIN_S,
+    UpstreamReply,
+    broken_off,
+    json_headers,
+    request_head,
+    request_line,
+)
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
@@ -173,15 +180,16 @@ class SdkTransport(ABC):
                 await reply.aclose()
                 reply.stream = _GONE  # breaks the reference cycle of httpx's reply and stream
 
-    async def fetch(  # noqa: PLR0913 - what a request is made of, and what bounds it
+    async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
         self,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
+        accept: str | None = None,
+        room: Allocation | None = None,
         *,
         spent_s: float = 0,
-        room: Allocation | None = None,
     ) -> UpstreamReply:
         """One whole reply. Raises the error for the client.
 
@@ -190,7 +198,7 @@ class SdkTransport(ABC):
         try:
             async with (
                 asyncio.timeout(self._timeouts.request - spent_s),
-                self._opened(method, path, headers, body) as reply,
+                self._opened(method, path, {**json_headers(accept), **headers}, body) as reply,
             ):
                 return UpstreamReply(
                     reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes, room)
@@ -199,13 +207,20 @@ class SdkTransport(ABC):
             raise from_sdk_exception(self._provider, error) from error
 
     @asynccontextmanager
-    async def stream(
-        self, path: str, headers: Mapping[str, str], body: bytes, *, spent_s: float = 0, room: Allocation | None = None
+    async def stream(  # noqa: PLR0913 - as above
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        accept: str | None = None,
+        room: Allocation | None = None,
+        *,
+        spent_s: float = 0,
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
-                async with self._opened("POST", path, headers, body) as reply:
+                async with self._opened("POST", path, {**json_headers(accept), **headers}, body) as reply:
                     yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes, room)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error

@@ -7,7 +7,7 @@ does it; and by a part of it, because upstreams quote beginnings and parsers cut
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
@@ -34,6 +34,7 @@ class Redactor:
     def __init__(self) -> None:
         self._windows: dict[int, dict[bytes, _Place]] = {}
         self._cached = lru_cache(2048)(self._struck)
+        self._forgetting: list[Callable[[], None]] = [self._cached.cache_clear]
 
     def remember(self, *secrets: str, beginnings: bool = False) -> None:
         """Strike these from now on; by their first characters alone with `beginnings`, which saves memory."""
@@ -41,7 +42,12 @@ class Redactor:
             for word in secret.split():  # "Bearer x" is a scheme and a key
                 if len(word) >= SHORTEST:
                     self._add(word.encode("utf-8", "surrogatepass"), beginnings=beginnings)
-        self._cached.cache_clear()
+        for forget in self._forgetting:
+            forget()
+
+    def on_remember(self, forget: Callable[[], None]) -> None:
+        """Call this after each further key: for those that keep texts which were searched for keys."""
+        self._forgetting.append(forget)
 
     def strike(self, text: str) -> str:
         """The text without keys."""
@@ -141,6 +147,7 @@ def strike_all(value: object, depth: int = 0) -> object:
 _redactor = Redactor()
 remember = _redactor.remember
 strike = _redactor.strike
+on_remember = _redactor.on_remember
 
 
 def plain_words(said: bytes) -> str:

@@ -18,11 +18,15 @@ from typing import Any
 import pytest
 import structlog
 
-from ai_gateway.observability.logging import configure_logging, drain, timestamp, write_record
+from ai_gateway.observability.logging import configure_logging, drain, fragment, timestamp, write_line
 from ai_gateway.observability.output import Output
 from tests.support.client import eventually
 
 pytestmark = pytest.mark.anyio
+
+
+def write_record(record: dict[str, object], foreign: Iterable[str] = ()) -> None:
+    write_line(f"{{{fragment(record, [*foreign])}}}\n")
 
 
 class Terminal:
@@ -89,7 +93,7 @@ def test_whatever_is_logged_nothing_is_raised_and_it_is_one_line() -> None:
     program = """
 import logging
 import structlog
-from ai_gateway.observability.logging import configure_logging, write_record
+from ai_gateway.observability.logging import configure_logging, fragment, write_line
 
 class Unspeakable:
     def __repr__(self): raise RuntimeError
@@ -99,7 +103,7 @@ around = []
 around.append(around)
 configure_logging("info")
 for value in (Unspeakable(), around, "\\ud800", {1: 2, (3,): 4}, b"\\xff", float("inf"), 10**400, object(), "a\\nb"):
-    write_record({"event": "request", "value": value}, ["value"])
+    write_line("{" + fragment({"event": "request", "value": value}, ["value"]) + "}\\n")
     structlog.get_logger("ai_gateway.test").warning("odd", value=value)
     logging.getLogger("elsewhere").warning("odd %d", value)
     logging.getLogger("elsewhere").warning(value)
@@ -241,14 +245,14 @@ def test_a_descriptor_that_does_not_wait_loses_nothing() -> None:
 def test_a_forked_process_writes_its_own_lines_and_none_twice_and_no_thread_lives_at_the_fork() -> None:
     program = """
 import os
-from ai_gateway.observability.logging import write_record
+from ai_gateway.observability.logging import write_line
 for number in range(3):
-    write_record({"event": f"parent {number}"}, ())
+    write_line(f'{{"event":"parent {number}"}}\\n')
     if os.fork() == 0:
-        write_record({"event": f"child {number}"}, ())
+        write_line(f'{{"event":"child {number}"}}\\n')
         raise SystemExit
     os.wait()
-write_record({"event": "parent again"}, ())
+write_line('{"event":"parent again"}\\n')
 """
     done = subprocess.run(  # CPython warns of a fork beside threads
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=False
@@ -283,9 +287,9 @@ os._exit(0)
 def test_what_was_added_last_is_written_when_the_process_ends(end: str) -> None:
     program = f"""
 import asyncio, sys
-from ai_gateway.observability.logging import write_record
+from ai_gateway.observability.logging import write_line
 async def main():
-    write_record({{"event": "last"}}, ())
+    write_line('{{"event":"last"}}\\n')
     {end}
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())

@@ -1,15 +1,22 @@
-"""One log record a request, after its last byte."""
+"""One log record a request, after its last byte.
+
+Most of a record is the same for many requests: those fields become JSON once, and only ids, times and counts are put
+between them for each request.
+"""
 
 import logging
 from typing import override
 
 from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.outcome import Observer, Outcome
-from ai_gateway.observability.logging import timestamp, write_record
+from ai_gateway.observability.logging import fragment, timestamp, write_line
+from ai_gateway.redaction import MARK, on_remember
 
 _LONGEST = 256
 _PICO = 10**12
-_PER_MS = 100_000  # hundredths of a millisecond in a second: to cut the rest off takes a fraction of what `round` does
+_PER_MS = 100_000  # hundredths of a millisecond in a second
+# How they are written behind whole milliseconds: to format a float takes twice as long.
+_HUNDREDTHS = tuple(repr(number / 100)[1:] for number in range(100))
 # What is asked every few seconds, and tells nothing as long as it goes well.
 _PROBES = frozenset(
     {
@@ -18,8 +25,16 @@ _PROBES = frozenset(
     }
 )
 # What is not the gateway's own of a record, and may hold a key.
-_FOREIGN = ("path", "code", "model", "upstream_model", "dropped")
+_FOREIGN = frozenset({"path", "code", "model", "upstream_model", "dropped"})
+_MOST, _LONGEST_KEPT = 1024, 1024
 _logger = logging.getLogger("ai_gateway.access")
+
+type _Asked = tuple[str, str, str, str, int | None, str]
+type _Answered = tuple[str | None, str, bool, str | None, bool, str, str | None, int]
+
+# Parts of records by the values in them, of which callers choose some.
+_known: dict[_Asked | _Answered, str] = {}
+on_remember(_known.clear)
 
 
 class AccessLog(Observer):
@@ -33,69 +48,114 @@ class AccessLog(Observer):
         probe = outcome.operation in _PROBES and outcome.code is None
         if not _logger.isEnabledFor(logging.DEBUG if probe else logging.INFO):
             return
-        record: dict[str, object] = {
-            "timestamp": timestamp(),
-            "level": "debug" if probe else "info",
-            "event": "request",
-            "request_id": outcome.request_id,
-            "method": outcome.method or None,
-            "path": outcome.path or None,
-            "operation": outcome.operation or None,
-            "client": outcome.client or None,
-            "status_code": outcome.status,
-            "end": outcome.end,
-            "duration_ms": int((outcome.ended - outcome.started) * _PER_MS) / 100,
-        }
-        if outcome.first_byte is not None:
-            record["first_byte_ms"] = int((outcome.first_byte - outcome.started) * _PER_MS) / 100
+        started, first_byte, call = outcome.started, outcome.first_byte, outcome.call
+        request = outcome.method, outcome.path, outcome.operation, outcome.client, outcome.status, outcome.end
+        asked = _known.get(request)
+        duration, begun = int((outcome.ended - started) * _PER_MS), ""
+        if first_byte is not None:
+            first = int((first_byte - started) * _PER_MS)
+            begun = f',"first_byte_ms":{first // 100}{_HUNDREDTHS[first % 100]}'
         if outcome.code is not None:
-            record["code"] = outcome.code
+            begun += _part({"code": outcome.code})
         if outcome.trace_id is not None:
-            record["trace_id"] = outcome.trace_id
-        if outcome.call is not None:
-            _add_call(record, outcome.call, outcome)
-        write_record(record, _FOREIGN)
+            begun += f',"trace_id":"{outcome.trace_id}"'
+        # Ids need no escapes: they are checked, or made here.
+        write_line(
+            f'{{"timestamp":"{timestamp()}","level":"{"debug" if probe else "info"}","event":"request"'
+            f',"request_id":"{outcome.request_id}"{_asked(request) if asked is None else asked}'
+            f',"duration_ms":{duration // 100}{_HUNDREDTHS[duration % 100]}{begun}'
+            f"{'' if call is None else _call(call, outcome)}}}\n"
+        )
 
 
-def _add_call(record: dict[str, object], call: Call, outcome: Outcome) -> None:
+def _part(fields: dict[str, object]) -> str:
+    return f",{fragment(fields, _FOREIGN)}" if fields else ""
+
+
+def _kept(values: _Asked | _Answered, fields: dict[str, object]) -> str:
+    part = _part(fields)
+    if len(part) <= _LONGEST_KEPT and MARK not in part:  # a key is not kept for the sake of its mark
+        if len(_known) >= _MOST:
+            _known.clear()
+        _known[values] = part
+    return part
+
+
+def _asked(values: _Asked) -> str:
+    """What was asked for, and how it ended."""
+    method, path, operation, client, status, end = values
+    fields = {"method": method or None, "path": path or None, "operation": operation or None, "client": client or None}
+    return _kept(values, {**fields, "status_code": status, "end": end})
+
+
+def _call(call: Call, outcome: Outcome) -> str:
     """What is known of a request that was let in."""
-    if call.caller.key_id is not None:
-        record["key_id"], record["project"] = call.caller.key_id, call.caller.project_id
-    if call.parsed is not None:
-        model = call.parsed.get("model")
-        record["model"] = model[:_LONGEST] if isinstance(model, str) else None
-        record["stream"] = outcome.stream
-    notes = outcome.notes
-    if notes.provider:
-        _add_upstream(record, notes)
-        if call.rounds:
-            _add_rounds(record, call)
-        if (upstream_s := outcome.upstream_s) is not None:
-            record["upstream_ms"] = int(upstream_s * _PER_MS) / 100
-        if call.reservation is not None and (cost := call.reservation.cost()) is not None:
-            record["cost_usd"] = cost / _PICO
+    caller, parsed, notes = call.caller, call.parsed, outcome.notes
+    model = parsed.get("model") if parsed is not None else None
+    if model is not None:
+        model = model[:_LONGEST] if isinstance(model, str) else None
+    values = (
+        caller.key_id,
+        caller.project_id,
+        parsed is not None,
+        model,
+        outcome.stream,
+        notes.provider,
+        notes.upstream_model,
+        notes.attempts,
+    )
+    answered = _known.get(values)
+    if answered is None:
+        answered = _answered(values)
+    if not notes.provider:
+        return answered
+    counts = more = spent = cost = ""
+    tokens, upstream_s = notes.tokens, outcome.upstream_s
+    if tokens is not None:
+        new, text, read, written, longer, heard, seen, thought, spoken, drawn, _ = tokens
+        counts = (
+            f',"tokens_in":{new + read + written + longer + heard + seen}'
+            f',"tokens_out":{text + thought + spoken + drawn}'
+        )
+    if notes.repairs or notes.dropped or call.rounds or (tokens is not None and tokens.cache_read):
+        counts, more = _more(call, notes, counts)
+    if upstream_s is not None:
+        hundredths = int(upstream_s * _PER_MS)
+        spent = f',"upstream_ms":{hundredths // 100}{_HUNDREDTHS[hundredths % 100]}'
+    if call.reservation is not None and (pico := call.reservation.cost()) is not None:
+        cost = f',"cost_usd":{pico / _PICO!r}'
+    return f"{answered}{counts}{more}{spent}{cost}"
 
 
-def _add_upstream(record: dict[str, object], notes: Notes) -> None:
-    """Who answered, and what that came to."""
-    record["provider"] = notes.provider
-    if notes.upstream_model is not None:
-        record["upstream_model"] = notes.upstream_model[:_LONGEST]
-    if notes.attempts:
-        record["attempts"] = notes.attempts
-    if (tokens := notes.tokens) is not None:
-        record["tokens_in"], record["tokens_out"] = tokens.whole_input, tokens.whole_output
-        if tokens.cache_read:
-            record["tokens_cached"] = tokens.cache_read
+def _answered(values: _Answered) -> str:
+    """Who asked, for which model, and who answered."""
+    key_id, project, is_read, model, stream, provider, upstream_model, attempts = values
+    fields: dict[str, object] = {}
+    if key_id is not None:
+        fields |= {"key_id": key_id, "project": project}
+    if is_read:
+        fields |= {"model": model, "stream": stream}
+    if provider:
+        fields["provider"] = provider
+        if upstream_model is not None:
+            fields["upstream_model"] = upstream_model[:_LONGEST]
+        if attempts:
+            fields["attempts"] = attempts
+    return _kept(values, fields)
+
+
+def _more(call: Call, notes: Notes, counts: str) -> tuple[str, str]:
+    """The counts of tokens, of all rounds if there are several, and what few answers have beside them."""
+    fields: dict[str, object] = {}
+    if notes.tokens is not None and notes.tokens.cache_read:
+        fields["tokens_cached"] = notes.tokens.cache_read
     if notes.repairs:
-        record["repairs"] = sorted(notes.repairs)
+        fields["repairs"] = sorted(notes.repairs)
     if notes.dropped:
-        record["dropped"] = sorted(notes.dropped)
-
-
-def _add_rounds(record: dict[str, object], call: Call) -> None:
-    """How often the model was asked, and what all of that took."""
-    tokens = [notes.tokens for notes in call.attempts if notes.tokens is not None]
-    record["rounds"] = len(call.rounds) + 1
-    record["tokens_in"] = sum(each.whole_input for each in tokens)
-    record["tokens_out"] = sum(each.whole_output for each in tokens)
+        fields["dropped"] = sorted(notes.dropped)
+    if call.rounds:
+        tokens = [each.tokens for each in call.attempts if each.tokens is not None]
+        taken, given = sum(each.whole_input for each in tokens), sum(each.whole_output for each in tokens)
+        counts = f',"tokens_in":{taken},"tokens_out":{given}'
+        fields["rounds"] = len(call.rounds) + 1
+    return counts, _part(fields)

@@ -67,17 +67,18 @@ class Output:
 
     def add(self, line: bytes) -> None:
         """Have this line written, with those that come right behind it. Its end is the caller's."""
-        with self._lock:
-            if self._size + len(line) > self._most_bytes:
-                self.dropped += 1
-                return
-            self._lines.append(line)
-            self._size += len(line)
-            if self._sleeps:
-                self._sleeps = False
-                self._changed.notify_all()
-            elif self._thread is None:
-                self._start()
+        # No lock, which would cost more than all of this: a deque takes lines of several threads, and a size that two
+        # of them have changed at once is right again when the lines are taken.
+        size = self._size + len(line)
+        if size > self._most_bytes:
+            self._lose(1)
+            return
+        self._size = size
+        self._lines.append(line)
+        if self._sleeps:
+            self._wake()
+        elif self._thread is None:
+            self._begin_thread()
 
     def drain(self, within_s: float) -> None:
         """Wait until all is written, but no longer than this."""
@@ -85,6 +86,16 @@ class Output:
             self._is_awaited = True
             self._changed.wait_for(lambda: not (self._lines or self._writes) or self._thread is None, within_s)
             self._is_awaited = False
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._sleeps = False
+            self._changed.notify_all()
+
+    def _begin_thread(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._start()
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name=f"writer of {self._fd}", daemon=True)
@@ -110,14 +121,15 @@ class Output:
             self._writes = False
             if self._is_awaited:
                 self._changed.notify_all()
+            self._sleeps = True  # before a look at the lines: whoever adds one looks at this behind it
             while not self._lines:
                 if self._pauses:
+                    self._sleeps = False
                     return []
-                self._sleeps = True
                 self._changed.wait()
+                self._sleeps = True
             self._sleeps, self._writes = False, True
-            lines = [*self._lines]
-            self._lines.clear()
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
             self._size = 0
         return lines
 
@@ -135,15 +147,16 @@ class Output:
 
 def _pieces(lines: Iterable[bytes]) -> list[tuple[bytes, int]]:
     """Whole lines in pieces that a pipe takes in one, with their number: workers' must not run into each other's."""
-    pieces: list[list[bytes]] = []
-    size = select.PIPE_BUF
+    pieces: list[tuple[bytes, int]] = []
+    piece: list[bytes] = []
+    left = most = select.PIPE_BUF
     for line in lines:
-        if size + len(line) > select.PIPE_BUF:
-            pieces.append([])
-            size = 0
-        pieces[-1].append(line)
-        size += len(line)
-    return [(b"".join(piece), len(piece)) for piece in pieces]
+        left -= len(line)
+        if left < 0 and piece:
+            pieces.append((b"".join(piece), len(piece)))
+            piece, left = [], most - len(line)
+        piece.append(line)
+    return [*pieces, (b"".join(piece), len(piece))]
 
 
 def _write(fd: int, piece: bytes) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +17,11 @@ from ai_gateway.accounts.calls import StoredCall
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.accounts.latency import BOUNDS_MS, CLASSES
 from ai_gateway.accounts.ledger import Ledger, spans
-from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, TOKENS, WIDTHS
 from ai_gateway.accounts.ledger_statements import PRUNED_BEFORE, ROLL_UP_TIME
 from ai_gateway.accounts.records import Record, Start
 from ai_gateway.accounts.shipper import Holder, Shipper
-from ai_gateway.accounts.store.base import AlreadyThere, Store
+from ai_gateway.accounts.store.base import AlreadyThere, Change, Store
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.call import Tokens
 from tests.accounts.calls import NOW_MS, ended, started
@@ -412,15 +412,77 @@ async def test_any_number_of_records_is_stored_whole_and_in_order(stores: Stores
         assert await ledger.check() == []
 
 
+FORMS: dict[str, dict[str, object]] = {
+    "free": {"tokens": Tokens(60, 20), "attempts": (), "cost": None, "price": None},
+    "priced": {"tokens": Tokens(60, 20), "attempts": ()},
+    "cached": {"attempts": ()},
+    "searching": {"tokens": Tokens(60, 20, searches=2), "attempts": (), "search_cost": 5},
+    "repaired": {"tokens": Tokens(60, 20), "attempts": (), "repairs": ("a-rule",)},
+    "refused": {"tokens": Tokens(), "attempts": (), "end": "failed", "status": 429, "code": "x", "cost": 0},
+}
+
+
+def mixed(count: int, keys: int, forms: Sequence[str]) -> list[Record]:
+    """Calls of so many keys, all with other numbers."""
+    made: list[Record] = []
+    for number in range(count):
+        facts = dict(FORMS[forms[number // keys % len(forms)]])
+        start = started(f"call-{number}", at=NOW_MS + number, key_id=f"key_{number % keys}", stream=number % 3 > 0)
+        known = ended(start, **facts)
+        cost = known.cost if not known.cost else number
+        made.append(known._replace(cost=cost, ended_at=start.at + 7 * number, first_byte_ms=5 * number))
+    return made
+
+
+SAID = (
+    *("at", "id", "request_id", "project_id", "key_id", "wire", "operation", "model", "stream", "ended_at"),
+    *("first_byte_ms", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", "cost"),
+    *("price", *TOKENS, "details", "searches", "search_cost", "total_bucket", "first_bucket"),
+)
+
+
+SAYS = f"SELECT {', '.join(SAID)} FROM records ORDER BY at"  # noqa: S608 - of constants
+
+
+def what_it_says(record: Record) -> dict[str, object]:
+    """By the names of columns."""
+    whole, first = record.end == "whole", record.first_byte_ms
+    known = {**record.tokens._asdict(), **record._asdict(), **record.start._asdict(), "ending": record.end}
+    known["details"] = '{"repairs":["a-rule"]}' if record.repairs else None
+    known["total_bucket"] = sum(each < record.ended_at - record.start.at for each in BOUNDS_MS) if whole else None
+    streamed = whole and record.start.stream and first is not None
+    known["first_bucket"] = sum(each < (first or 0) for each in BOUNDS_MS) if streamed else None
+    known["provider"], known["upstream_model"] = record.provider, record.upstream_model
+    return {name: known[name] for name in SAID}
+
+
+@pytest.mark.parametrize("forms", [["free"], ["priced", "free"], list(FORMS)], ids=" ".join)
+@pytest.mark.parametrize(("count", "keys"), [(1, 1), (7, 1), (131, 1), (60, 7), (50, 25)])
+async def test_each_column_has_what_the_record_says_however_many_are_alike(
+    stores: Stores, count: int, keys: int, forms: Sequence[str]
+) -> None:
+    """What records of a batch have in common is given to SQLite once."""
+    async with ledger_on(stores()) as ledger:
+        records = mixed(count, keys, forms)
+        await ledger.append(records)
+        found = await ledger.store.fetch(SAYS)
+        assert [dict(zip(SAID, row, strict=True)) for row in found] == [what_it_says(each) for each in records]
+        for width in WIDTHS:
+            assert await sums(ledger, width) == summed(records, width)
+            assert await times(ledger, width) == timed(records, width)
+        assert await ledger.check() == []
+
+
 async def test_changes_are_made_all_together_and_only_to_what_is_expected(stores: Stores) -> None:
     async with ledger_on(stores()) as ledger:
         store = ledger.store
         use = "INSERT INTO key_uses (key_id, at) VALUES ($1, $2)"
-        assert not await store.write(PRUNED_BEFORE, [(7,)], [(use, [("a", 1)])])
-        assert await store.write(PRUNED_BEFORE, [(0,)], [(use, [("a", 1)]), (use, [("b", 2), ("c", 3)]), (use, [])])
+        assert not await store.write(PRUNED_BEFORE, [(7,)], [Change(use, [("a", 1)])])
+        changes = [Change(use, [("a", 1)]), Change(use, [("b", 2), ("c", 3)]), Change(use, [])]
+        assert await store.write(PRUNED_BEFORE, [(0,)], changes)
         for rows in ([("d", 4), ("b", 5)], [("d", number) for number in range(600)]):
             with pytest.raises(AlreadyThere):
-                await store.write(PRUNED_BEFORE, [(0,)], [(use, [("e", 6)]), (use, rows)])
+                await store.write(PRUNED_BEFORE, [(0,)], [Change(use, [("e", 6)]), Change(use, rows)])
         assert await ledger.last_uses() == {"a": 0, "b": 0, "c": 0}
         await ledger.prune(NOW_MS // 1000 + DAY)
         await ledger.append(calls(3))  # which it learns of in time

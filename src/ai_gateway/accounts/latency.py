@@ -11,7 +11,6 @@ from itertools import accumulate
 from typing import cast
 
 from ai_gateway.accounts import latency_statements as statements
-from ai_gateway.accounts.records import End
 from ai_gateway.accounts.store.base import Row, Session, Value
 
 BOUNDS_MS = (
@@ -21,14 +20,6 @@ BOUNDS_MS = (
 """The longest duration of each class but the last, which has all that are longer. Where most calls are, the steps are
 those of E6 (IEC 60063)."""
 CLASSES = len(BOUNDS_MS) + 1
-
-
-def classes_of(end: End, total_ms: int, first_byte_ms: int | None) -> tuple[int | None, int | None]:
-    """The class of a call's duration, and of the time until its first byte; None for what is not counted."""
-    if end != "whole":
-        return None, None
-    total = bisect_left(BOUNDS_MS, total_ms)
-    return total, bisect_left(BOUNDS_MS, first_byte_ms) if first_byte_ms is not None else None
 
 
 class Latency:

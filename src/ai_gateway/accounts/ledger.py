@@ -6,20 +6,18 @@ records. Sums stay when records are pruned.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 import structlog
 
 from ai_gateway.accounts import latency, latency_statements, ledger_statements as statements
-from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, by_hour, durations_of, keys_used, row_of, sums_of
+from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, Alike, alike, durations_of, keys_used, sums_of
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Store, Value
 
 _SLICE = 2_000
-_at: Callable[[Row], int] = itemgetter(0)
 _DAY_MS = DAY * 1000
 _log = structlog.get_logger(__name__)
 _SPENT: Mapping[tuple[What, bool], str] = {
@@ -44,36 +42,37 @@ class Ledger:
         """Add those that are not there yet, and them to the sums: all or nothing."""
         if not records:
             return
-        rows = [row_of(each) for each in records]
-        await self.add_days({at // _DAY_MS for at in map(_at, rows)})
-        if not await self._append_at_once(rows):
-            await self._append_new(rows)
+        groups = alike(records)
+        await self.add_days({group.hour // DAY for group in groups})
+        if not await self._append_at_once(groups):
+            await self._append_new(records)
 
-    async def _append_at_once(self, rows: Sequence[Row]) -> bool:
+    async def _append_at_once(self, groups: Sequence[Alike]) -> bool:
         """As nearly always: none of them is there yet, nor of a time that is pruned. Returns whether it was so."""
         pruned_before = self._pruned_before
-        if min(map(_at, rows)) < pruned_before:
+        if any(group.hour * 1000 < pruned_before for group in groups):  # days are pruned, each as a whole
             return False
         try:
-            return await self.store.write(statements.PRUNED_BEFORE, [(pruned_before,)], _changes(rows))
+            return await self.store.write(statements.PRUNED_BEFORE, [(pruned_before,)], _changes(groups))
         except AlreadyThere:  # seldom: what a journal had not noted yet to be shipped
             return False
 
-    async def _append_new(self, rows: Sequence[Row]) -> None:
+    async def _append_new(self, records: Sequence[Record]) -> None:
         async with self.store.transaction() as session:
             ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
             self._pruned_before = int(pruned_before or 0)
             # What is older than what is kept was here: a journal is read again after it has been pruned.
-            kept = [row for row in rows if int(row[0] or 0) >= self._pruned_before]
-            if len(kept) < len(rows):
-                late = len(rows) - len(kept)
+            kept = [record for record in records if record.start.at >= self._pruned_before]
+            if len(kept) < len(records):
+                late = len(records) - len(kept)
                 _log.warning("records of days that are pruned: neither stored nor counted", records=late)
-            new: dict[Row, Row] = {}
-            for row in kept:
-                if not await session.fetch(statements.IS_THERE, *row[:2]):
-                    new.setdefault(row[:2], row)
-            for statement, values in _changes(list(new.values())):
-                await session.execute_many(statement, values)
+            new: dict[tuple[int, str], Record] = {}
+            for record in kept:
+                place = record.start.at, record.start.id
+                if place not in new and not await session.fetch(statements.IS_THERE, *place):
+                    new[place] = record
+            for change in _changes(alike(new.values())):
+                await session.execute_many(change.statement, change.whole_rows())
 
     async def last_uses(self) -> dict[str, int]:
         """When each key began its last call, in seconds since the epoch."""
@@ -170,14 +169,13 @@ class Ledger:
             yield start, start + DAY
 
 
-def _changes(rows: Sequence[Row]) -> Sequence[Change]:
-    """What adds rows none of which is there."""
-    hours = by_hour(rows)
+def _changes(groups: Sequence[Alike]) -> Sequence[Change]:
+    """What adds records none of which is there."""
     return (
-        (statements.INSERT, rows),
-        (statements.ADD_TO_ROLLUPS, sums_of(hours)),
-        (latency_statements.ADD, latency.sums_of(durations_of(hours), WIDTHS)),
-        (statements.KEYS_USED, keys_used(hours)),
+        *[Change(statements.INSERT, group.rows, group.shared) for group in groups],
+        Change(statements.ADD_TO_ROLLUPS, sums_of(groups)),
+        Change(latency_statements.ADD, latency.sums_of(durations_of(groups), WIDTHS)),
+        Change(statements.KEYS_USED, keys_used(groups)),
     )
 
 

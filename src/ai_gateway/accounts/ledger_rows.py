@@ -1,13 +1,14 @@
 """Records as rows of the ledger, and the sums of rows that are added to those of their hours and days."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from operator import add, itemgetter
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from operator import add
 from typing import Any
 
 import orjson
 
-from ai_gateway.accounts.latency import classes_of
+from ai_gateway.accounts.latency import BOUNDS_MS
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record
 from ai_gateway.accounts.store.base import Row
 from ai_gateway.contract.call import Tokens
@@ -21,141 +22,145 @@ TOKENS = (
 )
 """The classes of tokens, in the order of the columns."""
 COLUMNS = (
-    *("at", "id", "request_id", "project_id", "key_id", "wire", "operation", "model", "stream", "ended_at"),
-    *("first_byte_ms", "provider", "upstream_model", "service_tier", "ending", "basis", "status", "code", "cost"),
-    *("price", *TOKENS, "details", "searches", "search_cost", "total_bucket", "first_bucket"),
+    *("at", "id", "request_id", "ended_at", "first_byte_ms", "total_bucket", "input", "output", "cost", "first_bucket"),
+    *(*TOKENS[2:], "details", "searches", "search_cost"),
+    *("project_id", "key_id", "wire", "operation", "model", "stream", "provider", "upstream_model", "service_tier"),
+    *("ending", "basis", "status", "code", "price"),
 )
+"""First those whose values differ from call to call, last those that many calls of a batch have in common."""
 _HOUR_MS = HOUR * 1000
-_summed_by = itemgetter(
-    *map(COLUMNS.index, ("project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"))
-)
-_AT, _KEY, _ENDING, _BASIS, _COST = map(COLUMNS.index, ("at", "key_id", "ending", "basis", "cost"))
-_SEARCHES, _SEARCH_COST, _TOTAL, _FIRST = map(
-    COLUMNS.index, ("searches", "search_cost", "total_bucket", "first_bucket")
-)
-_FIRST_TOKENS = COLUMNS.index(TOKENS[0])
-
-_at, _classes = itemgetter(_AT), itemgetter(_TOTAL, _FIRST)
-
-type _Row = Sequence[Any]
-type Hour = tuple[int, tuple[str, ...]]
+_TEXT_ONLY = Tokens()[2:]
+# The values of the columns that nearly all records leave at their defaults, and `cost` and `first_bucket` before them.
+_NOTHING_ELSE = (*_TEXT_ONLY[:-1], None, 0, 0)
+_FREE_AND_WHOLE = (None, None, *_NOTHING_ELSE)
+_NO_DETAILS = (), (), 0, (), ()
+_AT, _TOTAL, _COST, _FIRST = map(COLUMNS.index, ("at", "total_bucket", "cost", "first_bucket"))
+_SEARCHES, _SEARCH_COST = map(COLUMNS.index, ("searches", "search_cost"))
+_TOKENS = tuple(map(COLUMNS.index, TOKENS))
 
 
-def row_of(record: Record) -> Row:
-    """The values of its columns."""
-    # Taken apart and put together at once: to get each value by its name would take as long as ten of these.
-    # fmt: off
-    (
-        start, tokens, ended_at, first_ms, provider, upstream_model, tier, end, basis, status, code, cost, price,
-        repairs, dropped, search_cost, _, attempts,
-    ) = record
-    # fmt: on
-    at, identifier, request_id, project_id, key_id, wire, operation, model, stream = start[:9]
+class Alike:
+    """Records of one hour, by its start in seconds. `shared` has the values of the last columns, which are the same."""
+
+    __slots__ = ("_columns", "hour", "rows", "shared", "summed_by")
+
+    def __init__(self, hour: int, rows: Sequence[Row], shared: Sequence[Any]) -> None:
+        self.hour, self.rows, self.shared = hour, rows, shared
+        project_id, key_id, _, operation, model, _, provider, upstream_model, tier = shared[-14:-5]
+        self.summed_by = project_id, key_id or "", model, upstream_model, provider, operation, tier or ""
+        self._columns = list(zip(*rows, strict=True))
+
+    def column(self, number: int) -> Sequence[Any]:
+        """All values of it."""
+        own = self._columns
+        return own[number] if number < len(own) else (self.shared[number - len(own)],) * len(self.rows)
+
+
+def alike(records: Iterable[Record]) -> Sequence[Alike]:
+    """The records as rows of the ledger."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for record in records:
+        # Taken apart and put together at once: to get each value by its name would take as long as ten of these.
+        # fmt: off
+        (
+            start, tokens, ended_at, first_ms, provider, upstream_model, tier, end, basis, status, code, cost, price,
+            repairs, dropped, search_cost, _, attempts,
+        ) = record
+        (
+            at, identifier, request_id, project_id, key_id, wire, operation, model, stream, _, _, _, _, _, _, _, number,
+        ) = start
+        read, made, read_again, kept, kept_long, heard, seen, thought, said, drawn, searches = tokens
+        # fmt: on
+        total = first = None
+        if end == "whole":  # see `latency`
+            total = bisect_left(BOUNDS_MS, ended_at - at)
+            if stream and first_ms is not None:
+                first = bisect_left(BOUNDS_MS, first_ms)
+        left_out: tuple[int | None, ...] = ()
+        if (
+            (read_again or kept or kept_long or heard or seen or thought or said or drawn or searches)
+            or (attempts or repairs or dropped or search_cost or number)
+            or (read + made > MOST_TOKENS or (cost is not None and cost > MOST_COST))
+        ):
+            row = _whole_row(record, total, first)
+        elif cost is None and first is None:
+            row, left_out = (at, identifier, request_id, ended_at, first_ms, total, read, made), _FREE_AND_WHOLE
+        else:
+            row = (at, identifier, request_id, ended_at, first_ms, total, read, made, cost, first)
+            left_out = _NOTHING_ELSE
+        # fmt: off
+        of = (
+            at // _HOUR_MS, left_out, project_id, key_id, wire, operation, model, stream, provider, upstream_model,
+            tier, end, basis, status, code, price,
+        )
+        # fmt: on
+        rows = found.get(of)
+        if rows is None:
+            found[of] = [row]
+        else:
+            rows.append(row)
+    return [Alike(hour * HOUR, rows, (*left_out, *shared)) for (hour, left_out, *shared), rows in found.items()]
+
+
+def _whole_row(record: Record, total: int | None, first: int | None) -> Row:
+    """All columns but those that are shared in any case."""
+    start, tokens, cost = record.start, record.tokens, record.cost
     if sum(tokens) > MOST_TOKENS:
         tokens = Tokens(*[min(count, MOST_TOKENS) for count in tokens])
-    read, made, cache_read, cache_write, long, audio, image, reasoning, made_audio, made_image, searches = tokens
-    details = _details(record) if attempts or repairs or dropped or start.round else None
-    total, first = classes_of(end, ended_at - at, first_ms if stream else None)
-    cost = cost if cost is None or cost < MOST_COST else MOST_COST
-    search_cost = search_cost if search_cost < MOST_COST else MOST_COST
-    # fmt: off - in the order of the columns
+    read, made, *more, searches = tokens
+    details = _details(record) if record.attempts or record.repairs or record.dropped or start.round else None
     return (
-        at,
-        identifier,
-        request_id,
-        project_id,
-        key_id,
-        wire,
-        operation,
-        model,
-        stream,
-        ended_at,
-        first_ms,
-        provider,
-        upstream_model,
-        tier,
-        end,
-        basis,
-        status,
-        code,
-        cost,
-        price,
-        read,
-        made,
-        cache_read,
-        cache_write,
-        long,
-        audio,
-        image,
-        reasoning,
-        made_audio,
-        made_image,
-        details,
-        searches,
-        search_cost,
-        total,
-        first,
+        *(start.at, start.id, start.request_id, record.ended_at, record.first_byte_ms, total, read, made),
+        *(cost if cost is None else min(cost, MOST_COST), first, *more),
+        *(details, searches, min(record.search_cost, MOST_COST)),
     )
-    # fmt: on
 
 
-def by_hour(rows: Sequence[_Row]) -> Mapping[Hour, Sequence[_Row]]:
-    """Those that are summed up together: when their hour begins in seconds, and what they are summed up by."""
-    found: defaultdict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-    if not rows:
-        return {}
-    columns = list(zip(*rows, strict=True))  # by columns, since that takes no step of the interpreter for each value
-    hours = [at // _HOUR_MS for at in columns[_AT]]
-    for place, row in zip(zip(hours, *_summed_by(columns), strict=True), rows, strict=True):
-        found[place].append(row)
-    return {
-        (hour * HOUR, tuple([value or "" for value in values])): members for (hour, *values), members in found.items()
-    }
-
-
-def sums_of(hours: Mapping[Hour, Sequence[_Row]]) -> Sequence[Row]:
+def sums_of(groups: Iterable[Alike]) -> Sequence[Row]:
     """What to add to the sums of each hour and day. In one order for all who add, or they would wait for each other."""
     sums: dict[tuple[Any, ...], Sequence[int]] = {}
-    for (start, values), members in hours.items():
-        counts = _counts(members)
+    for group in groups:
+        counts = _counts(group)
         for width in WIDTHS:
-            place = (width, start // width * width, *values)
+            place = (width, group.hour // width * width, *group.summed_by)
             known = sums.get(place)
             sums[place] = counts if known is None else [*map(add, known, counts)]
     return [(*place, *counts) for place, counts in sorted(sums.items())]
 
 
-def durations_of(hours: Mapping[Hour, Sequence[_Row]]) -> Iterator[Row]:
+def durations_of(groups: Iterable[Alike]) -> Iterator[Row]:
     """Each hour, what it is summed up by, two classes of durations, and how often they are there: see `latency`."""
-    for (start, values), members in hours.items():
-        for (total, first), count in Counter(map(_classes, members)).items():
+    for group in groups:
+        classes = Counter(zip(group.column(_TOTAL), group.column(_FIRST), strict=True))
+        for (total, first), count in classes.items():
             if total is not None:
-                yield start, *values, total, first, count
+                yield group.hour, *group.summed_by, total, first, count
 
 
-def keys_used(hours: Mapping[Hour, Sequence[_Row]]) -> Sequence[Row]:
+def keys_used(groups: Iterable[Alike]) -> Sequence[Row]:
     """Each key, and when its last call began."""
     last: dict[str, int] = {}
-    for members in hours.values():
-        key, at = members[0][_KEY], max(map(_at, members))
-        if key is not None and last.get(key, at) <= at:
-            last[key] = at
+    for group in groups:
+        key_id = group.shared[-13]
+        if key_id is not None:
+            last[key_id] = max(last.get(key_id, 0), *group.column(_AT))
     return sorted(last.items())
 
 
-def _counts(rows: Sequence[_Row]) -> list[int]:
-    columns = list(zip(*rows, strict=True))
-    endings, costs = columns[_ENDING], columns[_COST]
+def _counts(group: Alike) -> list[int]:
+    count, column = len(group.rows), group.column
+    ending, basis = group.shared[-5:-3]
+    costs, searches = column(_COST), column(_SEARCHES)
     return [
-        len(rows),
-        endings.count("failed") + endings.count("broken"),
-        endings.count("lost"),
-        columns[_BASIS].count("estimated"),
+        count,
+        count if ending in {"failed", "broken"} else 0,
+        count if ending == "lost" else 0,
+        count if basis == "estimated" else 0,
         costs.count(None),
-        *map(sum, columns[_FIRST_TOKENS : _FIRST_TOKENS + len(TOKENS)]),
-        sum(searches := columns[_SEARCHES]),
-        len(searches) - searches.count(0),
-        sum(columns[_SEARCH_COST]),
+        *[sum(column(number)) for number in _TOKENS],
+        sum(searches),
+        count - searches.count(0),
+        sum(column(_SEARCH_COST)),
         sum(filter(None, costs)),
     ]
 

@@ -3,10 +3,10 @@
 Sums are cast, since PostgreSQL makes more than a BIGINT of them.
 """
 
-INSERT = """INSERT INTO records (at, id, request_id, project_id, key_id, wire, operation, model, stream,
-    ended_at, first_byte_ms, provider, upstream_model, service_tier, ending, basis, status, code, cost, price, input,
-    output, cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image,
-    details, searches, search_cost, total_bucket, first_bucket)
+INSERT = """INSERT INTO records (at, id, request_id, ended_at, first_byte_ms, total_bucket, input, output, cost,
+    first_bucket, cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio,
+    output_image, details, searches, search_cost, project_id, key_id, wire, operation, model, stream, provider,
+    upstream_model, service_tier, ending, basis, status, code, price)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
     $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)"""
 IS_THERE = "SELECT 1 FROM records WHERE at = $1 AND id = $2"
@@ -83,10 +83,10 @@ SPENT_BETWEEN_OF_PROJECT = """SELECT CAST(COALESCE(SUM(cost), 0) AS BIGINT) FROM
 SPENT_BETWEEN_OF_KEY = """SELECT CAST(COALESCE(SUM(cost), 0) AS BIGINT) FROM records
     WHERE at >= $1 AND at < $2 AND key_id = $3"""
 SPENT_BETWEEN = "SELECT CAST(COALESCE(SUM(cost), 0) AS BIGINT) FROM records WHERE at >= $1 AND at < $2"
-RECORD = """SELECT at, id, request_id, project_id, key_id, wire, operation, model, stream,
-    ended_at, first_byte_ms, provider, upstream_model, service_tier, ending, basis, status, code, cost, price, input,
-    output, cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio, output_image,
-    details, searches, search_cost, total_bucket, first_bucket
+RECORD = """SELECT at, id, request_id, ended_at, first_byte_ms, total_bucket, input, output, cost,
+    first_bucket, cache_read, cache_write, cache_write_1h, input_audio, input_image, reasoning, output_audio,
+    output_image, details, searches, search_cost, project_id, key_id, wire, operation, model, stream, provider,
+    upstream_model, service_tier, ending, basis, status, code, price
     FROM records WHERE at = $1 AND id = $2"""
 PLACE_OF_ID = "SELECT at, id FROM records WHERE at >= $1 AND at < $2 AND id = $3"
 # Pages of records, newest first, from before an instant and an id. What is not filtered by is NULL.

@@ -5,14 +5,33 @@ composed at run time, which a test checks.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple, Protocol
 
 type Value = str | int | None
 type Row = Sequence[Value]
-type Change = tuple[str, Sequence[Row]]
-"""A statement, and the rows of values to run it for."""
+
+
+class Change(NamedTuple):
+    """A statement, and the rows of values to run it for. Each row is followed by the `shared` values."""
+
+    statement: str
+    rows: Sequence[Row]
+    shared: Row = ()
+
+    def whole_rows(self) -> Sequence[Row]:
+        """The rows with the shared values."""
+        shared = self.shared
+        return [(*row, *shared) for row in self.rows] if shared else self.rows
+
+
+def by_statement(changes: Iterable[Change]) -> Iterator[tuple[str, list[Change]]]:
+    """Changes one after the other that are made by the same statement."""
+    for statement, each in groupby(changes, itemgetter(0)):
+        yield statement, list(each)
 
 
 class StoreError(Exception):

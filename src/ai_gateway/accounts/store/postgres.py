@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 
-from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value, by_statement
 from ai_gateway.accounts.store.schema import STEPS, VERSION, in_postgres, schema_problem
 
 _TIMEOUT_S = 5.0
@@ -207,8 +207,8 @@ class PostgresStore(Store):
         async with self.transaction() as session:
             if await session.fetch(statement) != expected:
                 return False
-            for change, rows in changes:
-                await session.execute_many(change, rows)
+            for change, alike in by_statement(changes):
+                await session.execute_many(change, [row for each in alike for row in each.whole_rows()])
         return True
 
     @override

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import override
 
-from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value
+from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value, by_statement
 from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite, schema_problem
 
 _BUSY_TIMEOUT_S = 5.0
@@ -23,6 +23,8 @@ _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
 _MOST_VALUES = 17_500  # in one statement: a batch of records; SQLite's own limit is 32,766, unless a build lowers it
+_AT_ONCE = (100, 25, 5)  # rows with shared values; a rest is inserted as rows without
+_MOST_KINDS = 8  # of rows with shared values in a batch: else there are many statements of few rows each
 _TRIGRAM = 3
 _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
     CAST(-bm25(memories_index) * 1000000 AS INTEGER)
@@ -66,6 +68,21 @@ def _of_many(statement: str, most_values: int) -> Sequence[tuple[int, str]]:
         for rows in (most, most // 4, most // 20, most // 100)
         if rows
     ]
+
+
+@cache
+def _of_alike(statement: str, shared: int) -> Sequence[tuple[int, str]]:
+    """The same for rows without the last values, so many, which come once and before those of the rows.
+
+    To hand a value over takes longer than to store it.
+    """
+    text, made = _translated(statement)
+    insertion = _INSERTION.fullmatch(text)
+    if insertion is None or made is not _in_order:
+        return ()
+    row = ", ".join("?" * (text.count("?") - shared))
+    begin = [insertion[1].removesuffix("VALUES "), "SELECT *", ", ?" * shared, " FROM (VALUES "]
+    return [(rows, "".join([*begin, ", ".join([f"({row})"] * rows), ")"])) for rows in _AT_ONCE]
 
 
 def _in_order(values: Row) -> Row:
@@ -280,13 +297,27 @@ def _write(statement: str, expected: Sequence[Row], changes: Sequence[Change], d
         if db.execute(text).fetchall() != expected:
             _roll_back(db)
             return False
-        for change, rows in changes:
-            _execute_many(db, change, rows)
+        for change, alike in by_statement(changes):
+            _execute_alike(db, change, alike)
         db.execute("COMMIT")
     except BaseException:
         _roll_back(db)
         raise
     return True
+
+
+def _execute_alike(db: sqlite3.Connection, statement: str, changes: Sequence[Change]) -> None:
+    rest: list[Row] = []
+    enough = sum(len(change.rows) for change in changes) / _MOST_KINDS
+    for change in changes:
+        start, rows, shared = 0, change.rows, change.shared
+        if shared and len(rows) >= enough:
+            for at_once, many in _of_alike(statement, len(shared)):
+                while len(rows) - start >= at_once:
+                    db.execute(many, [*shared, *chain.from_iterable(rows[start : start + at_once])])
+                    start += at_once
+        rest += change.whole_rows()[start:]
+    _execute_many(db, statement, rest)
 
 
 def _execute_many(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:

@@ -270,7 +270,7 @@ class Pipeline:
     @property
     def reports(self) -> set[str]:
         """The rules that were applied."""
-        return self._attempt.notes.repairs
+        return set(self._attempt.notes.repairs)
 
     async def _arrived(self, packets: Iterator[bytes]) -> AsyncGenerator[Packet | Done]:
         parser = EventParser(2**20)

@@ -86,7 +86,7 @@ class Conformer:
             raise UpstreamInvalidResponse.off_contract(detail=f"would take {', '.join(refused)}")
         for rule in rules:
             count(Event.REPAIR, self._source.name, rule.name)
-            self._notes.repairs.add(rule.name)
+            self._notes.repairs |= {rule.name}
 
     def note_chunk(self, chunk: AnyChunk) -> None:
         """Count a chunk of a stream and the text in it.

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive
 
 from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientDisconnected
-from ai_gateway.contract.strict_json import read_json_counted
+from ai_gateway.contract.strict_json import read_json_counted, read_json_written
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
@@ -78,9 +78,10 @@ def read_arrived(
     """The same if all of it has arrived; None if it has to be awaited."""
     # Programs may leave the media type out where the wire's own server ignores it. Web pages (requests with Origin) may
     # not: without a JSON type, browsers send cross-origin requests without a preflight.
-    if not limits.any_type or "origin" in headers:
+    if headers.get("content-type") != "application/json" and (not limits.any_type or "origin" in headers):
         _check_type(headers)
-    _check_encoding(headers)
+    if "content-encoding" in headers:
+        _check_encoding(headers)
     raw = _arrived(receive, limits, allocation)
     if raw is None:
         _check_announced(headers, limits, allocation)
@@ -127,9 +128,10 @@ def _arrived(receive: Receive, limits: BodyLimits, allocation: Allocation) -> by
     """The body, if all of it has arrived."""
     raw = receive.take_whole() if isinstance(receive, BufferedBody) else None
     if raw is not None:
-        if len(raw) > limits.max_bytes:
+        size = len(raw)
+        if size > limits.max_bytes:
             raise _too_large(limits)
-        allocation.charge(len(raw))
+        allocation.charge(size)
     return raw
 
 
@@ -191,10 +193,7 @@ def _about_parsed(raw: bytes) -> tuple[int, int]:
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
-    content_type = headers.get("content-type", "")
-    if content_type == "application/json":
-        return
-    media, _, parameters = content_type.partition(";")
+    media, _, parameters = headers.get("content-type", "").partition(";")
     if not _JSON_TYPE.fullmatch(media.strip()):
         raise UnsupportedMediaType("The body must be JSON: send the header Content-Type: application/json.")
     charset = parameters.lower().replace(" ", "").partition("charset=")[2].partition(";")[0].strip('"')
@@ -203,12 +202,17 @@ def _check_type(headers: Mapping[str, str]) -> None:
 
 
 def _check_encoding(headers: Mapping[str, str]) -> None:
-    if "content-encoding" in headers and headers["content-encoding"].strip().lower() != "identity":
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: leave the header Content-Encoding out.")
 
 
 def _too_large(limits: BodyLimits) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limits.max_bytes} bytes: send less.", headers=CLOSE)
+
+
+def parse_body(raw: bytes, allocation: Allocation) -> tuple[object, bytes | None]:
+    """The same as `parse_json`, and the compact form of a small body, which is made on the way."""
+    return _read(raw, read_json_written) if len(raw) <= _SMALL else (parse_json(raw, allocation), None)
 
 
 def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
@@ -220,24 +224,24 @@ def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
     request has so many, and they take thirty times the body's size.
     """
     if allocation is None or len(raw) <= _SMALL:
-        return _read(raw)[0]
+        return _read(raw, read_json_counted)[0]
     spare = allocation.fits(len(raw) * _VALUE_BYTES)
     if not spare:
         size, holders = _about_parsed(raw)
         allocation.check_possible(holders, "The body has more objects and arrays than there is memory for: send fewer.")
         allocation.charge_at_most(size)
-    value, count = _read(raw)
+    value, count = _read(raw, read_json_counted)
     if spare:
         allocation.charge_at_most(_about_parsed(raw)[0] if count is None else count * _VALUE_BYTES)
     return value
 
 
-def _read(raw: bytes) -> tuple[object, int | None]:
-    if not raw.strip():
-        raise InvalidRequest("The request has no body: send a JSON object.")
+def _read[More](raw: bytes, read: Callable[[bytes], tuple[object, More]]) -> tuple[object, More]:
     try:
-        return read_json_counted(raw)
+        return read(raw)
     except ValueError as error:  # its message gives a position and never quotes the input
+        if not raw.strip():
+            raise InvalidRequest("The request has no body: send a JSON object.") from None
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 
 

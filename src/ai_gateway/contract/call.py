@@ -2,10 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from operator import add
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ UPSTREAMS_LIMITS = "x-gateway-upstream-"
 """Prefix of headers that are relayed from an upstream."""
 _UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # may be entered repeatedly
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
+_NO_LIMITS: Mapping[str, str] = MappingProxyType({})
 
 
 quickly = tuple.__new__
@@ -141,14 +143,14 @@ class Notes:
     provider: str = ""
     upstream_model: str | None = None
     attempts: int = 0
-    repairs: set[str] = field(default_factory=set)
-    dropped: set[str] = field(default_factory=set)
-    limits: dict[str, str] = field(default_factory=dict)
+    model: str = ""
+    started: float = 0.0
+    repairs: Set[str] = frozenset()
+    dropped: Set[str] = frozenset()
+    limits: Mapping[str, str] = _NO_LIMITS
     missing: tuple[str, ...] = ()
     tokens: Tokens | None = None
     service_tier: str | None = None
-    model: str = ""
-    started: float = 0.0
     answered: float = 0.0
     ended: float = 0.0
     failure: GatewayError | None = None
@@ -156,6 +158,11 @@ class Notes:
     text_bytes: int = 0
     trace: Mapping[str, str] | None = None
     beside: bytes = b""
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether all that the headers say is which attempt it was, and at which provider."""
+        return not (self.limits or self.dropped or self.repairs or self.missing or self.upstream_model is not None)
 
     def headers(self) -> dict[str, str]:
         """The response headers about this attempt, for errors as well."""
@@ -236,13 +243,13 @@ class Call:
 
     `operation` is the contract's operationId without its wire's suffix. `provider` is the path segment, or None when
     the model selects the provider. `parsed` is the body as JSON, which has the order of keys and fields that the models
-    lack; `unknown` is what the contract does not list of it. `attempts` has the notes of every attempt; the last one's
-    reply, or failure, goes out. `sink`, if the server has one, writes more of a started stream at once, or returns
-    False. `leaving` are callbacks for the request's end, and `room` is its part of the memory that all requests share.
-    `size` is the body's in bytes, `recalled` that of stored items which go upstream with it. `reservation` is set
-    before the first upstream is called. `bridge` is set for a stream that goes to its caller on another wire than that
-    of its operation. `round` is the current round of a tool loop, and `rounds` are those before it. `trace` is set
-    where spans are made.
+    lack; `written` is its compact form, if that is known, and `unknown` what the contract does not list of it.
+    `attempts` has the notes of every attempt; the last one's reply, or failure, goes out. `sink`, if the server has
+    one, writes more of a started stream at once, or returns False. `leaving` are callbacks for the request's end, and
+    `room` is its part of the memory that all requests share. `size` is the body's in bytes, `recalled` that of stored
+    items which go upstream with it. `reservation` is set before the first upstream is called. `bridge` is set for a
+    stream that goes to its caller on another wire than that of its operation. `round` is the current round of a tool
+    loop, and `rounds` are those before it. `trace` is set where spans are made.
     """
 
     operation: str
@@ -252,19 +259,20 @@ class Call:
     provider: str | None = None
     wire: Wire = OPENAI
     parsed: Mapping[str, object] | None = None
-    native: Native | None = None
     unknown: UnknownKinds | None = None
-    attempts: list[Notes] = field(default_factory=list)
     sink: Callable[[bytes], bool] | None = None
-    leaving: list[Callable[[], None]] = field(default_factory=list)
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
+    trace: Trace | None = None
+    written: bytes | None = None
+    native: Native | None = None
+    attempts: list[Notes] = field(default_factory=list)
+    leaving: list[Callable[[], None]] = field(default_factory=list)
     recalled: int = 0
     reservation: Reservation | None = None
     round: Round | None = None
     rounds: Sequence["Call"] = ()
     bridge: Bridge | None = None
-    trace: Trace | None = None
 
     def step(self, step: Step, attributes: Attributes) -> AbstractContextManager[Mapping[str, str]]:
         """A span of the call's trace around a block, which gets the trace headers for a request that it makes."""

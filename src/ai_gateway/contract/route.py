@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ai_gateway.contract.body import BodyLimits, parse_json, read_arrived, read_upload, receive_rest, validate
+from ai_gateway.contract.body import BodyLimits, parse_body, read_arrived, read_upload, receive_rest, validate
 from ai_gateway.contract.budget import Admission, Allocation
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.disconnect import ClientDisconnected, DisconnectGuard
@@ -107,7 +107,7 @@ class Exchange:
 
     __slots__ = (
         "allocation", "boundary", "caller", "headers", "made", "operation", "outcome", "parsed", "receive", "scope",
-        "security", "send", "size", "started", "unknown",
+        "security", "send", "size", "started", "unknown", "written",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
@@ -122,6 +122,7 @@ class Exchange:
         self.caller = _NOBODY
         self.headers: Mapping[str, str] = {}
         self.parsed: Mapping[str, object] | None = None
+        self.written: bytes | None = None
         self.unknown: UnknownKinds | None = None
         self.made: Call | None = None
         self.allocation: Allocation | None = None
@@ -152,11 +153,12 @@ class Exchange:
                 self.scope["path_params"].get("provider"),
                 self.boundary.wire,
                 self.parsed,
-                unknown=self.unknown,
-                sink=connection.write if connection is not None else None,
-                room=self.allocation,
-                size=self.size,
-                trace=outcome.trace if outcome is not None else None,
+                self.unknown,
+                connection.write if connection is not None else None,
+                self.allocation,
+                self.size,
+                outcome.trace if outcome is not None else None,
+                self.written,
             )
             if outcome is not None:
                 outcome.call = self.made
@@ -170,7 +172,8 @@ class Exchange:
         if raw is None:
             raw = await receive_rest(self.receive, limits, self.allocation)
         self.size = len(raw)
-        return self._exact(model, parse_json(raw, self.allocation))
+        value, self.written = parse_body(raw, self.allocation)
+        return self._exact(model, value)
 
     def _exact[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         if isinstance(value, dict):
@@ -254,8 +257,10 @@ class Exchange:
                 await call.reservation.settle()  # before the client has the reply and can send the next request
             # Captured bodies are read from ASGI messages.
             seen = outcome is None or outcome.captured is not None or "connection" not in self.scope
-            write = send_whole if seen else send_at_once
-            await write(self._send, status, media, body, call.reply_headers())
+            if seen:
+                await send_whole(self._send, status, media, body, call.reply_headers())
+            else:
+                await send_at_once(self._send, status, media, body, call)
 
     async def fail(self, error: Exception) -> None:
         """Log the error and answer with it, unless a response has begun or the client has disconnected."""

@@ -6,6 +6,7 @@ from itertools import chain
 from math import inf
 from typing import Any
 
+import orjson
 from pydantic_core import from_json
 
 # A number overflows into infinity by its exponent or by its digits. Both are rare, and looking for them with a regular
@@ -39,9 +40,30 @@ def read_json_counted(raw: bytes) -> tuple[object, int | None]:
     """
     value: object = from_json(raw, allow_inf_nan=False)
     count = _count_finite(value, len(raw) // _SPARSE) if len(raw) > _LONG else None
-    if count is None and _may_overflow(raw) and _count_finite(value, sys.maxsize) is None:
-        raise ValueError("a number is too large")
+    if count is None:
+        _check_finite(value, raw)
     return value, count
+
+
+def read_json_written(raw: bytes) -> tuple[object, bytes | None]:
+    """The value in short JSON, and its compact form; None for one that orjson cannot write.
+
+    What is written tells of most values that no number in them is too large, at half of what looking for one costs.
+    """
+    value: object = from_json(raw, allow_inf_nan=False)
+    try:
+        written = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # see `to_wire`
+        written = None
+    # An infinity is written as null, which few values hold otherwise.
+    if written is None or written.find(b"null") >= 0:
+        _check_finite(value, raw)
+    return value, written
+
+
+def _check_finite(value: object, raw: bytes) -> None:
+    if _may_overflow(raw) and _count_finite(value, sys.maxsize) is None:
+        raise ValueError("a number is too large")
 
 
 def may_be_refused(raw: bytes) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.types import Message, Send
 
 from ai_gateway.contract.body import SLOWEST_RATE
-from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, OwnText
+from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, Notes, OwnText
 from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.framing import Framing
 from ai_gateway.contract.stream import Content, Continued, Framed, Item, Stream, Verbatim
@@ -21,6 +21,7 @@ from ai_gateway.observability.metrics import Event, count
 from ai_gateway.redaction import strike
 
 _JSON = b"application/json"
+_JSON_LINE = b"content-type: application/json\r\n"
 _OWN = "x-gateway-"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a line end would start another header
 _STREAM_HEADERS = [
@@ -93,19 +94,39 @@ async def send_error(send: Send, status: int, body: bytes, headers: Mapping[str,
     await send_whole(send, status, _JSON, body, headers)
 
 
-def send_at_once(
-    send: Send, status: int, media: bytes | None, body: bytes, headers: Mapping[str, str]
-) -> Awaitable[None]:
+def send_at_once(send: Send, status: int, media: bytes | None, body: bytes, call: Call) -> Awaitable[None]:
     """The same as `send_whole` on our own server, which takes a small reply in one message, its head as lines."""
     if media is not _JSON or len(body) > _PIECE:
-        return send_whole(send, status, media, body, headers)
-    own = [
-        f"{name}: {value}\r\n".encode("latin-1") if value.__class__ is OwnText else _line(name, value)
-        for name, value in headers.items()
-        if value.__class__ is OwnText or _is_own(name) or _is_clean(name, value)
-    ]
-    lines = b"".join([b"content-type: application/json\r\n", *own])
-    return send({"type": "http.response.start", "status": status, "lines": lines, "whole": body})
+        return send_whole(send, status, media, body, call.reply_headers())
+    return send({"type": "http.response.start", "status": status, "lines": _lines_of(call), "whole": body})
+
+
+def _lines_of(call: Call) -> bytes:
+    """The lines of a JSON reply's head about the call."""
+    notes, reservation = call.notes, call.reservation
+    if call.wire.own_headers is None and notes.are_plain:
+        lines, more = _plain_lines(notes.provider, notes.attempts), None
+        if reservation is not None:
+            more = reservation.headers
+        if not more:
+            return lines
+    else:
+        lines, more = _JSON_LINE, call.reply_headers()
+    return lines + b"".join(
+        [
+            f"{name}: {value}\r\n".encode("latin-1") if value.__class__ is OwnText else _line(name, value)
+            for name, value in more.items()
+            if value.__class__ is OwnText or _is_own(name) or _is_clean(name, value)
+        ]
+    )
+
+
+@lru_cache(256)
+def _plain_lines(provider: str, attempts: int) -> bytes:
+    """The lines for an attempt about which nothing else is to be said."""
+    return _JSON_LINE + b"".join(
+        _line(name, value) for name, value in Notes(provider, attempts=attempts).headers().items()
+    )
 
 
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read

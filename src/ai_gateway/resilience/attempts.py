@@ -8,7 +8,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -104,8 +104,9 @@ class Resilience:
                 else:
                     attempts.answered()
                     return reply
-        finally:
+        except BaseException:
             attempts.end()
+            raise
 
     async def stream[T: Target, Item](
         self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], AsyncGenerator[Item]]
@@ -126,8 +127,9 @@ class Resilience:
                 else:
                     attempts.answered()
                     return first, items
-        finally:
+        except BaseException:
             attempts.end()
+            raise
 
     def bulkhead(self, provider: str) -> Bulkhead:
         """The one that bounds what is in flight at this provider."""
@@ -166,6 +168,11 @@ class Resilience:
 class _Attempts[T: Target]:
     """What has been attempted for one call. Each attempt has notes of its own, which end up as the call's last ones."""
 
+    __slots__ = (
+        "_at", "_bulkhead", "_call", "_deadline", "_failed", "_made", "_notes", "_permit", "_resilience", "_targets",
+        "_wait", "is_limited", "pause",
+    )  # fmt: skip
+
     def __init__(self, resilience: Resilience, call: Call, targets: Sequence[T]) -> None:
         self._resilience = resilience
         self._call = call
@@ -179,10 +186,9 @@ class _Attempts[T: Target]:
         """Seconds that the last failure takes before the next attempt."""
         self._permit: Permit | None = None
         self._notes: Notes
-        self._wait: dict[str, str] = {}
+        self._wait: Mapping[str, str] | None = None
         self._deadline = time.monotonic() + targets[0].provider.deadline_s
         self._bulkhead: Bulkhead | None = None
-        call.leaving.append(self._leave)
 
     def begin(self) -> tuple[Attempt, T]:
         """The next attempt and its target. Raises UpstreamUnavailable if no target may be called."""
@@ -190,7 +196,8 @@ class _Attempts[T: Target]:
             target = self._targets[self._at]
             provider = target.provider
             try:
-                self._enter(provider.name)
+                if self._bulkhead is None or self._bulkhead.provider != provider.name:
+                    self._enter(provider.name)
                 if provider.is_remote:
                     self._permit = self._resilience.breaker(provider.name, target.model).admit()
                 break
@@ -205,23 +212,23 @@ class _Attempts[T: Target]:
 
     def _enter(self, provider: str) -> None:
         """Hold a place at this provider and at no other; it is given back when the request ends."""
-        if self._bulkhead is None or self._bulkhead.provider != provider:
-            self._leave()
-            bulkhead = self._resilience.bulkhead(provider)
-            bulkhead.enter()
-            self._bulkhead = bulkhead
-
-    def _leave(self) -> None:
-        bulkhead, self._bulkhead = self._bulkhead, None
-        if bulkhead is not None:
-            bulkhead.leave()
+        leaving = self._call.leaving
+        if self._bulkhead is not None:
+            self._bulkhead.leave()
+            leaving.remove(self._bulkhead.leave)
+            self._bulkhead = None
+        bulkhead = self._resilience.bulkhead(provider)
+        bulkhead.enter()
+        self._bulkhead = bulkhead
+        leaving.append(bulkhead.leave)
 
     def _note(self, target: T) -> Notes:
-        self._notes = Notes(target.provider.name, attempts=self._made, model=target.model, started=time.time())
-        self._call.attempts.append(self._notes)
-        if self._call.trace is not None:
-            self._notes.trace = self._call.trace.attempted(self._notes)
-        return self._notes
+        call = self._call
+        self._notes = notes = Notes(target.provider.name, None, self._made, target.model, time.time())
+        call.attempts.append(notes)
+        if call.trace is not None:
+            notes.trace = call.trace.attempted(notes)
+        return notes
 
     async def in_time[Value](self, work: Awaitable[Value]) -> Value:
         """The work within what is left of the time. Raises UpstreamTimeout."""
@@ -281,7 +288,7 @@ class _Attempts[T: Target]:
             self._permit.succeeded()
 
     def end(self) -> None:
-        """In any case: a caller that disconnected says nothing about the upstream."""
+        """Without an answer: a caller that disconnected says nothing about the upstream."""
         if self._permit is not None:
             self._permit.release()
 
@@ -308,7 +315,7 @@ class _Attempts[T: Target]:
         if len(self._targets) == 1:
             raise error
         note = f"All {len(self._targets)} targets of this model were tried; this was the last."
-        raise error.with_note(note, self._wait) from error
+        raise error.with_note(note, self._wait or {}) from error
 
     def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
         _log.warning(

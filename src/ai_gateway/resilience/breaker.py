@@ -65,7 +65,8 @@ class Breaker:
         """The upstream answered, if only with a refusal: whatever was held against it is over."""
         self._probe = None
         self._opened = None
-        self._failures.clear()
+        if self._failures:
+            self._failures.clear()
 
     def failed(self, permit: "Permit") -> None:
         """The upstream could not be reached, failed, or broke off."""
@@ -91,6 +92,8 @@ class Breaker:
 
 class Permit:
     """One call that was let through. The first outcome counts."""
+
+    __slots__ = ("_breaker",)
 
     def __init__(self, breaker: Breaker) -> None:
         self._breaker: Breaker | None = breaker

@@ -149,6 +149,7 @@ class Turn:
             native=None,
             bridge=None,
             parsed=parsed,
+            written=None,
             size=self.call.size + self._added,
             round=Round(self.number, 0 if self.is_last else self.offer.dearest * calls, self._spent),
             rounds=(),

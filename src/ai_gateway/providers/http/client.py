@@ -104,6 +104,7 @@ class Transport:
         self._names = {*(name.lower() for name in self._headers), *json_headers("")}
         self._timeouts = timeouts
         self._sizes = sizes
+        self._unweighed = min(UNWEIGHED, sizes.reply)
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
         if network.proxy is not None and tls is None:  # which reads the request (RFC 9112, section 3.2.2)
@@ -139,7 +140,7 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await connection.whole(min(UNWEIGHED, self._sizes.reply))
+                    whole = await connection.whole(self._unweighed)
                     if whole is None:
                         whole = await read_large(self._provider, connection, self._sizes, room)
                     return UpstreamReply(connection.status, connection.headers, whole)

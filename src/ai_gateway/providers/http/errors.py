@@ -59,6 +59,10 @@ _KEPT_HEADERS = ("retry-after", "retry-after-ms", RETRY_HINT)
 _KEPT_PREFIX = "x-ratelimit-"
 _KEPT_WORDS = ("retry", "ratelimit")
 LONGEST_HEADER = 256
+# Those that many upstreams send, and none that is kept: replies with no other need no search.
+_USUAL_HEADERS = frozenset(
+    {"date", "server", "connection", "content-type", "content-length", "transfer-encoding", "keep-alive", "vary"}
+)
 _SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 # Words in a 401 or 403 that is not about the key: openrouter.ai "Errors" (moderation), OpenAI's "Error codes" (regions,
 # organisations).
@@ -82,6 +86,8 @@ _VAGUE_CODES = frozenset({"error", "server_error", "internal_error", "internal_s
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The upstream's rate-limit and retry headers that a client can parse."""
+    if _USUAL_HEADERS.issuperset(headers):
+        return {}
     kept: dict[str, str] = {}
     names = "\n".join(headers).lower()
     if _KEPT_WORDS[0] not in names and _KEPT_WORDS[1] not in names:  # as for most replies

@@ -37,6 +37,7 @@ EVENTS = "text/event-stream"
 _LONGEST_MODEL = 256
 _LONGEST_REFUSAL = 64 * 1024
 _DONE_MARK = b"[DONE]"
+_JSON_BEGINNINGS = (b"{", b"[")
 
 
 class HttpProvider(Provider):
@@ -170,7 +171,7 @@ class HttpProvider(Provider):
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200 or (_has_reply(status) and body):
-            if body[:1] not in b"{[" and _is_web_page(body):
+            if not body.startswith(_JSON_BEGINNINGS) and _is_web_page(body):
                 raise UpstreamInvalidResponse.web_page(self.name, self._setting, body)
             attempt.notes.limits = self._limits(headers)
         elif 200 < status < 300:

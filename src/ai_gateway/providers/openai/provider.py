@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Final, override
 
-from ai_gateway.contract.call import Attempt
+from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
 from ai_gateway.contract.wire_form import to_wire
@@ -142,7 +142,7 @@ class OpenAICompatible(HttpProvider):
     async def _post(self, attempt: Attempt, body: Request) -> bytes:
         headers, path = self._headers(attempt), _PATHS[type(body)]
         try:
-            return await self._fetch(attempt, "POST", path, headers, to_wire(self._fields(attempt, body)), JSON)
+            return await self._fetch(attempt, "POST", path, headers, self._written(attempt, body), JSON)
         except UpstreamRefused as error:
             if not self._refuses_effort(attempt, body, error):
                 raise
@@ -227,6 +227,20 @@ class OpenAICompatible(HttpProvider):
             return fields
         return {**fields, "stream_options": {**options, "include_usage": True}}
 
+    def _written(self, attempt: Attempt, body: Request) -> bytes:
+        """The JSON of these fields, which is known already if they are those of the caller."""
+        call = attempt.call
+        parsed = call.parsed
+        if (
+            call.written is not None
+            and parsed is not None
+            and parsed.get("model") == body.model
+            and not self._encodes
+            and _is_sent_unchanged(call, parsed, body)
+        ):
+            return call.written
+        return to_wire(self._fields(attempt, body))
+
     def _fields(self, attempt: Attempt, body: Request) -> Mapping[str, object]:
         """The body's fields after policies and quirks, with keys in the caller's order."""
         parsed = attempt.call.parsed
@@ -237,9 +251,9 @@ class OpenAICompatible(HttpProvider):
             fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)
         else:
-            unknown = attempt.call.unknown
-            if unknown is None and parsed.keys() <= body.__pydantic_fields_set__:  # as in nearly every request
+            if _is_sent_unchanged(attempt.call, parsed, body):
                 return self._encoded({**parsed, "model": body.model})
+            unknown = attempt.call.unknown
             kept = body.model_fields_set | (body.model_extra or {}).keys()
             if unknown is not None and self.parameters.forwarded(unknown):
                 kept |= unknown.fields | ({"tools"} if unknown.tools else set())
@@ -261,6 +275,11 @@ def _elsewhere(upstream: Upstream) -> Caller | None:
     if ANTHROPIC not in upstream.row.wires or not upstream.row.messages_url:
         return None
     return transport(upstream, upstream.row.messages_url)
+
+
+def _is_sent_unchanged(call: Call, parsed: Mapping[str, object], body: Request) -> bool:
+    """Whether the upstream gets all of the caller's fields, as in nearly every request, if maybe another model."""
+    return call.wire.name == "openai" and call.unknown is None and parsed.keys() <= body.__pydantic_fields_set__
 
 
 def _is_about_usage(error: UpstreamRefused) -> bool:

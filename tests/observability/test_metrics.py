@@ -1,13 +1,18 @@
 """What was mended and what was left out is counted for whoever reads the metrics."""
 
+import random
+import time
+
+import pytest
+
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.rules import FILL_ID, FILL_ROLE
 from ai_gateway.contract.body import validate
 from ai_gateway.contract.call import Attempt, Call, Notes, Tokens
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.middleware.request_metrics import RequestMetrics
-from ai_gateway.observability.families import REQUESTS, TOKENS
-from ai_gateway.observability.metrics import Event, counted
+from ai_gateway.observability.families import BODY, DURATION, FIRST_BYTE, INTERVAL, OVERHEAD, REQUESTS, TOKENS
+from ai_gateway.observability.metrics import SHORT, Distribution, Event, counted
 from ai_gateway.observability.samples import Samples
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
@@ -87,3 +92,52 @@ def test_tokens_of_every_class_are_added_up() -> None:
     metrics.collect(samples)
     counted_of = {labels[2]: value for labels, value in samples.values[TOKENS.name].items()}
     assert counted_of == {name: 2 * getattr(tokens, name) for name in Tokens._fields if name != "searches"}
+
+
+@pytest.mark.parametrize("number", [1, 2, 63, 64, 65, 200])
+def test_however_many_requests_wait_to_be_counted_what_is_read_has_all_of_them(number: int) -> None:
+    metrics = RequestMetrics(lambda *_: True)
+    now = time.perf_counter()
+    for index in range(number):
+        notes = Notes("lab", model="m", started=1.0, answered=1.25, chunks=index % 3)
+        call = Call("createChatCompletion", "r", attempts=[notes], size=100 * (index % 2))
+        outcome = Outcome(f"r-{index}", "POST", "/", now, call, 200, first_byte=now + 0.5, ended=now + 1.5)
+        outcome.streamed = True
+        metrics.ended(outcome)
+    samples = Samples()
+    metrics.collect(samples)
+    assert list(samples.values[REQUESTS.name].values()) == [number]
+
+    def read(name: str) -> tuple[int, float]:
+        distributions = list(samples.distributions[name].values())
+        return sum(sum(each.counts) for each in distributions), round(sum(each.total for each in distributions), 6)
+
+    streams = len(range(2, number, 3))
+    assert read(DURATION.name) == (number, 1.5 * number)
+    assert read(FIRST_BYTE.name) == (number, 0.5 * number)
+    assert read(OVERHEAD.name) == (number, 0.25 * number)
+    assert read(INTERVAL.name) == (streams, 1.0 * streams)
+    assert read(BODY.name) == (number // 2, 100 * (number // 2))
+    (exemplar,) = next(iter(samples.distributions[DURATION.name].values())).exemplars.values()
+    assert exemplar[0] == f"r-{number - 1}"
+    assert exemplar[1] == pytest.approx(1.5)
+    assert abs(exemplar[2] - time.time()) < 60
+
+
+def test_many_values_are_counted_as_each_of_them_would_be() -> None:
+    dice = random.Random(1)
+    edges = [*SHORT, *(bound + 1e-9 for bound in SHORT), 0.0, 99.0]
+    for _ in range(300):
+        values = [dice.choice(edges) if dice.random() < 0.5 else dice.expovariate(20) for _ in range(dice.randrange(9))]
+        names = [None if dice.random() < 0.2 else f"r-{index}" for index in range(len(values))]
+        at = [float(index) for index in range(len(values))]
+        together, each = Distribution(SHORT), Distribution(SHORT)
+        together.add_all(values, names, at)
+        for value, name, when in zip(values, names, at, strict=True):
+            each.add(value, name, when)
+        assert together.counts == each.counts
+        assert together.total == pytest.approx(each.total)
+        assert together.exemplars == each.exemplars
+        together.add_all(values)
+        assert sum(together.counts) == 2 * len(values)
+        assert together.exemplars == each.exemplars

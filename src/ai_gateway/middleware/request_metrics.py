@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import override
 
-from ai_gateway.contract.call import Call, Notes, Tokens
+from ai_gateway.contract.call import Call, Notes, Tokens, quickly
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.observability.error_codes import counted_code
 from ai_gateway.observability.families import (
@@ -28,14 +28,26 @@ _MOST_MODELS = 500
 _OTHERS_S = 1.0  # what was no model of a provider may be one after so long
 _LONGEST_ID = 100  # OpenMetrics: the labels of an exemplar are 128 characters at the most
 _PICO = 10**12
+# Requests of a row that are counted together: half a kilobyte each until then.
+_TOGETHER = 64
 
 type Known = Callable[[str, str], bool]
 
+type _Measured = tuple[str | None, float, float, float, float, float | None, int, Tokens | None]
+"""Of a request that a provider was called for: its id, when it ended, its time until then and to the first byte, the
+gateway's own part of that, the mean time between events, the size of its body, and its tokens."""
+
 
 class _Row:
-    """All requests that are alike. What is measured of them is here, what it is called in `families`."""
+    """All requests that are alike. What is measured of them is here, what it is called in `families`.
 
-    __slots__ = ("body", "cost", "duration", "first_byte", "interval", "overhead", "requests", "tokens", "unpriced")
+    `waiting` are counted together: one by one, they would take twice as long.
+    """
+
+    __slots__ = (
+        *("body", "cost", "duration", "first_byte", "interval", "overhead", "requests", "tokens", "unpriced"),
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.requests = 0
@@ -47,6 +59,29 @@ class _Row:
         self.tokens = Tokens()
         self.cost = 0
         self.unpriced = 0
+        self.waiting: list[_Measured] = []
+
+    def count(self) -> None:
+        """Count those that wait."""
+        if not self.waiting:
+            return
+        names, ended, durations, first_bytes, overheads, intervals, sizes, tokens = zip(*self.waiting, strict=True)
+        epoch = _epoch()
+        at = [epoch + each for each in ended]
+        self.requests += len(names)
+        self.duration.add_all(durations, names, at)
+        self.first_byte.add_all(first_bytes, names, at)
+        self.overhead.add_all(overheads)
+        self.interval.add_all([each for each in intervals if each is not None])
+        self.body.add_all(list(filter(None, sizes)))
+        if known := list(filter(None, tokens)):
+            self.tokens = self.tokens.plus(quickly(Tokens, map(sum, zip(*known, strict=True))))
+        self.waiting.clear()
+
+
+def _epoch() -> float:
+    """When the clock of outcomes was zero, in seconds since the epoch."""
+    return time.time() - time.perf_counter()
 
 
 class RequestMetrics(Observer):
@@ -62,11 +97,59 @@ class RequestMetrics(Observer):
         self._others: set[tuple[str, str]] = set()
         self._others_until = 0.0
         self._rows: dict[tuple[str, str, str, str, int, str, str, bool], _Row] = {}
+        # The same rows for requests without an error, found by what outcomes say themselves.
+        self._usual: dict[tuple[str, str, str, str, int | None, bool, bool | None], _Row] = {}
 
     @override
     def ended(self, outcome: Outcome) -> None:
-        call, notes = outcome.call, outcome.notes
-        provider, status = notes.provider, outcome.status or 0
+        call, first_byte = outcome.call, outcome.first_byte
+        notes = outcome.notes
+        same = (
+            outcome.operation,
+            outcome.wire,
+            notes.provider,
+            notes.model,
+            outcome.status,
+            outcome.left,
+            outcome.streamed,
+        )
+        row = self._usual.get(same) if outcome.code is None else None
+        if row is None:
+            row = self._row(outcome, notes)
+            if outcome.code is None and outcome.streamed is not None and (notes.provider, notes.model) in self._models:
+                self._usual[same] = row
+        name = outcome.request_id if len(outcome.request_id) <= _LONGEST_ID else None
+        if call is None or first_byte is None or not notes.model:
+            row.requests += 1
+            at = _epoch() + outcome.ended
+            row.duration.add(outcome.ended - outcome.started, name, at)
+            if call is not None and first_byte is not None:
+                row.first_byte.add(first_byte - outcome.started, name, at)
+                if call.size:
+                    row.body.add(call.size)
+            return
+        until_first = first_byte - outcome.started
+        own = until_first - (outcome.upstream_s or 0.0)
+        chunks = notes.chunks
+        row.waiting.append(
+            (
+                name,
+                outcome.ended,
+                outcome.ended - outcome.started,
+                until_first,
+                own if own > 0 else 0.0,
+                (outcome.ended - first_byte) / (chunks - 1) if chunks > 1 else None,
+                call.size,
+                notes.tokens,
+            )
+        )
+        if call.rounds or call.reservation is not None:
+            _add_call(row, call)
+        if len(row.waiting) >= _TOGETHER:
+            row.count()
+
+    def _row(self, outcome: Outcome, notes: Notes) -> _Row:
+        provider = notes.provider
         key = (
             outcome.operation,
             outcome.wire,
@@ -74,7 +157,7 @@ class RequestMetrics(Observer):
             notes.model
             if (provider, notes.model) in self._models
             else self._label(provider, notes.model, outcome.ended),
-            status // 100,
+            (outcome.status or 0) // 100,
             counted_code(outcome.code) if outcome.code else "",
             outcome.end,
             outcome.stream,
@@ -82,37 +165,7 @@ class RequestMetrics(Observer):
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = _Row()
-        row.requests += 1
-        request_id = outcome.request_id if len(outcome.request_id) <= _LONGEST_ID else None
-        now = time.time()
-        began = outcome.started
-        row.duration.add(outcome.ended - began, request_id, now)
-        if outcome.first_byte is None or call is None:
-            return
-        first_byte = outcome.first_byte - began
-        row.first_byte.add(first_byte, request_id, now)
-        if notes.model:
-            self._add_call(row, call, notes, outcome, first_byte)
-        if call.size:
-            row.body.add(call.size)
-
-    def _add_call(self, row: _Row, call: Call, notes: Notes, outcome: Outcome, first_byte: float) -> None:
-        """What is known of a request that a provider was called for."""
-        overhead = first_byte - (outcome.upstream_s or 0.0)
-        row.overhead.add(overhead if overhead > 0 else 0.0)
-        if notes.chunks > 1 and outcome.first_byte is not None:
-            row.interval.add((outcome.ended - outcome.first_byte) / (notes.chunks - 1))
-        if notes.tokens is not None:
-            row.tokens = row.tokens.plus(notes.tokens)
-        for before in call.rounds:
-            if (tokens := before.notes.tokens) is not None:
-                row.tokens = row.tokens.plus(tokens)
-        if call.reservation is not None:
-            cost = call.reservation.cost()
-            if cost is not None:
-                row.cost += cost
-            else:
-                row.unpriced += 1
+        return row
 
     def _label(self, provider: str, model: str, now: float) -> str:
         if not model:
@@ -132,6 +185,7 @@ class RequestMetrics(Observer):
     def collect(self, samples: Samples) -> None:
         """Add everything so far."""
         for (operation, wire, provider, model, status, code, end, stream), row in self._rows.items():
+            row.count()
             operation = operation or _OTHER  # noqa: PLW2901 - what the path of no operation is called
             kind = f"{status}xx" if status else "none"
             samples.add(REQUESTS, row.requests, (operation, wire or _OTHER, provider, model, kind, code, end))
@@ -153,3 +207,16 @@ class RequestMetrics(Observer):
                 samples.add(COST, row.cost / _PICO, (provider, model))
             if row.unpriced:
                 samples.add(UNPRICED, row.unpriced, (provider, model))
+
+
+def _add_call(row: _Row, call: Call) -> None:
+    """The rounds before the last one, and the cost of all."""
+    for before in call.rounds:
+        if (tokens := before.notes.tokens) is not None:
+            row.tokens = row.tokens.plus(tokens)
+    if call.reservation is not None:
+        cost = call.reservation.cost()
+        if cost is not None:
+            row.cost += cost
+        else:
+            row.unpriced += 1

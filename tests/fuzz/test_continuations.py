@@ -414,7 +414,9 @@ def test_what_fills_the_gaps_is_a_text_or_the_event_is_no_continuation() -> None
             end = next((end for end in range(at, len(events)) if not single[end]), len(events))
             assert continuations.match(events, at) == end, f"seed {seed}: together, events are judged otherwise"
             packet = b"".join(b"data: " + each + b"\n\n" for each in events[at:end])
-            assert continuations.match_packet(packet) is bool(packet), f"seed {seed}: a packet is judged otherwise"
+            assert bool(continuations.match_packet(packet)) is bool(packet), (
+                f"seed {seed}: a packet is judged otherwise"
+            )
             if fit:
                 chunk, repairs = repair(ChatChunk, read_json(event), ReplyContext("m", "r"))
                 assert repairs == []

@@ -90,7 +90,10 @@ class Template:
         if len(packet) < start - end or not (packet.startswith(self._head) and packet.endswith(self._tail)):
             return []
         if packet.find(b"\n", start, end) < 0:  # a single event, as in nearly every packet of a slow stream
-            return self._texts_in([packet[start:end]])
+            text = packet[start:end]
+            if self.gaps > 1:
+                return self._texts_in([text])
+            return [text] if _is_json(packet[start - 1 : end + 1]) else []
         if len(packet) > _LARGE:
             # An event with other constants is not split off, so that its quotes make the text invalid.
             return self._texts_in(packet[start:end].split(self._tail + self._head))
@@ -130,8 +133,12 @@ def are_texts(texts: list[bytes]) -> bool:
 
     They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.
     """
+    return _is_json(b'"%b"' % b" ".join(texts))
+
+
+def _is_json(value: bytes) -> bool:
     try:
-        from_json(b'"%b"' % b" ".join(texts))
+        from_json(value)
     except ValueError:
         return False
     return True

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from ai_gateway.conform.chunk_templates import Chunk, Template, calls_of, known_templates, proven_template
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.contract.call import Bridge, Notes
-from ai_gateway.contract.stream import Continued
+from ai_gateway.contract.stream import Continued, Sink
 from gateway_contract.openai import models
 
 # With include_usage, chunks have a null usage until the last. A JSON string cannot contain these bytes: its quotes
@@ -85,44 +85,45 @@ class Continuations:
                 break
         return at
 
-    def match_packet(self, packet: bytes) -> bool:
-        """Whether a packet of server-sent events, which starts at an event's start, is one run.
+    def match_packet(self, packet: bytes) -> tuple[Template, list[bytes]] | None:
+        """The template and texts of a packet of server-sent events, which starts at an event's start, if it is one run.
 
         A run has the framing of our own events, so that it can be relayed.
         """
         for template in self._templates:
-            texts = template.texts_of_packet(packet)
-            if texts:
-                self.cut = template.cut
-                self._matched = [(template, texts)]
-                return True
-        self._matched = []
-        return False
+            if texts := template.texts_of_packet(packet):
+                return template, texts
+        return None
 
-    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    def diverting_to(self, sink: Sink) -> Sink:
         """A function that sends a packet to the sink if it is one run, and returns whether it did."""
 
-        def divert(packet: bytes) -> bool:
-            if not self.match_packet(packet) or not sink(packet.replace(self.cut, b"") if self.cut else packet):
+        def divert(packet: bytes, chunk: bytes | None = None, /) -> bool:
+            matched = self.match_packet(packet)
+            if matched is None:
                 return False
-            self.relayed()
+            template, texts = matched
+            if not (sink(packet.replace(template.cut, b"")) if template.cut else sink(packet, chunk)):
+                return False
+            self._note(template, texts)
             return True
 
         return divert
 
-    def translating_to(self, bridge: Bridge, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    def translating_to(self, bridge: Bridge, sink: Sink) -> Sink:
         """The same for callers of another wire."""
         preview, commit = bridge.preview, bridge.commit
 
-        def divert(packet: bytes) -> bool:
-            if not self.match_packet(packet):
+        def divert(packet: bytes, _chunk: bytes | None = None, /) -> bool:
+            matched = self.match_packet(packet)
+            if matched is None:
                 return False
-            (run,) = self.matched()
-            written = preview(run)
+            template, texts = matched
+            written = preview(Continued(template.choice, template.call, template.fields, texts))
             if written is None or (written and not sink(written)):
                 return False
             commit()
-            self.relayed()
+            self._note(template, texts)
             return True
 
         return divert
@@ -133,21 +134,25 @@ class Continuations:
 
     def relayed(self) -> None:
         """Note that the last match has been sent."""
-        notes = self._notes
         for template, texts in self._matched:
-            if not template.is_noted:
-                said = self._said.setdefault(template.choice, set())
-                said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
-                template.is_noted = said >= template.names
-            chunks = len(texts) // template.gaps
-            if self._credit < _MAX_CREDIT:
-                self._credit += chunks
-            notes.chunks += chunks
-            notes.text_bytes += sum(map(len, texts))
-            if template.call is not None:
-                arguments = b"".join(texts[template.arguments_at :: template.gaps])
-                self._arguments.setdefault((template.choice, template.call), []).append(arguments)
+            self._note(template, texts)
         self._matched = []
+
+    def _note(self, template: Template, texts: list[bytes]) -> None:
+        """Note that these texts of events with this template have been sent."""
+        notes = self._notes
+        if not template.is_noted:
+            said = self._said.setdefault(template.choice, set())
+            said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
+            template.is_noted = said >= template.names
+        chunks = len(texts) // template.gaps
+        if self._credit < _MAX_CREDIT:
+            self._credit += chunks
+        notes.chunks += chunks
+        notes.text_bytes += sum(map(len, texts))
+        if template.call is not None:
+            arguments = b"".join(texts[template.arguments_at :: template.gaps])
+            self._arguments.setdefault((template.choice, template.call), []).append(arguments)
 
     def drain(self) -> list[tuple[int, int, str]]:
         """Arguments of tool calls relayed since the last `drain`: index of the choice, index of the call, text."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
-from ai_gateway.conform.continuations import Continuations, hidden_usage
+from ai_gateway.conform.continuations import Continuations, null_usage
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
 from ai_gateway.conform.stream_state import StreamState
@@ -62,8 +62,8 @@ class Reader:
         for choice, call, arguments in self.continuations.drain():
             self.state.relayed(choice, call, arguments)
         sent = self.state.take(chunk)
-        cut = hidden_usage(chunk, sent, data) if sent is not None and sent is not chunk else b""
-        self.continuations.update(chunk, chunk if cut else sent, data, cut)
+        edit = null_usage(chunk, sent, data) if sent is not None and sent is not chunk else None
+        self.continuations.update(chunk, chunk if edit else sent, data, edit)
         return sent
 
     def relay(self, *events: bytes) -> None:
@@ -346,7 +346,7 @@ def outcome(events: Sequence[bytes], *, relayed: bool) -> tuple[list[object], li
     for data in events:
         if relayed and reader.continuations.match([data]):
             reader.continuations.relayed()
-            sent.append(json.loads(data.replace(reader.continuations.cut, b"", 1)))
+            sent += map(json.loads, reader.continuations.edited([data]))
         else:
             chunk = reader.take(data)
             sent.append(chunk and chunk.model_dump(mode="json", exclude_unset=True))
@@ -472,6 +472,28 @@ def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
     assert len(sent) == 1
     assert divert(whole)
     assert not divert(whole), "the client is slow"
+
+
+@pytest.mark.parametrize("spaced", [b'"choices":', b'"choices" :'])
+def test_a_null_usage_that_a_caller_asked_for_is_added_to_every_event(spaced: bytes) -> None:
+    def told(data: bytes) -> bytes:
+        return data.replace(b',"usage":null', b"").replace(b'"choices":', spaced)
+
+    sent: list[bytes] = []
+
+    def sink(data: bytes, _chunk: bytes | None = None, /) -> bool:
+        sent.append(data)
+        return True
+
+    texts = ["b", "choices", '\\"choices\\":', ""]
+    reader = Reader(told(role()), told(text("a")), include_usage=True)
+    divert = reader.continuations.diverting_to(sink)
+    assert divert(packet(*(told(text(each)) for each in texts)))
+    (written,) = sent
+    events = [json.loads(line.removeprefix(b"data: ")) for line in written.split(b"\n\n")[:-1]]
+    assert events == [json.loads(text(each)) for each in texts]
+    assert not divert(packet(text("c"))), "it has one"
+    assert not divert(packet(told(text("d", more=',"choices":[]'))))
 
 
 def test_arguments_that_were_diverted_are_handed_over() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
-from ai_gateway.conform.continuations import Continuations, hidden_usage
+from ai_gateway.conform.continuations import Continuations, null_usage
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.rules import NUMBER_TOOL_CALLS, SAY_CALL_ONCE, Rule
 from ai_gateway.conform.stream_state import StreamState
@@ -62,8 +62,8 @@ class Reader:
         for choice, call, arguments in self.continuations.drain():
             self.state.relayed(choice, call, arguments)
         sent = self.state.take(chunk)
-        cut = hidden_usage(chunk, sent, data) if sent is not None and sent is not chunk else b""
-        self.continuations.update(chunk, chunk if cut else sent, data, cut)
+        edit = null_usage(chunk, sent, data) if sent is not None and sent is not chunk else None
+        self.continuations.update(chunk, chunk if edit else sent, data, edit)
         return sent
 
     def relay(self, *events: bytes) -> None:
@@ -161,7 +161,7 @@ def test_a_packet_that_ends_inside_of_an_event_is_no_run() -> None:
     whole = packet(GOOD, text("y"))
     for cut in range(len(packet(GOOD)) + 1):
         begun = packet(text("z"))[:cut]
-        assert continuations.match_packet(whole + begun) is (cut in {0, len(packet(GOOD))})
+        assert bool(continuations.match_packet(whole + begun)) is (cut in {0, len(packet(GOOD))})
     assert not continuations.match_packet(packet(GOOD)[:-1])
     assert not continuations.match_packet(b"")
 
@@ -346,7 +346,7 @@ def outcome(events: Sequence[bytes], *, relayed: bool) -> tuple[list[object], li
     for data in events:
         if relayed and reader.continuations.match([data]):
             reader.continuations.relayed()
-            sent.append(json.loads(data.replace(reader.continuations.cut, b"", 1)))
+            sent += map(json.loads, reader.continuations.edited([data]))
         else:
             chunk = reader.take(data)
             sent.append(chunk and chunk.model_dump(mode="json", exclude_unset=True))
@@ -457,7 +457,7 @@ def test_models_have_every_text_that_is_looked_for() -> None:
 def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
     sent: list[bytes] = []
 
-    def sink(data: bytes) -> bool:
+    def sink(data: bytes, _chunk: bytes | None = None, /) -> bool:
         sent.append(data)
         return len(sent) < 3
 
@@ -465,7 +465,7 @@ def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
     divert = reader.continuations.diverting_to(sink)
     whole = packet(text("b"), text("c"))
     assert divert(whole)
-    assert sent == [whole.replace(reader.continuations.cut, b"")]
+    assert sent == [whole.replace(b',"usage":null', b"")]
     assert not divert(whole + b"data: {"), "the beginning of another event"
     assert not divert(packet(text("b"), role())), "something else"
     assert not divert(b"\n" + whole), "the end of another event"
@@ -474,12 +474,34 @@ def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
     assert not divert(whole), "the client is slow"
 
 
+@pytest.mark.parametrize("spaced", [b'"choices":', b'"choices" :'])
+def test_a_null_usage_that_a_caller_asked_for_is_added_to_every_event(spaced: bytes) -> None:
+    def told(data: bytes) -> bytes:
+        return data.replace(b',"usage":null', b"").replace(b'"choices":', spaced)
+
+    sent: list[bytes] = []
+
+    def sink(data: bytes, _chunk: bytes | None = None, /) -> bool:
+        sent.append(data)
+        return True
+
+    texts = ["b", "choices", '\\"choices\\":', ""]
+    reader = Reader(told(role()), told(text("a")), include_usage=True)
+    divert = reader.continuations.diverting_to(sink)
+    assert divert(packet(*(told(text(each)) for each in texts)))
+    (written,) = sent
+    events = [json.loads(line.removeprefix(b"data: ")) for line in written.split(b"\n\n")[:-1]]
+    assert events == [json.loads(text(each)) for each in texts]
+    assert not divert(packet(text("c"))), "it has one"
+    assert not divert(packet(told(text("d", more=',"choices":[]'))))
+
+
 def test_arguments_that_were_diverted_are_handed_over() -> None:
     reader = Reader(role(), mention(), argument(""))
-    divert = reader.continuations.diverting_to(lambda _: True)
+    divert = reader.continuations.diverting_to(lambda *_: True)
     assert divert(packet(argument("{"), argument("}")))
     assert reader.continuations.drain() == [(0, 0, "{}")]
-    refused = reader.continuations.diverting_to(lambda _: False)
+    refused = reader.continuations.diverting_to(lambda *_: False)
     assert not refused(packet(argument("{")))
     assert reader.continuations.drain() == []
 

@@ -30,7 +30,7 @@ class Sent:
     async def send(self, message: Any) -> None:
         self.all.append(message.get("body", b""))
 
-    def sink(self, data: bytes) -> bool:
+    def sink(self, data: bytes, _chunk: bytes | None = None, /) -> bool:
         self.heard.set()
         if self._takes:
             self.all.append(data)

@@ -14,7 +14,7 @@ from typing import Any, override
 
 import pytest
 
-from ai_gateway.conform.chunk_templates import Chunk
+from ai_gateway.conform.chunk_templates import Chunk, Edit
 from ai_gateway.conform.chunks import ChatChunk, CompletionChunk
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
@@ -355,9 +355,9 @@ class OfOrigin(Continuations):
         return end
 
     @override
-    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, edit: Edit | None = None) -> None:
         self.has_learnt |= bool(self._begun)
-        super().update(chunk, sent, raw, cut)
+        super().update(chunk, sent, raw, edit)
 
 
 def test_what_is_known_of_an_upstreams_streams_changes_nothing_of_the_next_one() -> None:
@@ -414,7 +414,9 @@ def test_what_fills_the_gaps_is_a_text_or_the_event_is_no_continuation() -> None
             end = next((end for end in range(at, len(events)) if not single[end]), len(events))
             assert continuations.match(events, at) == end, f"seed {seed}: together, events are judged otherwise"
             packet = b"".join(b"data: " + each + b"\n\n" for each in events[at:end])
-            assert continuations.match_packet(packet) is bool(packet), f"seed {seed}: a packet is judged otherwise"
+            assert bool(continuations.match_packet(packet)) is bool(packet), (
+                f"seed {seed}: a packet is judged otherwise"
+            )
             if fit:
                 chunk, repairs = repair(ChatChunk, read_json(event), ReplyContext("m", "r"))
                 assert repairs == []
@@ -457,9 +459,9 @@ class Stubborn(Continuations):
     """Goes on with a choice whatever became of it."""
 
     @override
-    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, edit: Edit | None = None) -> None:
         if sent is chunk and chunk.choices and chunk.choices[0].finish_reason is None:
-            super().update(chunk, sent, raw, cut)
+            super().update(chunk, sent, raw, edit)
 
 
 @pytest.mark.parametrize("faulty", [Gullible, Forgetful, Stubborn])

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from ai_gateway.conform.relayed import Relayed, RelayedMessage, RelayedResponse
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
-from ai_gateway.contract.stream import Packet, Run
+from ai_gateway.contract.stream import Packet, Run, Sink
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.client import UpstreamReply
 from ai_gateway.providers.http.provider import HttpProvider
@@ -40,7 +40,7 @@ class Arriving(OpenStream):
         headers = {"content-type": "text/event-stream"}
         super().__init__("lab", 200, headers, Endless(), UPSTREAM.timeouts, sizes=Sizes())
         self._packets = iter(packets)
-        self._take: Callable[[bytes], bool] | None = None
+        self._take: Sink | None = None
 
     @override
     async def read(self) -> bytes:
@@ -55,7 +55,7 @@ class Arriving(OpenStream):
         assert self._packets is not None
 
     @override
-    def divert(self, take: Callable[[bytes], bool]) -> None:
+    def divert(self, take: Sink | None) -> None:
         self._take = take
 
 
@@ -122,7 +122,7 @@ async def relayed(wire: str, packets: Sequence[bytes], *, diverts: bool) -> Told
     notes, sent = Notes("lab"), list[bytes]()
     reader = reading(notes)
 
-    def sink(packet: bytes) -> bool:
+    def sink(packet: bytes, _chunk: bytes | None = None, /) -> bool:
         sent.append(packet)
         return True
 

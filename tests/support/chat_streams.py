@@ -106,7 +106,7 @@ def _conformed(
     state = StreamState[Chunk](1, include_usage=True, shows_null=False, report=conformer.report, said=conformer.said)
     continuations = Continuations(conformer.said, call_.notes, only_texts=True) if fast else None
 
-    def sink(data: bytes) -> bool:
+    def sink(data: bytes, _chunk: bytes | None = None, /) -> bool:
         written.append(data)
         return True
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import MISSING, BaseModel
 from pydantic_core import from_json
@@ -46,21 +46,33 @@ _proofs: dict[bytes, list[tuple[int, str]]] = {}
 _forms: dict[Hashable, dict[bytes, "Form"]] = {}
 
 
+class Edit(NamedTuple):
+    """Bytes that occur once in each event of a template, outside of any text, and what is sent in their place."""
+
+    old: bytes
+    new: bytes
+
+    def all_in(self, packet: bytes) -> bytes:
+        """A packet of such events with the edit in each of them."""
+        return packet.replace(self.old, self.new)
+
+
 class Template:
     """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds.
 
-    `fields` has the name of each gap. `is_noted` says that its fields are in the choice's `said` already.
+    `edit`, if there is one, is made in each event before it is sent. `fields` has the name of each gap. `is_noted` says
+    that its fields are in the choice's `said` already.
     """
 
     __slots__ = (
         "_after", "_around", "_before", "_between", "_framed", "_head", "_inside", "_tail",
-        "arguments_at", "call", "choice", "cut", "fields", "gaps", "is_noted", "names",
+        "arguments_at", "call", "choice", "edit", "fields", "gaps", "is_noted", "names",
     )  # fmt: skip
 
     def __init__(
-        self, constants: Sequence[bytes], choice: int, call: int | None, names: Sequence[str], cut: bytes
+        self, constants: Sequence[bytes], choice: int, call: int | None, names: Sequence[str], edit: Edit | None
     ) -> None:
-        self.choice, self.call, self.cut = choice, call, cut
+        self.choice, self.call, self.edit = choice, call, edit
         self.fields, self.names = tuple(names), frozenset(names)
         self.arguments_at = names.index(_ARGUMENTS) if call is not None else 0
         self.gaps = len(constants) - 1
@@ -90,7 +102,10 @@ class Template:
         if len(packet) < start - end or not (packet.startswith(self._head) and packet.endswith(self._tail)):
             return []
         if packet.find(b"\n", start, end) < 0:  # a single event, as in nearly every packet of a slow stream
-            return self._texts_in([packet[start:end]])
+            text = packet[start:end]
+            if self.gaps > 1:
+                return self._texts_in([text])
+            return [text] if _is_json(packet[start - 1 : end + 1]) else []
         if len(packet) > _LARGE:
             # An event with other constants is not split off, so that its quotes make the text invalid.
             return self._texts_in(packet[start:end].split(self._tail + self._head))
@@ -130,8 +145,12 @@ def are_texts(texts: Iterable[bytes]) -> bool:
 
     They are checked joined by spaces, which cannot continue an escape, a surrogate pair or a UTF-8 sequence.
     """
+    return _is_json(b'"%b"' % b" ".join(texts))
+
+
+def _is_json(value: bytes) -> bool:
     try:
-        from_json(b'"%b"' % b" ".join(texts))
+        from_json(value)
     except ValueError:
         return False
     return True
@@ -160,7 +179,7 @@ def _slots(chunk: Chunk) -> list[tuple[BaseModel | dict[str, Any], str, str]]:
     return slots
 
 
-def proven_template(chunk: Chunk, raw: bytes, cut: bytes, origin: Hashable = None) -> Template | None:
+def proven_template(chunk: Chunk, raw: bytes, edit: Edit | None, origin: Hashable = None) -> Template | None:
     """The template of a continuation; None if its bytes have no text, or the proof fails."""
     spots = [match.span(1) for match in _STRING.finditer(raw)]
     if not 0 < len(spots) <= _MAX_GAPS or b"\n" in raw or b"\r" in raw or _MARK.encode()[:-2] in raw:
@@ -184,8 +203,8 @@ def proven_template(chunk: Chunk, raw: bytes, cut: bytes, origin: Hashable = Non
     if is_known and call is None and origin is not None and shape not in _forms.get(origin, {}):
         form = _proven_form(chunk, raw, spots)
         if form is not None:
-            _keep_form(origin, shape, replace(form, names=names, cut=cut))
-    return Template(constants, index, call.index if call is not None else None, names, cut)
+            _keep_form(origin, shape, replace(form, names=names, edit=edit))
+    return Template(constants, index, call.index if call is not None else None, names, edit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +216,7 @@ class Form:
     choice: int
     model: str
     names: Sequence[str] = ()
-    cut: bytes = b""
+    edit: Edit | None = None
 
     def filled(self, ident: str, created: int) -> list[bytes]:
         """The constants of a stream with this id and time."""
@@ -212,7 +231,7 @@ def known_templates(origin: Hashable, chunk: Chunk) -> list[Template]:
         return []
     index = chunk.choices[0].index
     return [
-        Template(form.filled(chunk.id, chunk.created), index, None, form.names, form.cut)
+        Template(form.filled(chunk.id, chunk.created), index, None, form.names, form.edit)
         for form in known.values()
         if form.kind is type(chunk) and form.choice == index and form.model == chunk.model
     ]

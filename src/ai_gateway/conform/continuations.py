@@ -17,15 +17,16 @@ from collections.abc import Callable, Hashable, Sequence
 from pydantic import MISSING
 from pydantic_core import from_json
 
-from ai_gateway.conform.chunk_templates import Chunk, Template, calls_of, known_templates, proven_template
+from ai_gateway.conform.chunk_templates import Chunk, Edit, Template, calls_of, known_templates, proven_template
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.contract.call import Bridge, Notes
-from ai_gateway.contract.stream import Continued
+from ai_gateway.contract.stream import Continued, Sink
 from gateway_contract.openai import models
 
-# With include_usage, chunks have a null usage until the last. A JSON string cannot contain these bytes: its quotes
-# would be escaped.
+# With include_usage, chunks have a null usage until the last. JSON strings cannot contain these bytes: their quotes
+# would be escaped, and no colon follows a text.
 _NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
+_CHOICES = re.compile(rb'"choices"[ \t]*:')
 _MAX_TEMPLATES = 8
 # Texts of deltas that the contract does not have.
 _BARE = {"reasoning_content", "reasoning"}
@@ -46,9 +47,6 @@ class Continuations:
     With `only_texts`, a continuation must have nothing but its texts, since only they are sent on another wire.
     """
 
-    cut: bytes
-    """Bytes to remove from each of the events matched last."""
-
     def __init__(
         self,
         said: dict[int, set[str]] | None = None,
@@ -57,7 +55,8 @@ class Continuations:
         *,
         only_texts: bool = False,
     ) -> None:
-        self.cut = b""
+        self.edit: Edit | None = None
+        """The edit in each of the events matched last."""
         self.only_texts = only_texts
         self._origin = origin
         self._notes = notes or Notes()
@@ -73,11 +72,11 @@ class Continuations:
         self._matched = []
         while at < len(events):
             for template in self._templates:
-                if self._matched and template.cut != self.cut:
+                if self._matched and template.edit != self.edit:
                     continue
                 texts = template.texts(events, at)
                 if texts:
-                    self.cut = template.cut
+                    self.edit = template.edit
                     self._matched.append((template, texts))
                     at += len(texts) // template.gaps
                     break
@@ -85,47 +84,52 @@ class Continuations:
                 break
         return at
 
-    def match_packet(self, packet: bytes) -> bool:
-        """Whether a packet of server-sent events, which starts at an event's start, is one run.
+    def match_packet(self, packet: bytes) -> tuple[Template, list[bytes]] | None:
+        """The template and texts of a packet of server-sent events, which starts at an event's start, if it is one run.
 
         A run has the framing of our own events, so that it can be relayed.
         """
         for template in self._templates:
-            texts = template.texts_of_packet(packet)
-            if texts:
-                self.cut = template.cut
-                self._matched = [(template, texts)]
-                return True
-        self._matched = []
-        return False
+            if texts := template.texts_of_packet(packet):
+                return template, texts
+        return None
 
-    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    def diverting_to(self, sink: Sink) -> Sink:
         """A function that sends a packet to the sink if it is one run, and returns whether it did."""
 
-        def divert(packet: bytes) -> bool:
-            if not self.match_packet(packet) or not sink(packet.replace(self.cut, b"") if self.cut else packet):
+        def divert(packet: bytes, chunk: bytes | None = None, /) -> bool:
+            matched = self.match_packet(packet)
+            if matched is None:
                 return False
-            self.relayed()
+            template, texts = matched
+            if not (sink(template.edit.all_in(packet)) if template.edit is not None else sink(packet, chunk)):
+                return False
+            self._note(template, texts)
             return True
 
         return divert
 
-    def translating_to(self, bridge: Bridge, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    def translating_to(self, bridge: Bridge, sink: Sink) -> Sink:
         """The same for callers of another wire."""
         preview, commit = bridge.preview, bridge.commit
 
-        def divert(packet: bytes) -> bool:
-            if not self.match_packet(packet):
+        def divert(packet: bytes, _chunk: bytes | None = None, /) -> bool:
+            matched = self.match_packet(packet)
+            if matched is None:
                 return False
-            (run,) = self.matched()
-            written = preview(run)
+            template, texts = matched
+            written = preview(Continued(template.choice, template.call, template.fields, texts))
             if written is None or (written and not sink(written)):
                 return False
             commit()
-            self.relayed()
+            self._note(template, texts)
             return True
 
         return divert
+
+    def edited(self, events: Sequence[bytes]) -> Sequence[bytes]:
+        """The events of the last match as they are sent."""
+        return events if self.edit is None else [*map(self.edit.all_in, events)]
 
     def matched(self) -> list[Continued]:
         """The texts of the last match."""
@@ -133,21 +137,25 @@ class Continuations:
 
     def relayed(self) -> None:
         """Note that the last match has been sent."""
-        notes = self._notes
         for template, texts in self._matched:
-            if not template.is_noted:
-                said = self._said.setdefault(template.choice, set())
-                said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
-                template.is_noted = said >= template.names
-            chunks = len(texts) // template.gaps
-            if self._credit < _MAX_CREDIT:
-                self._credit += chunks
-            notes.chunks += chunks
-            notes.text_bytes += sum(map(len, texts))
-            if template.call is not None:
-                arguments = b"".join(texts[template.arguments_at :: template.gaps])
-                self._arguments.setdefault((template.choice, template.call), []).append(arguments)
+            self._note(template, texts)
         self._matched = []
+
+    def _note(self, template: Template, texts: list[bytes]) -> None:
+        """Note that these texts of events with this template have been sent."""
+        notes = self._notes
+        if not template.is_noted:
+            said = self._said.setdefault(template.choice, set())
+            said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
+            template.is_noted = said >= template.names
+        chunks = len(texts) // template.gaps
+        if self._credit < _MAX_CREDIT:
+            self._credit += chunks
+        notes.chunks += chunks
+        notes.text_bytes += sum(map(len, texts))
+        if template.call is not None:
+            arguments = b"".join(texts[template.arguments_at :: template.gaps])
+            self._arguments.setdefault((template.choice, template.call), []).append(arguments)
 
     def drain(self) -> list[tuple[int, int, str]]:
         """Arguments of tool calls relayed since the last `drain`: index of the choice, index of the call, text."""
@@ -160,10 +168,10 @@ class Continuations:
         self._arguments.clear()
         return drained
 
-    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, cut: bytes = b"") -> None:
+    def update(self, chunk: Chunk, sent: Chunk | None, raw: bytes | None, edit: Edit | None = None) -> None:
         """Learn from a chunk, the state machine's result for it, and its original bytes if unchanged.
 
-        `cut` are bytes that occur once, outside of any text, and are removed from what is sent: see `hidden_usage`.
+        `edit` is made in what is sent: see `null_usage`.
 
         A chunk that is sent unchanged may be the template of the next ones. Any other invalidates the templates of its
         choices: a choice may have ended, or an index may mean another tool call.
@@ -178,21 +186,24 @@ class Continuations:
                 self._templates += known_templates(self._origin, chunk)
             elif self._credit >= _ATTEMPT and len(raw) <= _MAX_SIZE:
                 self._credit -= _ATTEMPT
-                template = proven_template(chunk, raw, cut, self._origin)
+                template = proven_template(chunk, raw, edit, self._origin)
                 self._templates = [*([template] if template else []), *self._templates][:_MAX_TEMPLATES]
         elif self._templates:
             self._templates = [template for template in self._templates if template.choice not in indices]
 
 
-def hidden_usage(
+def null_usage(
     chunk: Chunk, sent: Chunk, raw: bytes, exact: Callable[[type[Chunk], bytes], object] = exact_json
-) -> bytes:
-    """The bytes of a null usage, if `raw` without them is what is sent for the chunk; else empty."""
-    found = _NULL_USAGE.findall(raw) if chunk.usage is None else []
-    if len(found) != 1 or exact(type(chunk), raw.replace(found[0], b"")) != sent:
-        return b""
-    cut: bytes = found[0]
-    return cut
+) -> Edit | None:
+    """The edit that removes or adds a null usage, if with it `raw` is what is sent for the chunk."""
+    if isinstance(chunk.usage, models.CompletionUsage) or sent.choices is not chunk.choices:
+        return None
+    hides = "usage" in chunk.model_fields_set
+    found = (_NULL_USAGE if hides else _CHOICES).findall(raw)
+    if len(found) != 1:
+        return None
+    edit = Edit(found[0], b"" if hides else b'"usage":null,' + found[0])
+    return edit if exact(type(chunk), edit.all_in(raw)) == sent else None
 
 
 def _is_continuation(chunk: Chunk) -> bool:

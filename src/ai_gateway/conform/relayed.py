@@ -16,7 +16,7 @@ from ai_gateway.contract.budget import parsed_size
 from ai_gateway.contract.call import Notes, Tokens
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
-from ai_gateway.contract.stream import Run
+from ai_gateway.contract.stream import Run, Sink
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 
 _MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
@@ -79,12 +79,12 @@ class Relayed(ABC):
         """
         return b"" if self.failure is not None else EVENTS.framed(error, "error")
 
-    def diverting_to(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    def diverting_to(self, sink: Sink) -> Sink:
         """A function that sends a packet to the sink if it has delta events only, and returns whether it did."""
         run = self.operation.run
 
-        def divert(packet: bytes) -> bool:
-            if packet.find(b"\r") >= 0 or run.fullmatch(packet) is None or not sink(packet):
+        def divert(packet: bytes, chunk: bytes | None = None, /) -> bool:
+            if packet.find(b"\r") >= 0 or run.fullmatch(packet) is None or not sink(packet, chunk):
                 return False
             self._note(packet.count(_BETWEEN), packet)
             return True

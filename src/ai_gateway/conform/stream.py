@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from ai_gateway.conform import rules
 from ai_gateway.conform.conformer import Conformer
-from ai_gateway.conform.continuations import Continuations, hidden_usage
+from ai_gateway.conform.continuations import Continuations, null_usage
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.stream import DONE, Arrived, Continued, Done, Item, Packet, Received, Verbatim
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
@@ -85,8 +85,7 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
             at = end
             continue
         continuations.relayed()
-        cut, run = continuations.cut, events[at:end]
-        yield Verbatim([event.replace(cut, b"", 1) for event in run] if cut else run)
+        yield Verbatim(continuations.edited(events[at:end]))
         at = end
 
 
@@ -112,13 +111,14 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
         yield from state.early()
     if sent is None:
         return
-    hides = continuations is not None and sent is not chunk
-    cut = hidden_usage(chunk, sent, raw, conformer.exact) if hides and raw else b""
+    edit = None
     if continuations is not None:
-        continuations.update(chunk, chunk if cut else sent, raw, cut)
-    if cut and raw is not None:
-        raw = raw.replace(cut, b"", 1)
-    legal = Item(sent, raw if cut or sent is chunk else None)
+        edit = null_usage(chunk, sent, raw, conformer.exact) if raw and sent is not chunk else None
+        continuations.update(chunk, chunk if edit else sent, raw, edit)
+    if edit is not None and raw is not None:
+        legal = Item(sent, edit.all_in(raw))
+    else:
+        legal = Item(sent, raw if sent is chunk else None)
     if state.is_last:
         state.hold(legal)
     else:

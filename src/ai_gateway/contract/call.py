@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.rounds import Round, ToolRun
-from ai_gateway.contract.stream import Continued
+from ai_gateway.contract.stream import Continued, Sink
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
@@ -260,7 +260,7 @@ class Call:
     wire: Wire = OPENAI
     parsed: Mapping[str, object] | None = None
     unknown: UnknownKinds | None = None
-    sink: Callable[[bytes], bool] | None = None
+    sink: Sink | None = None
     room: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
     trace: Trace | None = None
@@ -362,14 +362,14 @@ class Attempt:
     `deadline` is when the reply must be whole, or its stream have begun (`time.monotonic`). `repaired` reports a rule
     that the provider itself applied; it raises UpstreamInvalidResponse where replies may not be repaired. `divert` may
     be offered packets of whole events while no other item of the stream is in flight; it returns whether it has sent
-    them.
+    them, as a sink does.
     """
 
     call: Call
     notes: Notes = field(default_factory=Notes)
     deadline: float = math.inf
     repaired: Callable[[str], None] = _ignore
-    divert: Callable[[bytes], bool] | None = None
+    divert: Sink | None = None
 
     @property
     def operation(self) -> str:

@@ -6,12 +6,14 @@ from typing import Self
 
 from starlette.types import Receive, Scope
 
+from ai_gateway.contract.stream import Sink
+
 
 class ClientDisconnected(Exception):
     """The client has disconnected; there is nothing to answer."""
 
 
-def _cannot(_data: bytes) -> bool:
+def _cannot(_data: bytes, _chunk: bytes | None = None, /) -> bool:
     return False
 
 
@@ -29,7 +31,7 @@ class Connection:
     def __init__(self) -> None:
         self.lost = False
         self.callbacks: set[Callable[[], None]] = set()
-        self.write: Callable[[bytes], bool] = _cannot
+        self.write: Sink = _cannot
         self.abort: Callable[[], None] = _nothing
 
     def lose(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -94,6 +94,15 @@ class Stream[Model: BaseModel]:
     items: AsyncGenerator[Model | Item[Model] | Verbatim | Continued | Framed]
     event: Callable[[BaseModel], str] = type_of
     broken: Callable[[bytes], bytes] | None = None
+
+
+class Sink(Protocol):
+    """Sends more of a reply's body at once; False if that is not possible now.
+
+    `chunk` is the data with the framing of chunked coding (RFC 9112, section 7.1), where it has arrived so.
+    """
+
+    def __call__(self, data: bytes, chunk: bytes | None = None, /) -> bool: ...
 
 
 @dataclass(slots=True, frozen=True)

@@ -196,11 +196,11 @@ class Cycle:
                 headers = [*self._peer.default_headers, *message.get("headers", ())]
                 self._begin(message["status"], headers, lines)
 
-    def write_at_once(self, data: bytes) -> bool:
+    def write_at_once(self, data: bytes, chunk: bytes | None = None, /) -> bool:
         """Send a piece of a chunked body whose head has been sent; False if that is not possible now."""
         if not self._chunked or self._head or self.response_complete or self.disconnected or self._flow.write_paused:
             return False
-        self._transport.write_now(b"%x\r\n%b\r\n" % (len(data), data))
+        self._transport.write_now(chunk or b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
     def _answer(self, status: int, lines: bytes, whole: bytes) -> None:

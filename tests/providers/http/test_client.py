@@ -13,7 +13,8 @@ from typing import Any, override
 import pytest
 import uvloop
 
-from ai_gateway.errors import UpstreamError, UpstreamInvalidResponse, UpstreamTimeout
+from ai_gateway.errors import UpstreamError, UpstreamInvalidResponse, UpstreamStreamTruncated, UpstreamTimeout
+from ai_gateway.providers.http.chunked import size_lines
 from ai_gateway.providers.http.client import Transport
 from ai_gateway.providers.http.http1 import PIECE
 from ai_gateway.providers.http.pool import Origin, Pool
@@ -217,7 +218,7 @@ class Taker:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
 
-    def __call__(self, packet: bytes) -> bool:
+    def __call__(self, packet: bytes, _chunk: bytes | None = None, /) -> bool:
         self.taken.append(packet)
         return True
 
@@ -288,7 +289,7 @@ async def test_what_is_not_taken_goes_to_the_reader_in_its_place() -> None:
     stage = Stage(PATIENT)
     offered: list[bytes] = []
 
-    def take(packet: bytes) -> bool:
+    def take(packet: bytes, _chunk: bytes | None = None, /) -> bool:
         offered.append(packet)
         return packet != b"no"
 
@@ -307,6 +308,92 @@ async def test_what_is_not_taken_goes_to_the_reader_in_its_place() -> None:
         await stage.send(chunk(b"last") + END)
         assert await asyncio.wait_for(reader, 5) == b"last"
         assert b"last" not in offered
+
+
+@pytest.mark.anyio
+async def test_a_packet_that_is_one_chunk_after_another_is_offered_as_it_came() -> None:
+    stage = Stage(PATIENT)
+    offered: list[tuple[bytes, bytes | None]] = []
+    size_lines.clear()
+
+    def take(packet: bytes, chunk: bytes | None = None, /) -> bool:
+        offered.append((packet, chunk))
+        return packet != b"no!"
+
+    async with stage.stream() as stream:
+        stream.divert(take)
+        reader = asyncio.create_task(stream.next_bytes())
+        await stage.send(chunk(b"one"), chunk(b"two"), chunk(b"three"), chunk(b"seven"), chunk(b"six"))
+        assert offered == [
+            (b"one", None),
+            (b"two", chunk(b"two")),
+            (b"three", None),  # the first of its length
+            (b"seven", chunk(b"seven")),
+            (b"six", chunk(b"six")),
+        ]
+        await stage.send(chunk(b"no!"))
+        assert await asyncio.wait_for(reader, 5) == b"no!"
+        reader = asyncio.create_task(stream.next_bytes())
+        await stage.send(chunk(b"one"), chunk(b"two"))
+        assert offered[-2:] == [(b"one", None), (b"two", chunk(b"two"))]
+        await stage.send(END)
+        assert await asyncio.wait_for(reader, 5) == b""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("packets", "bodies"),
+    [
+        ([b"3;x=y\r\none\r\n", b"3;x=y\r\ntwo\r\n"], [b"one", b"two"]),
+        ([b"03\r\none\r\n", b"03\r\ntwo\r\n"], [b"one", b"two"]),
+        ([b"A\r\n0123456789\r\n", b"A\r\n9876543210\r\n"], [b"0123456789", b"9876543210"]),
+        ([b"3\r\none", b"\r\n3\r\ntwo", b"\r\n"], [b"one", b"two"]),
+        ([b"10\r\n3\r\none\r\n", b"3\r\ntwo\r\n\r\n"], [b"3\r\none\r\n", b"3\r\ntwo\r\n"]),
+        ([b"10\r\n3\r\none\r\n", b"8\r\n5\r\n12\r\n\r\n"], [b"3\r\none\r\n", b"8\r\n5\r\n12"]),
+        ([b"3\r\none\r\n" * 2, b"3\r\ntwo\r\n" * 2], [b"oneone", b"twotwo"]),
+    ],
+    ids=["extension", "leading nought", "upper case", "ends apart", "in a chunk", "lengths in a chunk", "two chunks"],
+)
+async def test_a_packet_that_is_no_chunk_of_our_own_framing_is_read_by_the_parser(
+    packets: list[bytes], bodies: list[bytes]
+) -> None:
+    stage = Stage(PATIENT)
+    offered: list[tuple[bytes, bytes | None]] = []
+
+    def take(packet: bytes, chunk: bytes | None = None, /) -> bool:
+        offered.append((packet, chunk))
+        return True
+
+    async with stage.stream() as stream:
+        stream.divert(take)
+        reader = asyncio.create_task(stream.next_bytes())
+        # After these, lengths are known, and the last one leaves the parser between two chunks.
+        await stage.send(*(chunk(b"x" * size) for size in (3, 3, 8, 10, 16)))
+        offered.clear()
+        await stage.send(*packets)
+        assert offered == [(body, None) for body in bodies]
+        reader.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("broken", [b"3\r\ntwo\n\n", b"4\r\ntwo\r\n", b"z\r\ntwo\r\n", b"3\n\rtwo\r\n"])
+async def test_a_chunk_whose_framing_is_wrong_is_the_parsers(broken: bytes) -> None:
+    stage = Stage(PATIENT)
+    offered: list[bytes | None] = []
+
+    def take(_packet: bytes, chunk: bytes | None = None, /) -> bool:
+        offered.append(chunk)
+        return True
+
+    async with stage.stream() as stream:
+        stream.divert(take)
+        reader = asyncio.create_task(stream.next_bytes())
+        await stage.send(chunk(b"one"), chunk(b"one"), broken)
+        assert chunk(b"one") in offered
+        assert broken not in offered
+        await stage.send(b"no size\r\n")
+        with pytest.raises(UpstreamStreamTruncated):
+            await asyncio.wait_for(reader, 5)
 
 
 @pytest.mark.anyio
@@ -329,7 +416,7 @@ async def test_nothing_is_diverted_from_a_reader_who_has_stopped_waiting() -> No
 async def test_what_is_larger_than_a_piece_is_the_readers() -> None:
     stage = Stage(PATIENT)
     async with stage.stream() as stream:
-        stream.divert(lambda packet: pytest.fail(f"{len(packet)} bytes were offered"))
+        stream.divert(lambda packet, *_: pytest.fail(f"{len(packet)} bytes were offered"))
         reader = asyncio.create_task(stream.next_bytes())
         await stage.send(chunk(b"a" * (PIECE + 1)))
         assert await asyncio.wait_for(reader, 5) == b"a" * PIECE
@@ -340,7 +427,7 @@ async def test_what_is_larger_than_a_piece_is_the_readers() -> None:
 async def test_what_a_diversion_raises_the_reader_raises() -> None:
     stage = Stage(PATIENT)
 
-    def take(packet: bytes) -> bool:
+    def take(packet: bytes, _chunk: bytes | None = None, /) -> bool:
         raise UpstreamInvalidResponse(f"no {packet!r}")
 
     async with stage.stream() as stream:

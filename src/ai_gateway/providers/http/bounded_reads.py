@@ -2,29 +2,20 @@
 
 import asyncio
 import select
-from abc import ABC, abstractmethod
-from typing import override
+from typing import Final, override
 
 # Where all connections read to, before the data is copied: the event loop is one thread. Without a buffer of the
 # protocol's own, uvloop reads up to 256 KB at once, and a stream whose client is slow holds all of that. Smaller pieces
 # would leave holes in the heap: glibc maps those from 128 KB on, and returns them to the system.
-_BUFFER = memoryview(bytearray(128 * 1024))
+BUFFER: Final = memoryview(bytearray(128 * 1024))
 
 
-class BoundedReads(asyncio.BufferedProtocol, ABC):
-    """A protocol that gets at most 128 KB at once."""
+class BoundedReads(asyncio.BufferedProtocol):
+    """A protocol that gets at most 128 KB at once, at the start of `BUFFER`."""
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _BUFFER
-
-    @override
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(_BUFFER[:nbytes].tobytes())
-
-    @abstractmethod
-    def data_received(self, data: bytes) -> None:
-        """Process what has arrived."""
+        return BUFFER
 
 
 def poll_of(transport: asyncio.Transport) -> select.poll:

@@ -14,6 +14,7 @@ from yarl import URL
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.contract.expiry import Expiry
+from ai_gateway.contract.stream import Sink
 from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamStreamTruncated
 from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
@@ -313,7 +314,7 @@ class _HttpStream(OpenStream):
         return piece
 
     @override
-    def divert(self, take: Callable[[bytes], bool]) -> None:
+    def divert(self, take: Sink | None) -> None:
         self._connection.divert = take
 
     def leave(self) -> None:

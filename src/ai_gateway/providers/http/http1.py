@@ -12,8 +12,10 @@ from typing import Protocol, cast, override
 
 import httptools
 
-from ai_gateway.providers.http.bounded_reads import BoundedReads, poll_of
+from ai_gateway.contract.stream import Sink
+from ai_gateway.providers.http.bounded_reads import BUFFER, BoundedReads, poll_of
 from ai_gateway.providers.http.broken import BrokenReply, Disconnected
+from ai_gateway.providers.http.chunked import is_one_chunk, size_lines
 from ai_gateway.providers.http.plain_reply import CONTROL, NAMES, Check, plain_reply
 
 PIECE = 16 * 1024  # a stream is read in pieces of at most so many bytes
@@ -27,6 +29,7 @@ _BODILESS = {204, 304}
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # the states of reading a reply
+_END = b"\r\n"  # of a chunk
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for: the head, or more than so many bytes of the body
 
 
@@ -68,7 +71,7 @@ class Connection(BoundedReads):
         self._paused = self._has_ended = self.is_reused = False
         self.deadline = math.inf
         self.on_deadline: Callable[[], object] | None = None
-        self.divert: Callable[[bytes], bool] | None = None
+        self.divert: Sink | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -78,7 +81,7 @@ class Connection(BoundedReads):
         self._check: Check | None = None
         self._fields = self._reason = self._overhead = self._size = self._offset = 0
         self._enough = _FOR_SOME
-        self._keep_alive = self._until_end = False
+        self._keep_alive = self._until_end = self._is_after_chunk = False
 
     # -- for callers of the upstream --
 
@@ -89,12 +92,10 @@ class Connection(BoundedReads):
         self._state = _HEAD
         self._check = check
         self.expire_at(deadline)
-        if not body:
-            transport.write(head)
-        elif len(body) <= _COPIED:
-            transport.write(head + body)
-        else:
+        if body and len(body) > _COPIED:
             transport.writelines((head, body))
+        else:
+            transport.write(head + body if body else head)
 
     async def head(self) -> None:
         """Wait for `status` and `headers`."""
@@ -110,15 +111,14 @@ class Connection(BoundedReads):
     def take(self) -> bytes:
         """The next bytes of the body, up to `PIECE`; empty if there are none yet, or at the end."""
         if self._size <= PIECE:
-            piece = self._taken()
-        else:
-            first = self._buffer[0]
-            piece = first[self._offset : self._offset + PIECE]
-            self._offset += len(piece)
-            self._size -= len(piece)
-            if self._offset == len(first):
-                self._offset = 0
-                del self._buffer[0]
+            return self._taken()
+        first = self._buffer[0]
+        piece = first[self._offset : self._offset + PIECE]
+        self._offset += len(piece)
+        self._size -= len(piece)
+        if self._offset == len(first):
+            self._offset = 0
+            del self._buffer[0]
         return piece
 
     def more(self) -> asyncio.Future[None]:
@@ -201,7 +201,17 @@ class Connection(BoundedReads):
         self._transport = cast("asyncio.Transport", transport)
 
     @override
+    def buffer_updated(self, nbytes: int) -> None:
+        data = BUFFER[:nbytes].tobytes()
+        if self._is_after_chunk:  # the parser need not see another chunk: it is where it was before
+            line = size_lines.get(nbytes)
+            if line and data.startswith(line) and data.endswith(_END) and self._is_diverted(data[len(line) : -2], data):
+                return
+            self._is_after_chunk = False
+        self.data_received(data)
+
     def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
         if not _HEAD <= self._state <= _BODY:
             self._end(BrokenReply("there is more than the reply"))
             return
@@ -211,16 +221,18 @@ class Connection(BoundedReads):
         fault = self._parse(data)
         if parts := self._parts:
             self._overhead = 0
-            self._keep(parts[0] if len(parts) == 1 else b"".join(parts))
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
+            self._keep(body, data)
         if fault is None and self._overhead > _MAX_HEAD:
             fault = BrokenReply("the head of the reply, or what stands between its parts, is too large")
         if fault is not None:
             self._end(fault)
         elif self._state == _WHOLE or (self._state == _BODY and self._size > self._enough):
             self._wake()
-            if self._size > _HIGH_WATER:
-                self._pause()
+            if self._size > _HIGH_WATER and self._state == _BODY and not self._paused and self._transport:
+                self._paused = True
+                self._transport.pause_reading()
 
     @override
     def eof_received(self) -> bool:
@@ -317,32 +329,28 @@ class Connection(BoundedReads):
             return raised if isinstance(raised, Exception) else BrokenReply(f"{type(error).__name__}: {error}")
         return None
 
-    def _keep(self, packet: bytes) -> None:
+    def _keep(self, body: bytes, packet: bytes) -> None:
         """Keep the body's part of one packet, unless it is diverted."""
-        if self.divert is not None and self._is_free_to_divert(packet):
-            try:
-                if self.divert(packet):
-                    return
-            except Exception as error:  # raised in the reader
-                self._end(error)
-                return
+        if self.divert is not None and self._state == _BODY and len(body) <= PIECE and self._is_diverted(body):
+            self._is_after_chunk = is_one_chunk(packet, body)
+            return
         buffer = self._buffer
-        if buffer and len(buffer[-1]) + len(packet) <= _SMALL:
-            buffer[-1] += packet
+        if buffer and len(buffer[-1]) + len(body) <= _SMALL:
+            buffer[-1] += body
         else:
-            buffer.append(packet)
-        self._size += len(packet)
+            buffer.append(body)
+        self._size += len(body)
 
-    def _is_free_to_divert(self, packet: bytes) -> bool:
-        """Whether nothing else is buffered, the reader is waiting, and the reply has not ended."""
-        return (
-            self._waiter is not None
-            and not self._waiter.done()
-            and self._enough == _FOR_SOME
-            and self._state == _BODY
-            and not self._size
-            and len(packet) <= PIECE
-        )
+    def _is_diverted(self, body: bytes, chunk: bytes | None = None) -> bool:
+        """Divert the body's part of one packet, if the reader waits for it and nothing else is buffered."""
+        divert, waiter = self.divert, self._waiter
+        if divert is None or waiter is None or waiter.done() or self._enough != _FOR_SOME or self._size:
+            return False
+        try:
+            return divert(body, chunk)
+        except Exception as error:  # raised in the reader
+            self._end(error)
+            return True
 
     def _taken(self) -> bytes:
         buffer = self._buffer
@@ -365,12 +373,6 @@ class Connection(BoundedReads):
             self._transport.resume_reading()
         self._waiter = waiter = self._owner.loop.create_future()
         return waiter
-
-    def _pause(self) -> None:
-        """Pause reading until the buffer is taken, unless the reply is whole."""
-        if self._state != _WHOLE and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

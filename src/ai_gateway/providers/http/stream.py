@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from typing import Protocol
 
+from ai_gateway.contract.stream import Sink
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.ndjson import LineParser
 from ai_gateway.providers.http.sse import EventParser, is_event_stream
@@ -48,6 +49,10 @@ class Deadline(Protocol):
     def stop(self) -> None: ...
 
 
+def _nothing() -> None:
+    """For streams whose packets all go to their reader."""
+
+
 class OpenStream(ABC):
     """A streamed reply: its head and its body. Each HTTP client has a subclass that reads the bytes."""
 
@@ -83,43 +88,42 @@ class OpenStream(ABC):
     async def drain(self) -> None:
         """Read the few bytes after the last item, so that the connection can be reused."""
 
-    def divert(self, take: Callable[[bytes], bool]) -> None:  # noqa: B027 - not every client can, and none has to
+    def divert(self, take: Sink | None) -> None:  # noqa: B027 - not every client can, and none has to
         """Offer packets to `take` while a reader waits in `next_bytes`, which may save waking the reader.
 
         It is called from the event loop with the body of one packet, if that is at most 16 KB, nothing else is
         buffered, and the reply does not end with it. True: the packet is handled, and the reader keeps waiting. False:
         the packet goes to the reader as usual; so it must be when the packet cannot be sent at once, because diverted
-        packets have no backpressure. Its exceptions are raised in the reader.
+        packets have no backpressure. Its exceptions are raised in the reader. Its second argument is the whole packet,
+        if that is one chunk with the framing of our own.
         """
 
     def events(self) -> AsyncGenerator[bytes]:
         """The data of each server-sent event. Raises WholeReply for a body that is not events, as `batches` does."""
         return self._items(EventParser(self._sizes.event), are_events=True)
 
-    def batches(
-        self, divert: Callable[[bytes], bool] | None = None, run: re.Pattern[bytes] | None = None
-    ) -> AsyncGenerator[list[bytes]]:
+    def batches(self, divert: Sink | None = None, run: re.Pattern[bytes] | None = None) -> AsyncGenerator[list[bytes]]:
         """The same in batches that arrived together, without the packets of whole events that `divert` takes.
 
         Events that match `run` are yielded as a Run: see EventParser.
         """
         parser = EventParser(self._sizes.event, run)
-        if divert is not None:
-            self._divert_events(parser, divert)
-        return self._batches(parser, are_events=True)
+        offer = _nothing if divert is None else self._offering(parser, divert)
+        return self._batches(parser, are_events=True, offer=offer)
 
-    def _divert_events(self, parser: EventParser, divert: Callable[[bytes], bool]) -> None:
+    def _offering(self, parser: EventParser, divert: Sink) -> Callable[[], None]:
+        """A function that offers the packets until the next one that is read, if they begin with an event."""
         deadline, now, idle_s = self._deadline, self._deadline.now, self._timeouts.stream_idle
 
-        def take(packet: bytes) -> bool:
-            if not (parser.is_between_events and divert(packet)):
+        def take(packet: bytes, chunk: bytes | None = None, /) -> bool:
+            if not divert(packet, chunk):
                 return False
             # A diverted packet is progress: the idle timeout starts anew.
             self._idle = idle = now() + idle_s
             deadline.at(idle if idle < self._end else self._end)
             return True
 
-        self.divert(take)
+        return lambda: self.divert(take if parser.is_between_events else None)
 
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""
@@ -131,7 +135,9 @@ class OpenStream(ABC):
                 for item in batch:
                     yield item
 
-    async def _batches(self, parser: Parser, *, are_events: bool) -> AsyncGenerator[list[bytes]]:
+    async def _batches(
+        self, parser: Parser, *, are_events: bool, offer: Callable[[], None] = _nothing
+    ) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self._sizes, self.headers)
         deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
@@ -140,6 +146,7 @@ class OpenStream(ABC):
         try:
             while True:
                 deadline.at(min(self._idle, end, begun))
+                offer()
                 chunk = await self.next_bytes()
                 if are_events:
                     are_events = False

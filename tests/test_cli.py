@@ -60,6 +60,26 @@ def test_files_are_named_before_the_command_and_must_exist(tmp_path: Path) -> No
     for option, variable in (("--config", "GATEWAY_CONFIG"), ("--env-file", "GATEWAY_ENV_FILE")):
         (line,) = complaints(run_command(option, str(tmp_path / "nowhere"), "routes"))
         assert line == f"ai-gateway: {variable}: no such file: {tmp_path / 'nowhere'}"
+        (line,) = complaints(run_command(option, str(tmp_path), "routes"))
+        assert line == f"ai-gateway: {tmp_path}: cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("usage", "--by", "nonsense"), "'--by': 'nonsense' is not one of 'key'"),
+        (("costs", "--by", "nonsense"), "'--by': 'nonsense' is not one of 'key'"),
+        (("budget", "set", "5", "--per", "year"), "'--per': 'year' is not one of 'day'"),
+        (("keys", "create", "alice", "--budget", "5", "--per", "year"), "'--per': 'year' is not one of 'day'"),
+        (("serve", "--port", "abc"), "'--port': 'abc' is no whole number"),
+        (("usage", "reconcile", __file__, "--tolerance", "x"), "'--tolerance': 'x' is no number"),
+        (("probe", "http://127.0.0.1:1/v1", "--parallel", "99"), "'--parallel': '99' is more than the largest, 32"),
+    ],
+)
+def test_an_option_that_is_wrong_is_told_in_plain_words(arguments: tuple[str, ...], words: str) -> None:
+    ended = run_command(*arguments, COLUMNS="200")
+    assert ended.returncode == 2
+    assert words in ended.stderr
 
 
 def test_version_prints_the_version() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.behaviours import TEXT
-from tests.support.gateway import STARTUP_S, TEST_KEY, LiveGateway, clean_environment
+from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, LiveGateway, clean_environment
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.live
@@ -80,6 +80,8 @@ def test_a_running_gateway_answers_and_refuses_by_its_keys(tmp_path: Path, gatew
     assert refused.returncode == 1
     assert b"canary" not in refused.stderr
     assert chat(tmp_path, "custom-chat", "Hello", "--url", "nonsense").returncode == 2
+    nobody = f"http://{HOST}:1/v1"
+    assert nobody.encode() in chat(tmp_path, "custom-chat", "Hello", "--url", nobody).stderr
     assert chat(tmp_path, "custom-chat").returncode == 2
 
 

@@ -217,6 +217,10 @@ def test_a_file_with_mistakes_makes_nothing_and_each_is_named(cli: CommandLine, 
     assert "its checksum does not fit" in cli.refused("keys", "import", str(file), code=2)
     file.write_text("name,project\nalice,nowhere\n", encoding="utf-8")
     assert "no project 'nowhere'" in cli.refused("keys", "import", str(file))
+    for text, words in (("[" * 100_000, "is no JSON"), (f"name\n{'x' * 200_000}\n", "is no CSV")):
+        file.write_text(text, encoding="utf-8")
+        assert words in cli.refused("keys", "import", str(file), code=2)
+    assert "Is a directory" in cli.refused("keys", "import", str(tmp_path), code=2)
 
 
 def _until(holds: object, within_s: float = 60.0) -> None:
@@ -237,5 +241,16 @@ def test_a_refusal_says_what_is_there_instead(cli: CommandLine) -> None:
         (["budget", "clear"], "has no budget"),
         (["limits", "set", "--key", "root", "--rpm", "1"], "administrator's key"),
         (["keys", "create", "x", "--zone", "Europe/Berlni", "--budget", "1"], "no time zone"),
+        # As a script has it whose variable is not set: never the default project instead.
+        (["keys", "create", "x", "--project", ""], "There is no project ''"),
+        (["budget", "set", "5", "--project", ""], "There is no project ''"),
+        (["limits", "set", "--rpm", "5", "--project", ""], "There is no project ''"),
+        (["keys", "revoke", "alice", "--project", ""], "There is no project ''"),
+        (["budget", "set", "5", "--key", ""], "There is no key of ''"),
     ):
         assert words in cli.refused(*arguments)
+
+
+@pytest.mark.parametrize("options", [("--per", "day"), ("--zone", "UTC"), ("--admin", "--zone", "UTC")])
+def test_an_interval_without_a_budget_is_no_limit_and_is_refused(cli: CommandLine, options: tuple[str, ...]) -> None:
+    assert "give --budget as well" in cli.refused("keys", "create", "alice", *options, code=2, COLUMNS="200")

@@ -172,11 +172,26 @@ def test_costs_are_reconciled_from_a_table(data: Path, tmp_path: Path) -> None:
     assert told.count("cost") == 6
 
 
-@pytest.mark.parametrize("text", ["", "nothing\n", "{", '{"data": 7}', "model,input_tokens\na,1\n", "[]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "nothing\n", "{", '{"data": 7}', "model,input_tokens\na,1\n", "[]", "[1, 2]", '{"data": [1]}',
+        "[" * 100_000, "date,model,cost\n2026-11-01,m,NaN\n", "date,model,cost\n2026-11-01,m,Infinity\n",
+        "date,model\n9e9,m\n", "start_time,model,cost\n99999999999999,m,1\n", f"date,model\n{'x' * 200_000},m\n",
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_export_is_told_as_one(data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
     refused = cli(data, "usage", "reconcile", str(tmp_path / "file"), code=2)
     assert str(tmp_path / "file") in refused.stderr
+
+
+def test_a_file_that_cannot_be_read_is_told_as_one(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes("date,model\n".encode("utf-16"))
+    for file, reason in ((tmp_path, "Is a directory"), (tmp_path / "file", "is not UTF-8 text")):
+        refused = cli(data, "usage", "reconcile", str(file), code=2)
+        assert str(file) in refused.stderr
+        assert reason in refused.stderr
 
 
 def test_the_store_is_checked_mended_exported_and_pruned(tmp_path: Path) -> None:

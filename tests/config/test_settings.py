@@ -327,6 +327,17 @@ def test_a_file_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("name", [".env", "gateway.toml"])
+def test_a_directory_in_place_of_a_file_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()  # as Docker makes one where the file to be mounted is missing
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert caught.value.problems == [f"{name}: cannot be read: Is a directory"]
+
+
+@pytest.mark.parametrize("name", [".env", "gateway.toml"])
 def test_a_file_that_is_no_text_is_one_problem_beside_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:

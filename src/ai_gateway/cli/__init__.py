@@ -1,9 +1,11 @@
 """`ai-gateway`: the command line, with a module for each subject."""
 
 import os
-from typing import Annotated
+from typing import Annotated, override
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from ai_gateway.cli.chat import chat
 from ai_gateway.cli.check import check
@@ -23,9 +25,25 @@ from ai_gateway.cli.store import store
 from ai_gateway.cli.usage import costs, usage
 from ai_gateway.config.constants import VERSION
 from ai_gateway.config.sources import CONFIG_VARIABLE, DOTENV_VARIABLE
+from ai_gateway.config.validation import complaint
+
+
+class Commands(TyperGroup):
+    """All commands. Typer has pydantic convert what options are given, and would show its words."""
+
+    @override
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override] # Typer's own kind of context
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = complaint(error.__cause__)
+            raise
+
 
 app = typer.Typer(
     name="ai-gateway",
+    cls=Commands,
     help="OpenAI's API in front of any LLM provider. Without configuration it serves a built-in, offline provider.",
     no_args_is_help=True,
     add_completion=True,

@@ -37,7 +37,7 @@ def converse(model: str, prompt: str | None, system: str | None, url: str | None
     messages: _Messages = [] if system is None else [{"role": "system", "content": system}]
     interactive = sys.stdin.isatty()
     with asyncio.Runner() as runner:
-        talk = _Talk(application, model, None if url is None else _REMOTE, messages)
+        talk = _Talk(application, model, url, messages)
         try:
             if prompt is None and interactive:
                 return _typed(runner, talk)
@@ -111,12 +111,12 @@ async def _typing() -> None:
 class _Talk:
     """The conversation so far, and its model."""
 
-    def __init__(self, application: Application, model: str, provider: str | None, messages: _Messages) -> None:
+    def __init__(self, application: Application, model: str, url: str | None, messages: _Messages) -> None:
         # Without accounts: no limits apply, and no store is opened.
         self._gateway = Gateway(application.gateway.routing, application.gateway.resilience)
         self._application = application
         self._model = model
-        self._provider = provider
+        self._url = url
         self._messages = messages
         self._began = False
 
@@ -143,7 +143,8 @@ class _Talk:
                     sys.stdout.flush()
         except GatewayError as error:
             typer.echo("\n" if answer else "", nl=False)
-            print_problems([strike(error.message)])
+            message = error.message if self._url is None else error.message.replace(f"Provider {_REMOTE!r}", self._url)
+            print_problems([strike(message)])
             return False
         typer.echo()
         self._messages = [*messages, {"role": "assistant", "content": "".join(answer)}]
@@ -153,7 +154,9 @@ class _Talk:
         body = CreateChatCompletionRequest.model_validate(
             {"model": self._model, "messages": messages, "stream": True}, by_alias=True, by_name=True
         )
-        call = Call("createChatCompletion", f"cli-{secrets.token_hex(8)}", provider=self._provider)
+        call = Call(
+            "createChatCompletion", f"cli-{secrets.token_hex(8)}", provider=None if self._url is None else _REMOTE
+        )
         reply = await self._gateway.chat(call, body)
         if not isinstance(reply, Stream):  # never: a stream was requested
             return

@@ -36,7 +36,7 @@ def create(  # noqa: PLR0913 - a command has as many parameters as options
     rpd: Annotated[int | None, typer.Option(parser=count, metavar="N", help="Requests a day.")] = None,
     parallel: Annotated[int | None, typer.Option(parser=count, metavar="N", help="Requests at once.")] = None,
     budget: Budget = None,
-    per: Per = Interval.month,
+    per: Per = None,
     zone: Zone = None,
     models: Models = None,
     admin: Annotated[bool, typer.Option("--admin", help="A key that administers, and calls no models.")] = False,
@@ -49,11 +49,13 @@ def create(  # noqa: PLR0913 - a command has as many parameters as options
     from ai_gateway.cli.administration.limits_of import Limits  # noqa: PLC0415
     from ai_gateway.cli.administration.show import run  # noqa: PLC0415
 
-    limits = Limits(rpm, tpm, rpd, parallel, budget, per.value, zone, models)
+    if budget is None and (per is not None or zone is not None):
+        raise typer.BadParameter("--per and --zone are of a budget: give --budget as well")
+    limits = Limits(rpm, tpm, rpd, parallel, budget, per or Interval.month, zone, models)
     if not admin:
         run(url, admin_key, lambda api: work.create(api, name, project, expires, limits, json=as_json))
         return
-    if project is not None or limits != Limits(per=per.value, zone=zone):
+    if project is not None or limits != Limits():
         raise typer.BadParameter("an administrator's key is in no project and has no limits")
     run(url, admin_key, lambda api: work.create_administrator(api, name, expires, json=as_json))
 

@@ -63,7 +63,7 @@ def show_limits(
 def set_budget(  # noqa: PLR0913 - a command has as many parameters as options
     amount: Annotated[int, typer.Argument(parser=cents, metavar="USD", help="Such as 5.00.")],
     *,
-    per: Per = Interval.month,
+    per: Per = None,
     zone: Zone = None,
     key: Key = None,
     project: Project = None,
@@ -75,7 +75,11 @@ def set_budget(  # noqa: PLR0913 - a command has as many parameters as options
     from ai_gateway.cli.administration import budgets as work  # noqa: PLC0415 - `serve` must not pay for it
     from ai_gateway.cli.administration.show import run  # noqa: PLC0415
 
-    run(url, admin_key, lambda api: work.set_budget(api, key, project, amount, per.value, zone, json=as_json))
+    run(
+        url,
+        admin_key,
+        lambda api: work.set_budget(api, key, project, amount, per or Interval.month, zone, json=as_json),
+    )
 
 
 @budget.command("show")

@@ -87,7 +87,9 @@ Expires = Annotated[
 Budget = Annotated[
     int | None, typer.Option(parser=cents, metavar="USD", help="What it may spend in each interval, such as 5.00.")
 ]
-Per = Annotated[Interval, typer.Option(help="How long the budget has to last, from the first day of each on.")]
+Per = Annotated[
+    Interval | None, typer.Option(help="How long the budget has to last, from the first day of each on [month].")
+]
 Zone = Annotated[
     str | None, typer.Option(metavar="ZONE", help="Time zone in which an interval begins, such as Europe/Berlin [UTC].")
 ]

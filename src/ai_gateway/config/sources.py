@@ -1,5 +1,6 @@
 """Where settings come from: options, environment, `.env` and gateway.toml, each read once a load."""
 
+import errno
 import os
 import re
 import tomllib
@@ -106,6 +107,9 @@ def read_sources(**options: object) -> Sources:
 
 def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
     try:
+        if path.is_dir():  # as Docker makes one where the file to be mounted is missing; `dotenv_values` is silent
+            problems.append(f"{path}: cannot be read: {os.strerror(errno.EISDIR)}")
+            return {}
         if os.environ.get(DOTENV_VARIABLE) and not path.exists():
             problems.append(f"{DOTENV_VARIABLE}: no such file: {path}")
         return dotenv_values(path)
@@ -132,7 +136,7 @@ def _add(environment: Variables, values: Mapping[str, str | None], origin: str, 
 
 def _file(path: Path, environment: Mapping[str, str], problems: list[str]) -> Mapping[str, object]:
     try:
-        if path.is_file():
+        if path.is_file() or path.is_dir():  # reading a directory fails, with the reason
             table = tomllib.loads(path.read_text(encoding="utf-8"))
             problems += _unknown(path, table)
             return table

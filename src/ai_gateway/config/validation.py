@@ -70,6 +70,12 @@ def _lines(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str
         yield f"{name}: {_complaint(details, value)} ({origin(place[0])})"
 
 
+def complaint(error: ValidationError) -> str:
+    """What is wrong with a single value."""
+    details = error.errors(include_url=False)[0]
+    return _complaint(details, "" if details["type"] == "value_error" else shown(details["input"]))
+
+
 def _complaint(details: ErrorDetails, value: str) -> str:
     words = _WORDS.get(details["type"])
     if words is None:  # an error of our own validators, or an unexpected type

@@ -4,7 +4,7 @@ import csv
 import io
 import json as json_format
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from ai_gateway.cli.administration.client import Api, Refusal
 from ai_gateway.cli.administration.keys import accounts_in, make
 from ai_gateway.cli.administration.limits_of import Limits
 from ai_gateway.cli.administration.lookup import Found, all_keys, all_projects, chosen_project
-from ai_gateway.cli.administration.show import as_json, lines, table
+from ai_gateway.cli.administration.show import as_json, lines, table, text_of
 from ai_gateway.cli.options import Interval, cents, count, seconds
 from ai_gateway.config.fields import is_header_value
 from ai_gateway.observability.printable import cell_text
@@ -55,7 +55,8 @@ async def import_keys(api: Api, file: Path, project: str | None, out: Path | Non
     """Create every key in a file, which is read completely first."""
     wanted = read_wanted(file)
     projects = await all_projects(api)
-    places = [chosen_project(projects, each.project or project or _DEFAULT) for each in wanted]
+    default = _DEFAULT if project is None else project
+    places = [chosen_project(projects, each.project or default) for each in wanted]
     used = {place.id: place for place in places}
     have = {_of(each) for each in await all_keys(api, used.values(), administrators=False)}
     accounts = {place.id: await accounts_in(api, place) for place in used.values()}
@@ -126,12 +127,7 @@ def _report(results: Sequence[Imported], out: Path | None, *, json: bool) -> Non
 
 def read_wanted(file: Path) -> list[Wanted]:
     """The keys in a file. Raises Refusal with every invalid line."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Refusal(f"{file}: cannot be read: {error.strerror}", 2) from error
-    except UnicodeDecodeError:
-        raise Refusal(f"{file}: is not UTF-8 text", 2) from None
+    text = text_of(file)
     problems: list[str] = []
     found: list[Wanted] = []
     for where, row in _rows(file, text):
@@ -148,14 +144,13 @@ def _rows(file: Path, text: str) -> Iterable[tuple[str, Mapping[str, object]]]:
     if text.lstrip().startswith(("[", "{")):
         try:
             value = json_format.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Refusal(f"{file}: is no JSON: {error}", 2) from None
         for number, item in enumerate(value if isinstance(value, list) else [value], 1):
             yield f"entry {number}", item if isinstance(item, dict) else {"name": item}
         return
-    rows = csv.reader(io.StringIO(text))
     columns: Sequence[str] = ("name",)
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(_lines_of(file, text), 1):
         cells = [cell.strip() for cell in row]
         if number == 1 and "name" in cells:
             columns = cells
@@ -163,6 +158,13 @@ def _rows(file: Path, text: str) -> Iterable[tuple[str, Mapping[str, object]]]:
             if len(cells) > len(columns):
                 raise Refusal(f"{file}, line {number}: has more columns than its first line names", 2)
             yield f"line {number}", {column: cell for column, cell in zip(columns, cells, strict=False) if cell}
+
+
+def _lines_of(file: Path, text: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text))
+    except csv.Error as error:
+        raise Refusal(f"{file}: is no CSV: {error}", 2) from None
 
 
 def _wanted(row: Mapping[str, object]) -> Wanted:

@@ -40,7 +40,7 @@ async def all_projects(api: Api, *, archived: bool = False) -> list[models.Proje
 async def find_project(api: Api, name: str | None) -> models.Project:
     """The project with this id or name; without one, the default project. Raises Refusal."""
     projects = await all_projects(api)
-    return chosen_project(projects, name or DEFAULT)
+    return chosen_project(projects, DEFAULT if name is None else name)
 
 
 def chosen_project(projects: Sequence[models.Project], name: str) -> models.Project:
@@ -70,7 +70,7 @@ async def all_keys(api: Api, projects: Iterable[models.Project], *, administrato
 
 async def keys_in(api: Api, project: str | None) -> list[Found]:
     """Every key, or those of one project. Raises Refusal."""
-    projects = [await find_project(api, project)] if project else await all_projects(api)
+    projects = [await find_project(api, project)] if project is not None else await all_projects(api)
     return await all_keys(api, projects, administrators=project is None)
 
 

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ai_gateway.cli.administration.client import Api, Refusal
-from ai_gateway.cli.administration.show import as_json, lines, table
+from ai_gateway.cli.administration.show import as_json, lines, table, text_of
 from ai_gateway.cli.administration.usage import sums
 
 _DAY = 86_400
@@ -30,6 +30,9 @@ _NAMES: Mapping[str, Sequence[str]] = {
 }
 # Exports may have the name of a model's snapshot.
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
+
+# What reading a file raises that is something else.
+_NO_EXPORT = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, csv.Error)
 
 type Place = tuple[date, str]
 
@@ -106,7 +109,7 @@ def _matched(theirs: Mapping[Place, Count], ours: Mapping[Place, Count]) -> dict
 
 def read_export(file: Path) -> dict[Place, Count]:
     """The counts in the file by day and model. Raises Refusal."""
-    text = file.read_text(encoding="utf-8-sig")
+    text = text_of(file)
     try:
         rows = list(_json_rows(text) if text.lstrip()[:1] in {"{", "["} else csv.DictReader(io.StringIO(text)))
         found: dict[Place, Count] = {}
@@ -116,7 +119,7 @@ def read_export(file: Path) -> dict[Place, Count]:
                 for name in _MEASURES:
                     if (value := _number(_named(row, name))) is not None:
                         count.add(name, value)
-    except (ValueError, KeyError, TypeError, csv.Error, InvalidOperation) as error:
+    except _NO_EXPORT as error:
         raise Refusal(f"{file}: this is no export of usage or costs that can be read: {error}", 2) from error
     return found
 
@@ -136,7 +139,7 @@ def _json_rows(text: str) -> Iterator[Mapping[str, Any]]:
 def _place(row: Mapping[str, Any]) -> Place | None:
     day, model = _named(row, "day"), _named(row, "model")
     if day in {None, ""}:
-        raise KeyError(f"no column for the day: one of {', '.join(_NAMES['day'])}")
+        raise ValueError(f"no column for the day: one of {', '.join(_NAMES['day'])}")
     if model in {None, ""}:
         return None  # a sum over all models, or a cost of something else
     # OpenAI's line items are such as `gpt-4o-2024-08-06, input`, and ours `openai/gpt-4o`.
@@ -168,7 +171,12 @@ def _day(value: Any) -> date:  # noqa: ANN401 - a cell of a file
 
 
 def _number(value: object) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
+    if value is None:
+        return None
+    found = Decimal(str(value))
+    if not found.is_finite():
+        raise ValueError(f"{value!r} is no number")
+    return found
 
 
 async def _ours(api: Api, first: date, last: date, provider: str | None) -> dict[Place, Count]:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 from pydantic import BaseModel
@@ -31,6 +32,16 @@ def run(url: str | None, admin_key: str | None, work: Callable[[Api], Awaitable[
     except Refusal as refusal:
         print_problems(refusal.problems)
         raise typer.Exit(refusal.code) from None
+
+
+def text_of(file: Path) -> str:
+    """The content of a file that a command was given. Raises Refusal."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Refusal(f"{file}: cannot be read: {error.strerror}", 2) from error
+    except UnicodeDecodeError:
+        raise Refusal(f"{file}: is not UTF-8 text", 2) from None
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -29,7 +29,6 @@ _BODILESS = {204, 304}
 _FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # the states of reading a reply
-_END = b"\r\n"  # of a chunk
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for: the head, or more than so many bytes of the body
 
 
@@ -205,7 +204,7 @@ class Connection(BoundedReads):
         data = BUFFER[:nbytes].tobytes()
         if self._is_after_chunk:  # the parser need not see another chunk: it is where it was before
             line = size_lines.get(nbytes)
-            if line and data.startswith(line) and data.endswith(_END) and self._is_diverted(data[len(line) : -2], data):
+            if line and data.startswith(line) and data.endswith(b"\r\n") and self._is_diverted(data[len(line) : -2], data):
                 return
             self._is_after_chunk = False
         self.data_received(data)

@@ -204,7 +204,7 @@ class Connection(BoundedReads):
         data = BUFFER[:nbytes].tobytes()
         if self._is_after_chunk:  # the parser need not see another chunk: it is where it was before
             line = size_lines.get(nbytes)
-            if line and data.startswith(line) and data.endswith(b"\r\n") and self._is_diverted(data[len(line) : -2], data):
+            if line and data.startswith(line) and data.endswith(b"\r\n") and self._diverts(data[len(line) : -2], data):
                 return
             self._is_after_chunk = False
         self.data_received(data)
@@ -330,7 +330,7 @@ class Connection(BoundedReads):
 
     def _keep(self, body: bytes, packet: bytes) -> None:
         """Keep the body's part of one packet, unless it is diverted."""
-        if self.divert is not None and self._state == _BODY and len(body) <= PIECE and self._is_diverted(body):
+        if self.divert is not None and self._state == _BODY and len(body) <= PIECE and self._diverts(body):
             self._is_after_chunk = is_one_chunk(packet, body)
             return
         buffer = self._buffer
@@ -340,7 +340,7 @@ class Connection(BoundedReads):
             buffer.append(body)
         self._size += len(body)
 
-    def _is_diverted(self, body: bytes, chunk: bytes | None = None) -> bool:
+    def _diverts(self, body: bytes, chunk: bytes | None = None) -> bool:
         """Divert the body's part of one packet, if the reader waits for it and nothing else is buffered."""
         divert, waiter = self.divert, self._waiter
         if divert is None or waiter is None or waiter.done() or self._enough != _FOR_SOME or self._size:

@@ -157,6 +157,11 @@ class Notes:
     trace: Mapping[str, str] | None = None
     beside: bytes = b""
 
+    @property
+    def told(self) -> Tokens | None:
+        """The upstream's own count, unless it is zeros: these are of servers that count nothing."""
+        return self.tokens if self.tokens and any(self.tokens) else None
+
     def headers(self) -> dict[str, str]:
         """The response headers about this attempt, for errors as well."""
         headers: dict[str, str] = {}

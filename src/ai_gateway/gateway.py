@@ -296,7 +296,7 @@ async def _reply[Req: Request, Rep: BaseModel](
         item = _conformed(operation, request, received, conformer)
         if forms is not None and item.raw is not None and not attempt.notes.repairs:
             forms.learn(item.model, item.raw)
-    if attempt.notes.tokens is None:
+    if attempt.notes.told is None:
         attempt.notes.text_bytes = len(item.raw or to_json(item.model))
     return item
 

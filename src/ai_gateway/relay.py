@@ -180,7 +180,7 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
     reader = relayed(asked.operation, attempt.notes, provider.error_in)
     if not reader.whole(value):
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
-    if attempt.notes.tokens is None:
+    if attempt.notes.told is None:
         attempt.notes.text_bytes = len(raw)
     if asked.keep is not None:
         await asked.keep(value)

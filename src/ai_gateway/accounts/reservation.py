@@ -202,7 +202,7 @@ class CallReservation(Reservation):
     def _asked(self) -> "Result":
         """What the attempts come to: what upstreams have told, and an estimate where one has not."""
         attempts = self._attempts
-        if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].tokens) is not None:
+        if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].told) is not None:
             price = self._price  # as nearly always
             if price is None:
                 return Result(tokens, None, "reported", None)
@@ -221,7 +221,7 @@ class CallReservation(Reservation):
         by: str | None = None
         records: list[AttemptRecord] = []
         for notes in attempts:
-            tokens = notes.tokens
+            tokens = notes.told
             if tokens is None:
                 tokens = self._estimated(notes)
                 basis = "estimated" if tokens is not None else basis

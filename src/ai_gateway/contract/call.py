@@ -164,6 +164,11 @@ class Notes:
         """Whether all that the headers say is which attempt it was, and at which provider."""
         return not (self.limits or self.dropped or self.repairs or self.missing or self.upstream_model is not None)
 
+    @property
+    def told(self) -> Tokens | None:
+        """The upstream's own count, unless it is zeros: these are of servers that count nothing."""
+        return self.tokens if self.tokens and any(self.tokens) else None
+
     def headers(self) -> dict[str, str]:
         """The response headers about this attempt, for errors as well."""
         headers: dict[str, str] = {}

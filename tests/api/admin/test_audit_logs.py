@@ -156,6 +156,8 @@ def test_the_log_has_pages_in_both_directions(admin: Administrator) -> None:
         ({"event_types[]": "project.exploded"}, "event_types[0]"),
         ({"effective_at[gt]": "now"}, "effective_at.gt"),
         ({"effective_at[gt]": 10**30}, "effective_at.gt"),
+        ({"after": "nobody"}, "after"),
+        ({"before": "audit_log_"}, "before"),
     ],
 )
 def test_a_wrong_filter_is_named(admin: Administrator, query: dict[str, Any], param: str) -> None:

@@ -215,15 +215,18 @@ def test_the_prompt_counts_what_the_cache_gave_and_took(counts: dict[str, Any], 
     assert (details["cached_tokens"], details["cache_write_tokens"]) == told[3:]
 
 
-def test_counts_that_nobody_told_are_not_made_up() -> None:
-    given = {"type": "message", "id": "a", "model": "m", "content": [], "stop_reason": "end_turn"}
+@pytest.mark.parametrize("told", [{}, {"usage": None}, {"usage": {}}, {"usage": {"input_tokens": None}}])
+def test_counts_that_nobody_told_are_not_made_up(told: dict[str, Any]) -> None:
+    given = {"type": "message", "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", **told}
     assert "usage" not in to_chat(read("anthropic", Message, given), NOW)
     made = events("claude-x", [text()], "end_turn")
-    del made[0]["message"]["usage"], made[-2]["usage"]
+    for place in (made[0]["message"], made[-2]):
+        del place["usage"]
+        place.update(told)
     writer = MessagesStreamTranslator(NOW)
-    told = [chunk for event in made if (one := read_event("anthropic", event)) for chunk in writer.feed(one)]
+    said = [chunk for event in made if (one := read_event("anthropic", event)) for chunk in writer.feed(one)]
     assert writer.complete
-    assert not any("usage" in chunk for chunk in told)
+    assert not any("usage" in chunk for chunk in said)
 
 
 def test_tokens_of_thinking_are_counted_apart() -> None:

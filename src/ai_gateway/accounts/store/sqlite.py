@@ -5,6 +5,7 @@ Statements run one after the other in a thread, since commits wait for the disk.
 
 import asyncio
 import json
+import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -93,11 +94,36 @@ def _named(values: Row) -> Mapping[str, Value]:
     return dict(zip(_NAMES, values, strict=False))
 
 
+class _File:
+    """The database's file. SQLite would go on with one that was removed, which nobody else sees."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._first: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise sqlite3.OperationalError if another file, or none, has the name now."""
+        there = self._there()
+        if self._first is None:
+            self._first = there
+        elif there != self._first:
+            raise sqlite3.OperationalError("somebody removed or replaced the file: restart the gateway")
+
+    def _there(self) -> tuple[int, int] | None:
+        """What SQLite tells files apart by (os_unix.c, `fileHasMoved`); None without one, as in memory."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
 class _Runner:
     """The connection and its thread."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self._path = file.path
         self._thread: ThreadPoolExecutor | None = None
         self._db: sqlite3.Connection | None = None
 
@@ -107,7 +133,7 @@ class _Runner:
         If the caller is cancelled before the start, it is skipped, unless `surely` is set.
         """
         try:
-            submitted = self.submit(work)
+            submitted = self.submit(partial(self._in_its_file, work))
             return await (asyncio.shield(submitted) if surely else submitted)
         except sqlite3.IntegrityError as error:
             refused = AlreadyThere if error.sqlite_errorcode in _ALREADY_THERE else ValueError
@@ -132,6 +158,7 @@ class _Runner:
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
+            self._file.check()  # or SQLite would make another one
             # Autocommit: transactions begin and end by our own statements, not by the module's rules.
             db = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
@@ -142,6 +169,10 @@ class _Runner:
                 db.execute(f"PRAGMA {setting}")
             self._db = db
         return self._db
+
+    def _in_its_file[Result](self, work: Callable[[sqlite3.Connection], Result], db: sqlite3.Connection) -> Result:
+        self._file.check()
+        return work(db)
 
     def _disconnect(self) -> None:
         if self._db is not None:
@@ -179,9 +210,9 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: Path | None) -> None:
-        name = str(path) if path is not None else ":memory:"
-        self._writer = _Runner(name)
-        self._reader = _Runner(name) if path is not None else None
+        file = _File(str(path) if path is not None else ":memory:")
+        self._writer = _Runner(file)
+        self._reader = _Runner(file) if path is not None else None
         self.name = f"SQLite ({path})" if path is not None else "memory"
         self._writing = asyncio.Lock()
         self._seen: tuple[int, int] | None = None

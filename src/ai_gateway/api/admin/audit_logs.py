@@ -1,16 +1,19 @@
 """The audit log: every administrative act, the newest first."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, cast, override
 
 from ai_gateway.accounts.entities import Project
 from ai_gateway.accounts.store.base import Row, StoreError
 from ai_gateway.api.admin.base import Administration, away
+from ai_gateway.api.admin.pages import no_place
 from ai_gateway.contract.call import Call
 from gateway_contract.openai_admin import models
 
 _BATCH = 500
+_ID = re.compile(r"audit_log_[0-9a-f]{24}")
 _BEGINNING, _END = 0, 2**53
 # Ids are in the order of events, since every collation sorts hexadecimal digits alike. No artificial bounds are used:
 # whether a text sorts behind all ids depends on the database's collation.
@@ -27,6 +30,9 @@ type _Wanted = Callable[[str, str | None, dict[str, Any], dict[str, Any]], bool]
 class AuditLogs(Administration):
     @override
     async def list_audit_logs(self, call: Call, query: models.ListAuditLogsQuery) -> models.ListAuditLogsResponse:
+        for name, cursor in (("after", query.after), ("before", query.before)):
+            if cursor and not _ID.fullmatch(cursor):  # compared as text, it would have a place anywhere
+                raise no_place(name)
         try:
             found = [entry async for entry in self._entries(query)]
         except StoreError as error:

@@ -50,7 +50,11 @@ def _place[Item](items: Sequence[Item], identify: Callable[[Item], str], name: s
     for index, item in enumerate(items):
         if identify(item) == cursor:
             return index
-    # The same message whether it never existed or belongs to another.
-    raise InvalidRequest(
+    raise no_place(name)
+
+
+def no_place(name: str) -> InvalidRequest:
+    """The error for a cursor: the same whether its item never existed or belongs to another."""
+    return InvalidRequest(
         f"Invalid '{name}': nothing in this list has the id that it names.", param=name, code="invalid_value"
     )

@@ -7,7 +7,7 @@ may gain new ones: docs.anthropic.com/en/api/versioning.
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -124,7 +124,9 @@ class Message(_Open):
     stop_details: StopDetails | None = None
     stop_sequence: object = None
     container: object = None
-    usage: Usage = Field(default_factory=Usage)
+    usage: Annotated[Usage, BeforeValidator(lambda usage: {} if usage is None else usage)] = Field(
+        default_factory=Usage
+    )
 
 
 class Delta(_Open):

@@ -1,0 +1,123 @@
+"""Upstreams that count nothing, and say so with zeros: what they did is estimated, and not free."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.administration import ADMIN_KEY
+from tests.support.client import TIMEOUT_S, get, post
+from tests.support.fake_ollama import answer as answer_as_ollama
+from tests.support.gateway import LiveGateway, in_front_of, running_gateway
+from tests.support.upstream import Exchange, Upstream, running_upstream
+
+pytestmark = pytest.mark.live
+
+CALLER = "sk-caller-0123456789"
+PRICES = """
+[prices."lab/*"]
+input = 1
+output = 2
+
+[prices."ollama/*"]
+input = 1
+output = 2
+
+[providers.ant]
+base_url = "%s"
+api_key = "sk-upstream"
+wire = "anthropic"
+
+[prices."ant/*"]
+input = 1
+output = 2
+"""
+TEXT = "Four words and more"
+NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+NO_COUNTS: dict[str, Any] = {"prompt_eval_count": None, "eval_count": None}
+
+
+async def _behave(exchange: Exchange) -> None:
+    path, body = exchange.seen.path, exchange.seen.json
+    if path.startswith("/api/"):
+        return await answer_as_ollama(exchange, [{"content": TEXT}], **NO_COUNTS)
+    if path.endswith("/embeddings"):
+        data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.5]}]
+        return await exchange.json({"object": "list", "data": data, "model": "m", "usage": NOTHING})
+    if path.endswith("/messages"):
+        said = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
+        counts = {"input_tokens": 0, "output_tokens": 0}
+        content = [{"type": "text", "text": TEXT}]
+        return await exchange.json({**said, "content": content, "stop_reason": "end_turn", "usage": counts})
+    head = {"id": "chatcmpl-1", "created": 1_790_000_000, "model": "m"}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    said = {"role": "assistant", "content": TEXT}
+    if not body.get("stream"):
+        choices = [{**choice, "message": said}]
+        return await exchange.json({**head, "object": "chat.completion", "choices": choices, "usage": NOTHING})
+    await exchange.open_stream()
+    head["object"] = "chat.completion.chunk"
+    await exchange.event({**head, "choices": [{**choice, "delta": said}]})
+    await exchange.event({**head, "choices": [], "usage": NOTHING})
+    await exchange.chunk(b"data: [DONE]\n\n")
+    return await exchange.end_stream()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream(_behave) as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def live(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
+    home = tmp_path_factory.mktemp("counts")
+    (home / "gateway.toml").write_text(PRICES % upstream.url)
+    with running_gateway(
+        **in_front_of(upstream),
+        OLLAMA_HOST=f"127.0.0.1:{upstream.port}",
+        ADMIN_API_KEY=ADMIN_KEY,
+        ALLOWED_API_KEYS=CALLER,
+        GATEWAY_DATA_DIR=str(home),
+        GATEWAY_CONFIG=str(home / "gateway.toml"),
+    ) as live:
+        yield live
+
+
+def _record(live: LiveGateway, request_id: str) -> Any:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (found := get(live, f"/v1/gateway/requests?request_id={request_id}", key=ADMIN_KEY).json()["data"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found[0]
+
+
+_SAYS = [{"role": "user", "content": "How many words?"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "has_output"),
+    [
+        ("/lab/v1/chat/completions", {"messages": _SAYS}, True),
+        ("/lab/v1/chat/completions", {"messages": _SAYS, "stream": True}, True),
+        ("/lab/v1/responses", {"input": "How many words?"}, True),
+        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}, True),
+        ("/lab/v1/embeddings", {"input": "How many words?"}, False),
+        ("/ollama/v1/chat/completions", {"messages": _SAYS}, True),
+        ("/ollama/v1/chat/completions", {"messages": _SAYS, "stream": True}, True),
+        ("/api/chat", {"model": "ollama/m", "messages": _SAYS, "stream": False}, True),
+        ("/ant/v1/chat/completions", {"messages": _SAYS}, True),
+        ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}, True),
+    ],
+)
+def test_what_an_upstream_counts_as_nothing_is_estimated(
+    live: LiveGateway, path: str, body: dict[str, Any], has_output: bool
+) -> None:
+    reply = post(live, path, {"model": "m", **body}, key=CALLER)
+    assert reply.status_code == 200, reply.text
+    record = _record(live, reply.headers["x-request-id"])
+    assert record["basis"] == "estimated"
+    assert record["tokens"]["input"] >= len("How many words?") // 4
+    assert (record["tokens"]["output"] >= len(TEXT) // 4) is has_output
+    assert record["cost_usd"] > 0

@@ -83,7 +83,9 @@ class Gateway:
     ) -> Coroutine[None, None, Chat]:
         if body.stream:
             return _made(Stream(self.stream_chat(call, body, resolution)))
-        return self.run_chat(call, body, resolution)
+        if asks_for_tools(body):
+            return self.run_chat(call, body, resolution)
+        return self.run(call, CHAT, body, resolution)
 
     def run_chat(  # noqa: PLR0913 - what a front knows of its request
         self,
@@ -290,7 +292,8 @@ async def _reply[Req: Request, Rep: BaseModel](
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)
     received = await operation.call(target.provider, attempt, request)
-    forms = forms_of(target.provider.name, request.model, operation.reply) if _is_relayed(attempt, conformer) else None
+    is_relayed = _relays(attempt.call) and not conformer.observes
+    forms = forms_of(target.provider.name, request.model, operation.reply) if is_relayed else None
     item = forms.recognise(received, attempt.notes) if forms is not None else None
     if item is None:
         item = _conformed(operation, request, received, conformer)
@@ -313,11 +316,6 @@ def _conformed[Req: Request, Rep: BaseModel](
             raise
         item = conformer.item(operation.reply, joined)
     return item if conformer.observes else operation.conform(item, request, conformer.report)
-
-
-def _is_relayed(attempt: Attempt, conformer: Conformer) -> bool:
-    """Whether a reply that conforms already is relayed as bytes."""
-    return _relays(attempt.call) and not conformer.observes
 
 
 def _relays(call: Call) -> bool:

@@ -56,6 +56,11 @@ class Conformer:
     its chunks, if there are any, and `facts` those of the last event. `usage_beside` is a usage in `x_groq`.
     """
 
+    __slots__ = (
+        "_enforces", "_halves", "_model", "_notes", "_request_id", "_room", "_source", "_weighed",
+        "facts", "known", "observes", "said", "usage_beside",
+    )  # fmt: skip
+
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
         self._source = source
         self._notes = attempt.notes
@@ -63,13 +68,15 @@ class Conformer:
         self.known: KnownChunks[Any] | None = None
         self.facts: Facts | None = None
         self.usage_beside: models.CompletionUsage | None = None
-        self._room = attempt.call.room
+        call = attempt.call
+        self._room = call.room
         self._weighed = 0
         self._model = model
-        self._request_id = attempt.request_id
+        self._request_id = call.request_id
         self._halves: SplitSurrogates | None = None
-        self._enforces = source.conformance == "enforce"
-        self.observes = source.conformance == "observe"
+        mode = source.conformance
+        self._enforces = mode == "enforce"
+        self.observes = mode == "observe"
         attempt.repaired = self.report_named
 
     def report(self, rule: Rule) -> None:

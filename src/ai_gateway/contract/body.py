@@ -13,6 +13,7 @@ from starlette.types import Message, Receive
 
 from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientDisconnected
+from ai_gateway.contract.present_fields import validated
 from ai_gateway.contract.strict_json import read_json_counted, read_json_written
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
@@ -248,9 +249,8 @@ def _read[More](raw: bytes, read: Callable[[bytes], tuple[object, More]]) -> tup
 def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
     """The value as the exact model. Raises InvalidRequest that names the wrong field."""
     try:
-        exact: Model = model.__pydantic_validator__.validate_python(value, strict=True)  # see `exact_json`
+        return validated(model, value)
     except ValidationError as error:
         if error.error_count() > _MOST_ERRORS:  # explaining them all would cost more than the request
             raise InvalidRequest("The body is not valid in very many places: check its structure.") from None
         raise explain(error, value) from None
-    return exact

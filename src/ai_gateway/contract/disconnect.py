@@ -49,6 +49,8 @@ class DisconnectGuard:
     on entry if the client has left already.
     """
 
+    __slots__ = ("_connection", "_gone", "_receive", "_task", "_watcher")
+
     def __init__(self, scope: Scope, receive: Receive) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has a task

@@ -73,9 +73,10 @@ class Parameters:
     def pass_on(self, body: BaseModel) -> bool:
         """Whether `apply` would change and report nothing."""
         operation = OPERATION_OF[type(body)]
-        if operation in self._missing or not self._affected[operation].isdisjoint(body.model_fields_set):
+        # These attributes themselves, because their properties would cost as much as all else here.
+        if operation in self._missing or not self._affected[operation].isdisjoint(body.__pydantic_fields_set__):
             return False
-        return not body.model_extra or self.unknown(operation) == "forward"
+        return not body.__pydantic_extra__ or self.unknown(operation) == "forward"
 
     def apply(self, attempt: Attempt, body: BaseModel) -> None:
         """Remove the fields that the provider must not get, and name them in the reply.

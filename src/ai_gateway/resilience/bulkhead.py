@@ -12,6 +12,8 @@ class Bulkhead:
     of a provider from its calls.
     """
 
+    __slots__ = ("answered", "failed", "inside", "most", "provider")
+
     def __init__(self, provider: str, most: int) -> None:
         self.provider = provider
         self.most = most

@@ -20,6 +20,7 @@ from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.rules import Rules
 
 _MOST_SHOWN = 10
+_MOST_KEPT, _LONGEST_KEPT = 256, 256  # resolutions that are kept for further calls, and the length of their models
 # Upstreams choose what ids are like, and callers the name. difflib takes quadratic time: it only compares the name with
 # the few ids that have the most pairs of letters in common with it.
 _LONGEST_SHOWN = 100
@@ -28,7 +29,7 @@ _MOST_ALIKE = 8
 _rng = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
-@dataclass(slots=True)  # for every request, as `Call`
+@dataclass(slots=True)  # never changed; not frozen because many are made: see `Call`
 class Target:
     """A provider, and what the model is called there. `listed` is the entry of the model list, if that resolved it."""
 
@@ -55,6 +56,7 @@ class Routing:
     listing: Listing = field(default_factory=Listing)
     _configured: frozenset[tuple[str, str]] | None = field(default=None, init=False, repr=False, compare=False)
     _ids: dict[int, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _at: dict[tuple[str, str], Resolution] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_list(self, models: ModelList) -> "Routing":
         """The same with another model list."""
@@ -77,7 +79,14 @@ class Routing:
 
     def at(self, provider: str, model: str) -> Resolution:
         """A provider's own model. Raises ProviderNotFound."""
-        return Resolution((Target(self.registry.get(provider), model),))
+        found = self._at.get((provider, model))
+        if found is None:
+            found = Resolution((Target(self.registry.get(provider), model),))
+            if len(model) <= _LONGEST_KEPT:
+                if len(self._at) >= _MOST_KEPT:  # callers choose models
+                    self._at.clear()
+                self._at[provider, model] = found
+        return found
 
     def find(self, model: str, rng: random.Random | None = None) -> Resolution | None:
         """The resolution from what is known now. Raises ModelNotFound if that needs an unconfigured provider."""

@@ -137,9 +137,10 @@ class HttpProvider(Provider):
         spent_s: float = 0,
     ) -> bytes:
         """The body of a successful reply. Raises the error for any other."""
-        if attempt.notes.trace is not None or "traceparent" in attempt.headers:
+        call = attempt.call
+        if attempt.notes.trace is not None or "traceparent" in call.headers:
             headers = _traced(attempt, headers)
-        reply = await self._caller.fetch(method, path, headers, body, accept, attempt.call.room, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, headers, body, accept, call.room, spent_s=spent_s)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 

@@ -30,7 +30,7 @@ from ai_gateway.conform.chunks import (
 from ai_gateway.conform.known_chunks import Facts
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.tool_calls import ToolCalls
-from ai_gateway.contract.stream import Item
+from ai_gateway.contract.stream import Item, Last
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
@@ -117,8 +117,6 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     def early(self) -> list[Item[Chunk]]:
         """The items to send before the last taken chunk."""
-        if not self._early:
-            return []
         early, self._early = self._early, []
         return early
 
@@ -213,20 +211,21 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
                 self._report(rules.FILL_FINISH_REASON)
                 self._early.extend(self._named_calls(index, state))
                 self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
-        yield from self.early()
-        if self.usage is None and beside is not None and self._include_usage:
-            self._report(rules.MOVE_USAGE)
-        self.usage = self.usage or beside
+        is_beside, self.usage = self.usage is None, self.usage or beside
+        early = self.early()
         if self.usage is None or not self._include_usage:
+            yield from early[:-1]
+            yield from map(Last[Chunk]._make, early[-1:])
             return
+        yield from early
+        if is_beside:
+            self._report(rules.MOVE_USAGE)
         counted = self._counted or Item(self._made(head, []).model_copy(update={"usage": self.usage}))
         cost = self._cost() if self._cost is not None else None
-        if cost is None:
-            yield counted
-            return
-        # Division of integers is correctly rounded, so the float prints with no surplus digits.
-        usage = self.usage.model_copy(update={"cost": cost / 10**12})
-        yield Item(counted.model.model_copy(update={"usage": usage}))
+        if cost is not None:  # division of integers is correctly rounded, so the float prints with no surplus digits
+            usage = self.usage.model_copy(update={"cost": cost / 10**12})
+            counted = Item(counted.model.model_copy(update={"usage": usage}))
+        yield Last[Chunk]._make(counted)
 
     def unfinished(self) -> Iterator[Item[Chunk]]:
         """The held chunks of a stream that fails, without their finish reasons, which are wrong then."""

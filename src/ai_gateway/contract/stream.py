@@ -42,6 +42,12 @@ class Item[Model: BaseModel](NamedTuple):
     raw: bytes | None = None
 
 
+class Last[Model: BaseModel](Item[Model]):
+    """The last chunk of a whole stream, which may leave together with the terminator."""
+
+    __slots__ = ()
+
+
 type Reply[Model: BaseModel] = Model | Item[Model]
 """A whole reply."""
 

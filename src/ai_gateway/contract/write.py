@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any, Self
 
 from pydantic import BaseModel
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, Notes, OwnText
 from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import Content, Continued, Framed, Item, Stream, Verbatim
+from ai_gateway.contract.stream import Content, Continued, Framed, Item, Last, Stream, Verbatim
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
@@ -177,11 +177,7 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
     async with aclosing(stream.items) as items:
         last = framing.end
         try:
-            first = await head.before(items)
-            if first is not None:
-                await send(_message(framing, first, stream))
-                async for item in items:
-                    await send(_message(framing, item, stream))
+            await _send_on(head, items, stream)
         except asyncio.CancelledError:
             if not head.is_sent:
                 raise
@@ -189,7 +185,9 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
             if _is_cancelled():
                 # The server stops, or the client has disconnected: without the error, a partial answer would look
                 # whole.
-                await send({"type": "http.response.body", "body": _broken(stream, framing, rendered(STOPPING))})
+                await send(
+                    {"type": "http.response.body", "body": head.held + _broken(stream, framing, rendered(STOPPING))}
+                )
                 raise
             # It was the deadline, whose cancellation is undone by now: the client reads too slowly.
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
@@ -201,7 +199,22 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
             last = _broken(stream, framing, rendered(error))
             forget_frames(error)
         await call.settle()
-        await send({"type": "http.response.body", "body": last})
+        await send({"type": "http.response.body", "body": head.held + last})
+
+
+async def _send_on(head: "_Head", items: AsyncGenerator[Any], stream: Stream[Any]) -> None:
+    """Send the head and the items as they come, but for the last one, which leaves with the end."""
+    send, framing = head.send, head.framing
+    first = await head.before(items)
+    if first is None:
+        return
+    await send({"type": "http.response.body", "body": _body(framing, first, stream), "more_body": True})
+    async for item in items:
+        body = _body(framing, item, stream)
+        if item.__class__ is Last:
+            head.held = body
+        else:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 class _Head:
@@ -212,6 +225,8 @@ class _Head:
 
     def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None") -> None:
         self.is_sent = False
+        self.held = b""
+        """The framed last item, until it leaves with what ends the stream."""
         self.send = send
         self.call = call
         self.framing = framing
@@ -348,14 +363,11 @@ def _broken(stream: Stream[Any], framing: Framing, error: bytes) -> bytes:
     return framing.framed(error, _ERROR) if stream.broken is None else stream.broken(error)
 
 
-def _message(
-    framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed, stream: Stream[Any]
-) -> Message:
+def _body(framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed, stream: Stream[Any]) -> bytes:
     if isinstance(item, Framed):
-        return {"type": "http.response.body", "body": item.data, "more_body": True}
+        return item.data
     if isinstance(item, Verbatim):
-        body = framing.all_framed(item.items) if item.items else framing.keep_alive
-        return {"type": "http.response.body", "body": body, "more_body": True}
+        return framing.all_framed(item.items) if item.items else framing.keep_alive
     if isinstance(item, Item):
         model, data = item
         # Neither an event's data nor a line may hold line ends.
@@ -366,7 +378,7 @@ def _message(
     else:
         model, data = item, to_json(item)
     event = stream.event(model) if framing.named else ""
-    return {"type": "http.response.body", "body": framing.framed(data, event), "more_body": True}
+    return framing.framed(data, event)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

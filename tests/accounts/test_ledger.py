@@ -3,9 +3,10 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import override
@@ -24,6 +25,7 @@ from ai_gateway.accounts.shipper import Holder, Shipper
 from ai_gateway.accounts.store.base import AlreadyThere, Change, Store
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.call import Tokens
+from ai_gateway.observability.trace_names import Attributes, Step
 from tests.accounts.calls import NOW_MS, ended, started
 from tests.accounts.conftest import Stores
 
@@ -279,6 +281,29 @@ class Holding(Holder):
         if self.failures > at_least:
             self.failures -= 1
             raise ConnectionError("away")
+
+
+async def test_few_records_are_gathered_for_the_most_of_a_second(tmp_path: Path) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        journal = Journal(tmp_path / "journal")
+        shipper = Shipper(journal, ledger)
+        batches: Counter[str] = Counter()
+
+        @contextmanager
+        def counted(step: Step, _: Attributes) -> Iterator[None]:
+            batches[step] += 1
+            yield
+
+        shipper.traced = counted
+        shipper.start()
+        began = time.monotonic()
+        for record in calls(250):
+            journal.started(record.start)
+            journal.ended(record)
+            await asyncio.sleep(0.01)
+        await until(ledger, 250)
+        await shipper.aclose()
+    assert batches[Step.SHIP] <= (time.monotonic() - began) / 0.8 + 1
 
 
 async def test_a_dead_workers_journal_is_shipped_and_its_lost_calls_given_back(stores: Stores, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_what_an_adapter_leaves_out_counts_once_beside_what_its_policies_do() ->
     assert counts == {"user": 1, "seed": 1, "other": 1}
 
 
-def test_a_model_that_nobody_knows_is_asked_for_once_a_second() -> None:
+@pytest.mark.parametrize("streamed", [None, False])
+def test_a_model_that_nobody_knows_is_asked_for_once_a_second(*, streamed: bool | None) -> None:
     asked: list[tuple[str, str]] = []
     listed: set[tuple[str, str]] = set()
 
@@ -67,7 +68,8 @@ def test_a_model_that_nobody_knows_is_asked_for_once_a_second() -> None:
 
     def count(ended: float) -> list[str]:
         call = Call("createChatCompletion", "r", attempts=[Notes("lab", model="m")])
-        metrics.ended(Outcome("r", "POST", "/", ended - 0.5, call, 200, ended=ended))
+        outcome = Outcome("r", "POST", "/", ended - 0.5, call, 200, ended=ended, streamed=streamed)
+        metrics.ended(outcome)
         samples = Samples()
         metrics.collect(samples)
         return sorted(labels[3] for labels in samples.values[REQUESTS.name])
@@ -80,6 +82,25 @@ def test_a_model_that_nobody_knows_is_asked_for_once_a_second() -> None:
     assert count(101.0) == ["m", "other"]
     assert count(101.1) == ["m", "other"]
     assert len(asked) == 2
+
+
+def test_a_model_becomes_known_though_others_are_asked_for_all_the_time() -> None:
+    listed: set[str] = set()
+    metrics = RequestMetrics(lambda _, model: model in listed)
+
+    def count(model: str, ended: float) -> None:
+        call = Call("createChatCompletion", "r", attempts=[Notes("lab", model=model)])
+        metrics.ended(Outcome("r", "POST", "/", ended - 0.5, call, 200, ended=ended, streamed=False))
+
+    count("m", 100.0)
+    listed.add("m")
+    for tenth in range(1, 40):
+        count("another", 100.0 + tenth / 10)
+        count("m", 100.01 + tenth / 10)
+    samples = Samples()
+    metrics.collect(samples)
+    counts = {labels[3]: value for labels, value in samples.values[REQUESTS.name].items()}
+    assert counts["m"] > 20
 
 
 def test_tokens_of_every_class_are_added_up() -> None:

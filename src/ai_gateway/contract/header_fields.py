@@ -1,5 +1,7 @@
 """The headers of a request as a mapping of strings, made once for all readers."""
 
+from collections.abc import Mapping
+
 from starlette.types import Scope
 
 # Names that nearly every request has, so that they need not be decoded each time.
@@ -15,9 +17,12 @@ _NAMES = {
 }
 
 
-def header_fields(scope: Scope) -> dict[str, str]:
-    """The headers by their names, which are lower case; of several with one name, the first."""
-    fields: dict[str, str] | None = scope.get("fields")
+def header_fields(scope: Scope) -> Mapping[str, str]:
+    """The headers by their names, which are lower case; of several with one name, the first.
+
+    Other requests of a connection may have the same mapping.
+    """
+    fields: Mapping[str, str] | None = scope.get("fields")
     if fields is None:
         # Put in from the last to the first, the first one counts.
         known, headers = _NAMES.get, reversed(scope["headers"])

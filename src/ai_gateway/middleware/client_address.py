@@ -41,7 +41,9 @@ class ClientAddress:
     def of(self, scope: Scope) -> str:
         """The address of the client; empty where there is none, as on a Unix socket."""
         client = scope.get("client")
-        peer = unmapped(client[0]) if client else ""
+        peer = client[0] if client else ""
+        if peer.startswith("::ffff:"):
+            peer = unmapped(peer)
         return self._from_forwarded(peer, scope) if self._trusted else peer
 
     def _from_forwarded(self, peer: str, scope: Scope) -> str:

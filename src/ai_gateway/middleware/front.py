@@ -3,8 +3,8 @@
 One layer and not one for each of these: a layer costs a call for each request and another for each event of a stream.
 """
 
-import time
 from collections.abc import Awaitable, Sequence
+from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +36,7 @@ class Front:
         self.app = app
         self._owners = owners
         self._headers = headers
+        self._marks = headers.cors.is_on
         self._observers = observers
         self._address = address or ClientAddress()
         self._watching = watching
@@ -45,9 +46,10 @@ class Front:
             await self.app(scope, receive, send)
             return
         fields = header_fields(scope)
-        id_bytes = accepted(fields.get("x-request-id")) or new_request_id()
+        given = fields.get("x-request-id")
+        id_bytes = (accepted(given) if given is not None else None) or new_request_id()
         request_id = scope["request_id"] = id_bytes.decode()
-        outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], time.perf_counter())
+        outcome = scope["outcome"] = Outcome(request_id, scope["method"], scope["path"], perf_counter())
         outcome.client = self._address.of(scope)
         if "traceparent" in fields:
             outcome.trace_id = read_trace_id(fields["traceparent"])
@@ -80,7 +82,7 @@ class Front:
         return self._headers.cors.preflight(scope["method"], _origin(scope), scope["headers"])
 
     def _end(self, outcome: Outcome) -> None:
-        outcome.ended = time.perf_counter()
+        outcome.ended = perf_counter()
         for observer in self._observers:
             observer.ended(outcome)
         if self._watching.is_on:
@@ -89,16 +91,16 @@ class Front:
     def _complete(self, message: Message, outcome: Outcome, request_id: bytes, scope: Scope) -> None:
         """Note that the reply begins, and put in the headers that all have."""
         outcome.status = message["status"]
-        outcome.first_byte = now = time.perf_counter()
+        outcome.first_byte = now = perf_counter()
         spent_ms = int((now - outcome.started) * 1000)
         if "whole" in message:  # which is JSON
             lines = message["lines"]
-            if self._headers.cors.is_on:
+            if self._marks:
                 lines += lines_of(self._headers.cors.marks(_origin(scope), _fields_of(lines)))
-            message["lines"] = lines + self._headers.lines({}, request_id, spent_ms)
+            message["lines"] = self._headers.usual_lines(lines, request_id, spent_ms)
             return
         headers = message["headers"] = list(message.get("headers", ()))
-        if self._headers.cors.is_on:
+        if self._marks:
             headers += self._headers.cors.marks(_origin(scope), headers)
         if "connection" in scope:
             message["lines"] = self._headers.lines(dict(headers), request_id, spent_ms)

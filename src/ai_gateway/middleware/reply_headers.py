@@ -60,6 +60,11 @@ class ReplyHeaders:
         constant = self._constant(own).lines
         return b"x-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (request_id, spent_ms, constant)
 
+    def usual_lines(self, own: bytes, request_id: bytes, spent_ms: int) -> bytes:
+        """The `own` lines of a reply, which is JSON and may be kept by nobody, and the common ones."""
+        usual = self._usual.lines
+        return b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (own, request_id, spent_ms, usual)
+
     def _constant(self, own: Mapping[bytes, bytes]) -> Constant:
         constant = self._with_cache_control if b"cache-control" in own else self._usual
         if own.get(b"content-type", b"").startswith(b"text/html") and b"content-security-policy" not in own:

@@ -32,6 +32,7 @@ _PICO = 10**12
 _TOGETHER = 64
 
 type Known = Callable[[str, str], bool]
+type _Same = tuple[str, str, str, str, int | None, bool, bool | None]
 
 type _Measured = tuple[str | None, float, float, float, float, float | None, int, Tokens | None]
 """Of a request that a provider was called for: its id, when it ended, its time until then and to the first byte, the
@@ -98,26 +99,14 @@ class RequestMetrics(Observer):
         self._others_until = 0.0
         self._rows: dict[tuple[str, str, str, str, int, str, str, bool], _Row] = {}
         # The same rows for requests without an error, found by what outcomes say themselves.
-        self._usual: dict[tuple[str, str, str, str, int | None, bool, bool | None], _Row] = {}
+        self._usual: dict[_Same, _Row] = {}
+        self._usual_others: dict[_Same, _Row] = {}
 
     @override
     def ended(self, outcome: Outcome) -> None:
         call, first_byte = outcome.call, outcome.first_byte
         notes = outcome.notes
-        same = (
-            outcome.operation,
-            outcome.wire,
-            notes.provider,
-            notes.model,
-            outcome.status,
-            outcome.left,
-            outcome.streamed,
-        )
-        row = self._usual.get(same) if outcome.code is None else None
-        if row is None:
-            row = self._row(outcome, notes)
-            if outcome.code is None and outcome.streamed is not None and (notes.provider, notes.model) in self._models:
-                self._usual[same] = row
+        row = self._row(outcome, notes) if outcome.code is not None else self._usual_row(outcome, notes)
         name = outcome.request_id if len(outcome.request_id) <= _LONGEST_ID else None
         if call is None or first_byte is None or not notes.model:
             row.requests += 1
@@ -148,6 +137,27 @@ class RequestMetrics(Observer):
         if len(row.waiting) >= _TOGETHER:
             row.count()
 
+    def _usual_row(self, outcome: Outcome, notes: Notes) -> _Row:
+        same = (
+            outcome.operation,
+            outcome.wire,
+            notes.provider,
+            notes.model,
+            outcome.status,
+            outcome.left,
+            outcome.streamed,
+        )
+        row = self._usual.get(same)
+        if row is None and outcome.ended < self._others_until:
+            row = self._usual_others.get(same)
+        if row is None:
+            row = self._row(outcome, notes)
+            if outcome.streamed is not None and (notes.provider, notes.model) in self._models:
+                self._usual[same] = row
+            elif outcome.streamed is not None and (notes.provider, notes.model) in self._others:
+                self._usual_others[same] = row
+        return row
+
     def _row(self, outcome: Outcome, notes: Notes) -> _Row:
         provider = notes.provider
         key = (
@@ -173,6 +183,7 @@ class RequestMetrics(Observer):
         named = provider, model
         if now >= self._others_until or len(self._others) >= _MOST_MODELS:
             self._others.clear()
+            self._usual_others.clear()
             self._others_until = now + _OTHERS_S
         if named in self._others:
             return _OTHER

@@ -1,7 +1,7 @@
 """One request on a connection and its reply: replaces uvicorn's cycle, with fewer steps and writes."""
 
 import asyncio
-from functools import lru_cache
+from collections.abc import Awaitable
 from typing import Protocol, override
 
 import structlog
@@ -20,14 +20,22 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 _log = structlog.get_logger(__name__)
 
 
-@lru_cache(16)  # the date changes once a second
-def _opening(status: int, *defaults: tuple[bytes, bytes]) -> bytes:
-    """The first lines of a head: the status line and the server's own headers."""
-    return STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % field for field in defaults])
+class _Openings(dict[int, bytes]):
+    """The first lines of a head by status: the status line and the server's own headers, which change each second."""
+
+    def __init__(self, defaults: list[tuple[bytes, bytes]]) -> None:
+        super().__init__()
+        self.defaults = defaults
+
+    def __missing__(self, status: int) -> bytes:
+        self[status] = STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % field for field in self.defaults])
+        return self[status]
 
 
 class Peer(Protocol):
-    """The connection that a request came on."""
+    """The connection that a request came on. `done` is a future with a result, for what need not be awaited."""
+
+    done: asyncio.Future[None]
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
@@ -59,14 +67,15 @@ class RequestBody(BufferedBody):
         "transport",
     )  # fmt: skip
 
-    def __init__(self, transport: CorkedTransport, flow: FlowControl, *, expects_continue: bool) -> None:
-        self.expects_continue = expects_continue
-        self.complete = False
-        self.size = 0
+    # By position, as that of a cycle: names take twice as long, for every request.
+    def __init__(self, transport: CorkedTransport, flow: FlowControl, whole: bytes | None = None) -> None:
+        self.expects_continue = False
+        self.complete = whole is not None
+        self.size = 0 if whole is None else len(whole)
         """Bytes that have arrived and have not been read yet."""
         self.transport = transport
         self.flow = flow
-        self._parts: list[bytes] = []
+        self._parts: list[bytes] = [whole] if whole else []
         self._arrived: asyncio.Event | None = None  # created on first wait
         self._begun = self._end_read = self._closed = False
 
@@ -84,9 +93,11 @@ class RequestBody(BufferedBody):
     def close(self) -> None:
         """The body is not needed any more: the reply is complete, or the client has disconnected."""
         self._closed = True
-        self._parts.clear()
+        if self._parts:
+            self._parts.clear()
         self.size = 0
-        self._wake()
+        if self._arrived is not None:
+            self._arrived.set()
 
     def _wake(self) -> None:
         if self._arrived is not None:
@@ -137,8 +148,9 @@ class Cycle:
         "_bodiless", "_chunked", "_flow", "_head", "_left", "_peer", "_started", "_transport",
         "body", "disconnected", "keep_alive", "response_complete", "scope",
     )  # fmt: skip
+    _openings = _Openings([])
 
-    def __init__(self, scope: Scope, body: RequestBody, peer: Peer, *, keep_alive: bool) -> None:
+    def __init__(self, scope: Scope, body: RequestBody, peer: Peer, keep_alive: bool) -> None:
         self.scope = scope
         self.body = body
         self.keep_alive = keep_alive
@@ -177,10 +189,21 @@ class Cycle:
         self.scope = {}  # an idle connection keeps its last cycle, but must not keep the request's data
         self._peer.on_end()
 
-    async def send(self, message: Message) -> None:
-        """ASGI's `send`. Raises RuntimeError for messages that ASGI or HTTP forbid."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """ASGI's `send`. Raises RuntimeError for messages that ASGI or HTTP forbid.
+
+        Nothing is awaited unless the client reads too slowly, so it is no coroutine.
+        """
         if self._flow.write_paused and not self.disconnected:
-            await self._flow.drain()
+            return self._send_later(message)
+        self._send(message)
+        return self._peer.done
+
+    async def _send_later(self, message: Message) -> None:
+        await self._flow.drain()
+        self._send(message)
+
+    def _send(self, message: Message) -> None:
         if self.disconnected:
             return
         kind = message["type"]
@@ -188,13 +211,11 @@ class Cycle:
             raise RuntimeError(f"Unexpected ASGI message '{kind}'.")
         if self._started:
             self._write(message.get("body", b""), more=message.get("more_body", False))
+        elif "whole" in message:
+            self._answer(message["status"], message["lines"], message["whole"])
         else:
-            lines, whole = message.get("lines", b""), message.get("whole")
-            if whole is not None:
-                self._answer(message["status"], lines, whole)
-            else:
-                headers = [*self._peer.default_headers, *message.get("headers", ())]
-                self._begin(message["status"], headers, lines)
+            headers = [*self._peer.default_headers, *message.get("headers", ())]
+            self._begin(message["status"], headers, message.get("lines", b""))
 
     def write_at_once(self, data: bytes, chunk: bytes | None = None, /) -> bool:
         """Send a piece of a chunked body whose head has been sent; False if that is not possible now."""
@@ -204,14 +225,14 @@ class Cycle:
         return True
 
     def _answer(self, status: int, lines: bytes, whole: bytes) -> None:
-        opening = _opening(status, *self._peer.default_headers)
-        if not self.keep_alive:
-            opening += b"connection: close\r\n"
-        self._left = len(whole)
-        self._head = b"%bcontent-length: %d\r\n%b\r\n" % (opening, self._left, lines)
+        openings, defaults = Cycle._openings, self._peer.default_headers
+        if openings.defaults is not defaults:
+            openings = Cycle._openings = _Openings(defaults)
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        body = b"" if self._bodiless else whole
         self._started = True
         self.body.expects_continue = False
-        self._write(whole, more=False)
+        self._finish(b"%b%bcontent-length: %d\r\n%b\r\n%b" % (openings[status], close, len(whole), lines, body))
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]], lines: bytes) -> None:
         own = [STATUS_LINE[status][:-2], *map(b": ".join, headers)]

@@ -35,7 +35,6 @@ _NAMES = {
 }
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # the states of reading a reply
-_END = b"\r\n"  # of a chunk
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for: the head, or more than so many bytes of the body
 
 type Check = Callable[[Mapping[str, str]], None]
@@ -221,8 +220,9 @@ class Connection(BoundedReads):
     def buffer_updated(self, nbytes: int) -> None:
         data = BUFFER[:nbytes].tobytes()
         if self._is_after_chunk:  # the parser need not see another chunk: it is where it was before
-            line = size_lines.get(nbytes)
-            if line and data.startswith(line) and data.endswith(_END) and self._is_diverted(data[len(line) : -2], data):
+            line = size_lines.get(nbytes, data)
+            body = data.removeprefix(line).removesuffix(b"\r\n")
+            if len(body) == nbytes - len(line) - 2 and self._is_diverted(body, data):
                 return
             self._is_after_chunk = False
         self.data_received(data)

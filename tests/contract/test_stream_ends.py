@@ -5,7 +5,7 @@ from typing import Any
 
 from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.framing import SSE
-from ai_gateway.contract.stream import Item, Last, Stream
+from ai_gateway.contract.stream import Framed, Item, Last, LastFramed, Stream
 from ai_gateway.contract.write import send_stream
 from ai_gateway.errors import UpstreamStreamTruncated
 from gateway_contract.openai import models
@@ -35,6 +35,14 @@ async def test_the_last_item_leaves_with_the_terminator() -> None:
         yield Last(CHUNK, b"3")
 
     assert await bodies(items()) == [b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\ndata: [DONE]\n\n"]
+
+
+async def test_the_last_events_of_another_wire_leave_with_its_end() -> None:
+    async def items() -> AsyncGenerator[Any]:
+        yield Framed(b"1")
+        yield LastFramed(b"2")
+
+    assert await bodies(items()) == [b"1", b"2data: [DONE]\n\n"]
 
 
 async def test_a_last_item_that_is_the_first_one_begins_the_stream() -> None:

@@ -12,7 +12,7 @@ from ai_gateway.conform.turn import Parts
 from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
-from ai_gateway.contract.stream import Continued, Framed, Item, Stream
+from ai_gateway.contract.stream import Continued, Framed, Item, LastFramed, Stream
 from ai_gateway.errors import UpstreamStreamTruncated
 from gateway_contract.openai import models
 
@@ -112,4 +112,4 @@ async def _events(
                 if written := bridge.feed(item):
                     yield Framed(written)
         await bridge.call.settle()  # before the client has the end and can send the next request
-        yield Framed(bridge.end())
+        yield LastFramed(bridge.end())

@@ -36,6 +36,7 @@ _MAX_GAPS = 8
 _MAX_RUN = 64
 _LARGE = 16 * 1024  # bytes of events that are compared in one piece, since that takes copies of them
 _BETWEEN = SSE.after + SSE.before
+_QUOTE, _LINE_FEED = b'"\n'  # as numbers: CPython looks for these at once, and for bytes after an exception
 _MAX_PROOFS = 1_000
 _MAX_PROVEN_SIZE = 1024
 _MAX_ORIGINS, _MAX_FORMS = 256, 4  # callers choose models
@@ -65,7 +66,7 @@ class Template:
     """
 
     __slots__ = (
-        "_after", "_around", "_before", "_between", "_framed", "_head", "_inside", "_tail",
+        "_after", "_around", "_before", "_between", "_closing", "_framing", "_head", "_inside", "_opening", "_tail",
         "arguments_at", "call", "choice", "edit", "fields", "gaps", "is_noted", "names",
     )  # fmt: skip
 
@@ -81,7 +82,8 @@ class Template:
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
         self._around = self._after + self._before
         self._inside = itemgetter(slice(len(self._before), -len(self._after)))
-        self._framed = len(self._head), -len(self._tail)
+        self._opening, self._closing = self._head[:-1], self._tail[1:]  # without the quotes
+        self._framing = len(self._opening) + len(self._closing)
 
     def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
         """The texts in the gaps of consecutive matching events, from `at` on."""
@@ -98,17 +100,17 @@ class Template:
 
     def texts_of_packet(self, packet: bytes) -> list[bytes]:
         """The same for all events of a packet with their framing; empty unless all match."""
-        start, end = self._framed
-        if len(packet) < start - end or not (packet.startswith(self._head) and packet.endswith(self._tail)):
+        # To look at an end and to cut it off in one step takes half of what two steps do.
+        quoted = packet.removeprefix(self._opening).removesuffix(self._closing)
+        if not 2 <= len(quoted) == len(packet) - self._framing or not quoted[0] == quoted[-1] == _QUOTE:
             return []
-        if packet.find(b"\n", start, end) < 0:  # a single event, as in nearly every packet of a slow stream
-            text = packet[start:end]
+        if _LINE_FEED not in quoted:  # a single event, as in nearly every packet of a slow stream
             if self.gaps > 1:
-                return self._texts_in([text])
-            return [text] if _is_json(packet[start - 1 : end + 1]) else []
+                return self._texts_in([quoted[1:-1]])
+            return [quoted[1:-1]] if _is_json(quoted) else []
         if len(packet) > _LARGE:
             # An event with other constants is not split off, so that its quotes make the text invalid.
-            return self._texts_in(packet[start:end].split(self._tail + self._head))
+            return self._texts_in(quoted[1:-1].split(self._tail + self._head))
         # Not split by the constants between two texts: for a separator that long, CPython prepares every search anew.
         return self._texts_of(packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN))
 

@@ -152,7 +152,7 @@ class Continuations:
         if self._credit < _MAX_CREDIT:
             self._credit += chunks
         notes.chunks += chunks
-        notes.text_bytes += sum(map(len, texts))
+        notes.text_bytes += len(b"".join(texts))
         if template.call is not None:
             arguments = b"".join(texts[template.arguments_at :: template.gaps])
             self._arguments.setdefault((template.choice, template.call), []).append(arguments)

@@ -215,7 +215,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         early = self.early()
         if self.usage is None or not self._include_usage:
             yield from early[:-1]
-            yield from map(Last[Chunk]._make, early[-1:])
+            yield from map(Last._make, early[-1:])
             return
         yield from early
         if is_beside:
@@ -225,7 +225,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if cost is not None:  # division of integers is correctly rounded, so the float prints with no surplus digits
             usage = self.usage.model_copy(update={"cost": cost / 10**12})
             counted = Item(counted.model.model_copy(update={"usage": usage}))
-        yield Last[Chunk]._make(counted)
+        yield Last._make(counted)
 
     def unfinished(self) -> Iterator[Item[Chunk]]:
         """The held chunks of a stream that fails, without their finish reasons, which are wrong then."""

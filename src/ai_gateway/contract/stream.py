@@ -83,6 +83,12 @@ class Framed:
     data: bytes
 
 
+class LastFramed(Framed):
+    """The last events of a stream, which may leave together with what ends it."""
+
+    __slots__ = ()
+
+
 def type_of(model: BaseModel) -> str:
     """The event name of an item on wires with named events: its `type`."""
     name = getattr(model, "type", None)

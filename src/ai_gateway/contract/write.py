@@ -14,7 +14,7 @@ from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, Notes, OwnText
 from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import Content, Continued, Framed, Item, Last, Stream, Verbatim
+from ai_gateway.contract.stream import Content, Continued, Framed, Item, Last, LastFramed, Stream, Verbatim
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
@@ -53,6 +53,7 @@ _PIECE = 64 * 1024
 _READ_S = 20.0
 # Between two keep-alives; idle timeouts of proxies are 30 seconds or more.
 _KEEP_ALIVE_S = 10.0
+_LAST = {Last, LastFramed}
 _ERROR = "error"  # the name of error events on wires with named events
 
 
@@ -211,7 +212,7 @@ async def _send_on(head: "_Head", items: AsyncGenerator[Any], stream: Stream[Any
     await send({"type": "http.response.body", "body": _body(framing, first, stream), "more_body": True})
     async for item in items:
         body = _body(framing, item, stream)
-        if item.__class__ is Last:
+        if item.__class__ in _LAST:
             head.held = body
         else:
             await send({"type": "http.response.body", "body": body, "more_body": True})

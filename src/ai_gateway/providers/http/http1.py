@@ -203,8 +203,9 @@ class Connection(BoundedReads):
     def buffer_updated(self, nbytes: int) -> None:
         data = BUFFER[:nbytes].tobytes()
         if self._is_after_chunk:  # the parser need not see another chunk: it is where it was before
-            line = size_lines.get(nbytes)
-            if line and data.startswith(line) and data.endswith(b"\r\n") and self._diverts(data[len(line) : -2], data):
+            line = size_lines.get(nbytes, data)
+            body = data.removeprefix(line).removesuffix(b"\r\n")
+            if len(body) == nbytes - len(line) - 2 and self._diverts(body, data):
                 return
             self._is_after_chunk = False
         self.data_received(data)

@@ -7,6 +7,8 @@ with a small change. A model that takes what the schema refuses is as wrong as o
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -58,24 +60,37 @@ SCHEMAS |= {
         "OllamaErrorResponse",
     )
 }
+NAMES = {"[]"}.union(*(schema.get("properties", ()) for schema in CONTRACT["components"]["schemas"].values()))
 GENERATED, MUTATIONS = 100, 12
 """Values for each schema, and changed copies of each of them."""
-LARGE = {"CreateChatCompletionResponse": (50, 32), "CreateChatCompletionStreamResponse": (50, 32)}
+LARGE = {
+    "CreateChatCompletionRequest": (50, 40),
+    "CreateChatCompletionResponse": (20, 80),
+    "CreateChatCompletionStreamResponse": (20, 80),
+}
 """The same for schemas whose values have hundreds of places to change, and take a hundred times as long to make."""
 CASES_EACH = 1_000
 """At least; generation may run dry early. 27 schemas make 27,000 cases and more."""
 
 
-def strategy(name: str, mode: GenerationMode) -> Any:
-    """Bodies for a schema, by posing it as a request body of a document of our own."""
-    body = {"required": True, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
-    document = {
-        "openapi": "3.1.0",
-        "info": {"title": "agreement", "version": "0"},
-        "paths": {"/": {"post": {"requestBody": body, "responses": {"200": {"description": "ok"}}}}},
-        "components": {"schemas": CONTRACT["components"]["schemas"]},
+@cache
+def document() -> Any:
+    """A document of our own, which poses each schema as a request body."""
+    paths = {
+        f"/{name}": {
+            "post": {
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}},
+                },
+                "responses": {"200": {"description": "ok"}},
+            }
+        }
+        for name in SCHEMAS
     }
-    return schemathesis.openapi.from_dict(document)["/"]["POST"].as_strategy(generation_mode=mode)
+    components = {"schemas": CONTRACT["components"]["schemas"]}
+    info = {"title": "agreement", "version": "0"}
+    return schemathesis.openapi.from_dict({"openapi": "3.1.0", "info": info, "paths": paths, "components": components})
 
 
 def model_accepts(model: type[BaseModel], raw: bytes) -> bool | None:
@@ -92,12 +107,17 @@ def model_accepts(model: type[BaseModel], raw: bytes) -> bool | None:
 
 
 def mutated(text: str, chance: random.Random) -> Any:
-    """What the JSON says, with one thing changed: a value swapped for a near miss, or a key dropped or added."""
+    """What the JSON says, with one thing changed: a value swapped for a near miss, or a key dropped or added.
+
+    Each field is as likely as any other, however many objects of a list have it.
+    """
     copy = json.loads(text)
-    spots = list(places(copy))
+    spots: dict[str, list[tuple[Any, Any]]] = {}
+    for field, container, key in places(copy, ""):
+        spots.setdefault(field, []).append((container, key))
     if not spots:
         return chance.choice([None, [], "", 0])
-    container, key = chance.choice(spots)
+    container, key = chance.choice(spots[chance.choice(list(spots))])
     if isinstance(container, dict) and chance.random() < 0.25:
         del container[key]
     elif isinstance(container, dict) and chance.random() < 0.1:
@@ -107,11 +127,14 @@ def mutated(text: str, chance: random.Random) -> Any:
     return copy
 
 
-def places(value: Any) -> Any:
+def places(value: Any, within: str) -> Iterator[tuple[str, Any, Any]]:
+    """Each value inside of this one, by the path of its field, with what has it; made-up names are all alike."""
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
-            yield value, key
-            yield from places(value[key])
+            name = key if isinstance(value, dict) else "[]"
+            field = f"{within}.{name if name in NAMES else '?'}"
+            yield field, value, key
+            yield from places(value[key], field)
 
 
 def near_miss(value: Any, chance: random.Random) -> Any:
@@ -149,7 +172,7 @@ def cases(name: str, mode: GenerationMode, examples: int, mutations: int) -> lis
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(strategy(name, mode))
+    @given(document()[f"/{name}"]["POST"].as_strategy(generation_mode=mode))
     def collect(case: schemathesis.Case[Any]) -> None:
         try:
             text = json.dumps(case.body, allow_nan=False)

@@ -41,7 +41,7 @@ ALIKE = ("--include-path-regex", "^/v1/(responses/(input_tokens|compact)$|messag
         pytest.param(RESPONSES, 5, 5, 5_000, id="responses"),
         pytest.param(("--include-path-regex", "^/v1/messages$"), 1, 3, 5_000, id="messages"),
         pytest.param(ALIKE, 3, 5, 10, id="like these"),
-        pytest.param(BY_PROVIDER, 14, 10, 100, id="by provider"),
+        pytest.param(BY_PROVIDER, 14, 4, 50, id="by provider"),
         pytest.param(PARTS["administration"], 64, 5, 5_000, id="administration"),
     ],
 )

@@ -130,7 +130,7 @@ async def test_ten_thousand_of_them_do_not_either(gateway: LiveGateway, upstream
 def running() -> Counter[str]:
     """How many tasks there are of each kind, without those of a moment: what waits for the store's thread."""
     names = (task.get_coro().__qualname__ for task in asyncio.all_tasks())  # type: ignore[union-attr]
-    return Counter(name for name in names if not name.startswith(("_Session.", "_Runner.", "SqliteStore.")))
+    return Counter(name for name in names if not name.startswith(("_Session.", "StoreThread.", "SqliteStore.")))
 
 
 async def test_they_leave_no_task_behind(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:

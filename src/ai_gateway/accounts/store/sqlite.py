@@ -5,7 +5,6 @@ Statements run one after the other in a thread, since commits wait for the disk.
 
 import asyncio
 import json
-import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -13,15 +12,12 @@ from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, override
+from typing import override
 
-from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value, by_statement
+from ai_gateway.accounts.store.base import Change, Row, Session, Store, StoreError, Value, by_statement
 from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite, schema_problem
+from ai_gateway.accounts.store.sqlite_thread import DatabaseFile, StoreThread
 
-_BUSY_TIMEOUT_S = 5.0
-_ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
 _MOST_VALUES = 17_500  # in one statement: a batch of records; SQLite's own limit is 32,766, unless a build lowers it
@@ -39,7 +35,6 @@ _FIND_MEMORIES_BY_SHORT_WORDS = """SELECT id, project_id, key_id, user_id, creat
 _NAMES = tuple(f"v{number}" for number in range(1, 100))
 
 type _Values = Row | Mapping[str, Value]
-type _Job = tuple[Callable[[sqlite3.Connection], Any] | None, asyncio.Future[Any]]  # without work, to close it
 
 
 @cache
@@ -96,141 +91,10 @@ def _named(values: Row) -> Mapping[str, Value]:
     return dict(zip(_NAMES, values, strict=False))
 
 
-class _File:
-    """The database's file. SQLite would go on with one that was removed, which nobody else sees."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._first: tuple[int, int] | None = None
-
-    def check(self) -> None:
-        """Raise sqlite3.OperationalError if another file, or none, has the name now."""
-        there = self._there()
-        if self._first is None:
-            self._first = there
-        elif there != self._first:
-            raise sqlite3.OperationalError("somebody removed or replaced the file: restart the gateway")
-
-    def _there(self) -> tuple[int, int] | None:
-        """What SQLite tells files apart by (os_unix.c, `fileHasMoved`); None without one, as in memory."""
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
-
-class _Runner:
-    """The connection and its thread.
-
-    A thread of its own and a plain queue take a fifth of the instructions of an executor.
-    """
-
-    def __init__(self, file: _File) -> None:
-        self._file = file
-        self._path = file.path
-        self._queue: SimpleQueue[_Job] | None = None
-        self._thread: Thread | None = None
-        self._db: sqlite3.Connection | None = None
-
-    async def __call__[Result](self, work: Callable[[sqlite3.Connection], Result], *, surely: bool = False) -> Result:
-        """Run this in the thread. Raises StoreError or ValueError; cancelling the caller does not interrupt it.
-
-        If the caller is cancelled before the start, it is skipped, unless `surely` is set.
-        """
-        try:
-            submitted = self.submit(partial(self._in_its_file, work))
-            return await (asyncio.shield(submitted) if surely else submitted)
-        except sqlite3.IntegrityError as error:
-            refused = AlreadyThere if error.sqlite_errorcode in _ALREADY_THERE else ValueError
-            raise refused(f"SQLite ({self._path}): {error}") from error
-        except sqlite3.Error as error:
-            raise StoreError(f"SQLite ({self._path}): {error}") from error
-
-    def submit[Result](self, work: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
-        """Run this after all that was submitted before. Raises StoreError; the future may raise SQLite's error."""
-        if self._queue is None:
-            raise StoreError("the store is closed")
-        if self._thread is None:
-            self._thread = Thread(target=self._serve, args=(self._queue,), name="store", daemon=True)
-            self._thread.start()
-        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._queue.put((work, done))
-        return done
-
-    def open(self) -> None:
-        self._queue = SimpleQueue()
-
-    async def aclose(self) -> None:
-        thread, queue = self._thread, self._queue
-        self._thread = self._queue = None
-        if thread is not None and queue is not None:
-            closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            queue.put((None, closed))
-            await closed
-            thread.join()
-
-    def _serve(self, queue: "SimpleQueue[_Job]") -> None:
-        while True:
-            work, done = queue.get()
-            if work is None:
-                self._disconnect()
-                _tell(done, _succeed, None)
-                return
-            if not done.cancelled():
-                try:
-                    result = work(self._connected())
-                except BaseException as error:
-                    _tell(done, _fail, error)
-                else:
-                    _tell(done, _succeed, result)
-                    del result
-            del work, done  # what they refer to must not live until the next one comes
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._db is None:
-            self._file.check()  # or SQLite would make another one
-            # Autocommit: transactions begin and end by our own statements, not by the module's rules.
-            db = sqlite3.connect(
-                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
-            )
-            # With a write-ahead log readers do not wait for writers. NORMAL may lose the last commits in a power
-            # failure, which the journals still have, and none if the process dies.
-            for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-                db.execute(f"PRAGMA {setting}")
-            self._db = db
-        return self._db
-
-    def _in_its_file[Result](self, work: Callable[[sqlite3.Connection], Result], db: sqlite3.Connection) -> Result:
-        self._file.check()
-        return work(db)
-
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-
-def _tell(done: asyncio.Future[Any], how: Callable[[asyncio.Future[Any], Any], None], what: object) -> None:
-    """Hand over what has become of a job, from its thread."""
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        done.get_loop().call_soon_threadsafe(how, done, what)
-
-
-def _succeed(done: asyncio.Future[Any], result: object) -> None:
-    if not done.done():
-        done.set_result(result)
-
-
-def _fail(done: asyncio.Future[Any], error: BaseException) -> None:
-    if not done.done():
-        done.set_exception(error)
-
-
 class _Session(Session):
     """Statements on a connection, in its thread."""
 
-    def __init__(self, run: _Runner) -> None:
+    def __init__(self, run: StoreThread) -> None:
         self._run = run
 
     @override
@@ -257,9 +121,9 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: Path | None) -> None:
-        file = _File(str(path) if path is not None else ":memory:")
-        self._writer = _Runner(file)
-        self._reader = _Runner(file) if path is not None else None
+        file = DatabaseFile(str(path) if path is not None else ":memory:")
+        self._writer = StoreThread(file)
+        self._reader = StoreThread(file) if path is not None else None
         self.name = f"SQLite ({path})" if path is not None else "memory"
         self._writing = asyncio.Lock()
         self._seen: tuple[int, int] | None = None

@@ -7,7 +7,8 @@ import time
 import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.contract.strict_json import may_be_refused, read_json, read_json_counted
+from ai_gateway.contract.strict_json import may_be_refused, read_json, read_json_counted, read_json_written
+from ai_gateway.contract.wire_form import to_wire
 
 FEW = "x" * 4_000
 MANY: list[object] = [{}] * 2_000
@@ -48,6 +49,28 @@ def test_a_number_that_overflows_is_found_wherever_it_stands(number: str, depth:
     with pytest.raises(ValueError, match=r"too large|expected|invalid"):
         read_json(raw)
     assert may_be_refused(raw)
+
+
+@pytest.mark.parametrize("beside", [None, 1], ids=["with null", "without"])
+@pytest.mark.parametrize("depth", [0, 1, 3, 30])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_is_written_tells_of_a_number_that_overflows(number: str, depth: int, beside: object) -> None:
+    inside = '[{"a":' * depth + number + "}]" * depth
+    raw = f'{{"first":{json.dumps(beside)},"then":{inside}}}'.encode()
+    if NUMBERS[number]:
+        value, written = read_json_written(raw)
+        assert value == json.loads(raw)
+        assert written == (to_wire({**json.loads(raw)}) if len(number) < 20 else None)
+        return
+    with pytest.raises(ValueError, match=r"too large|expected|invalid"):
+        read_json_written(raw)
+
+
+@given(value=VALUES)
+def test_values_are_written_as_they_go_upstream(value: object) -> None:
+    read, written = read_json_written(json.dumps({"value": value}).encode())
+    assert read == {"value": value}
+    assert written in {None, to_wire({"value": value})}
 
 
 @given(value=VALUES, beside=st.sampled_from([None, FEW, MANY]))

@@ -254,3 +254,15 @@ async def test_the_built_in_provider_never_answers_for_one_that_is_known(name: s
         await where.resolve(None, name)
     assert repr(name) in told.value.message
     assert (await where.resolve(None, "someone/else")).targets[0].provider.name == "custom"
+
+
+def test_only_so_many_resolutions_are_kept_and_none_of_long_names() -> None:
+    routing = Routing(Registry([CustomProvider()]), Catalogue([]))
+    for number in range(1_000):
+        resolution = routing.at("custom", f"m-{number}")
+        assert resolution.targets[0].model == f"m-{number}"
+        assert routing.at("custom", f"m-{number}") is resolution
+        assert routing.at("custom", "m" * 300).targets[0].model == "m" * 300
+    assert 0 < len(routing._at) <= 256
+    with pytest.raises(ProviderNotFound):
+        routing.at("other", "m-1")

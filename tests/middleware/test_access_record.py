@@ -1,6 +1,7 @@
 """What a record of the access log is made of: parts that are kept, and never more of them than that."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ CALLER = Caller("key_1", "a", trusted=True, project_id="proj_1")
 
 
 @pytest.fixture(autouse=True)
-def _info(capfd: pytest.CaptureFixture[str]) -> None:
+def _info(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     configure_logging("info")
     drain(10)
     capfd.readouterr()
+    yield
+    configure_logging("error")
 
 
 def outcome(path: str = "/lab/v1/chat/completions", *, call: Call | None = None, **more: Any) -> Outcome:

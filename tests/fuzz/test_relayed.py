@@ -55,7 +55,7 @@ class Arriving(OpenStream):
         assert self._packets is not None
 
     @override
-    def divert(self, take: Sink | None) -> None:
+    def divert(self, take: Sink) -> None:
         self._take = take
 
 

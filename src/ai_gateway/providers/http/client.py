@@ -314,7 +314,7 @@ class _HttpStream(OpenStream):
         return piece
 
     @override
-    def divert(self, take: Sink | None) -> None:
+    def divert(self, take: Sink) -> None:
         self._connection.divert = take
 
     def leave(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
@@ -49,10 +49,6 @@ class Deadline(Protocol):
     def stop(self) -> None: ...
 
 
-def _nothing() -> None:
-    """For streams whose packets all go to their reader."""
-
-
 class OpenStream(ABC):
     """A streamed reply: its head and its body. Each HTTP client has a subclass that reads the bytes."""
 
@@ -88,7 +84,7 @@ class OpenStream(ABC):
     async def drain(self) -> None:
         """Read the few bytes after the last item, so that the connection can be reused."""
 
-    def divert(self, take: Sink | None) -> None:  # noqa: B027 - not every client can, and none has to
+    def divert(self, take: Sink) -> None:  # noqa: B027 - not every client can, and none has to
         """Offer packets to `take` while a reader waits in `next_bytes`, which may save waking the reader.
 
         It is called from the event loop with the body of one packet, if that is at most 16 KB, nothing else is
@@ -108,22 +104,23 @@ class OpenStream(ABC):
         Events that match `run` are yielded as a Run: see EventParser.
         """
         parser = EventParser(self._sizes.event, run)
-        offer = _nothing if divert is None else self._offering(parser, divert)
-        return self._batches(parser, are_events=True, offer=offer)
+        if divert is not None:
+            self._divert_events(parser, divert)
+        return self._batches(parser, are_events=True)
 
-    def _offering(self, parser: EventParser, divert: Sink) -> Callable[[], None]:
-        """A function that offers the packets until the next one that is read, if they begin with an event."""
+    def _divert_events(self, parser: EventParser, divert: Sink) -> None:
         deadline, now, idle_s = self._deadline, self._deadline.now, self._timeouts.stream_idle
 
         def take(packet: bytes, chunk: bytes | None = None, /) -> bool:
-            if not divert(packet, chunk):
+            # What is offered as a chunk follows a diverted packet, which has ended with an event.
+            if not ((chunk is not None or parser.is_between_events) and divert(packet, chunk)):
                 return False
             # A diverted packet is progress: the idle timeout starts anew.
             self._idle = idle = now() + idle_s
             deadline.at(idle if idle < self._end else self._end)
             return True
 
-        return lambda: self.divert(take if parser.is_between_events else None)
+        self.divert(take)
 
     def lines(self) -> AsyncGenerator[bytes]:
         """Each line of newline-delimited JSON."""
@@ -135,9 +132,7 @@ class OpenStream(ABC):
                 for item in batch:
                     yield item
 
-    async def _batches(
-        self, parser: Parser, *, are_events: bool, offer: Callable[[], None] = _nothing
-    ) -> AsyncGenerator[list[bytes]]:
+    async def _batches(self, parser: Parser, *, are_events: bool) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self._sizes, self.headers)
         deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
@@ -146,7 +141,6 @@ class OpenStream(ABC):
         try:
             while True:
                 deadline.at(min(self._idle, end, begun))
-                offer()
                 chunk = await self.next_bytes()
                 if are_events:
                     are_events = False

@@ -12,6 +12,8 @@ from ai_gateway.contract.call import quickly
 
 UNITS = 60
 """How many units a rolling count lasts."""
+SPAN = UNITS + 1
+"""How many units are there at once, with the one that has not ended."""
 
 
 @dataclass(slots=True)  # never changed, but made for every request that limits hold for
@@ -66,15 +68,15 @@ class Rolling:
     """A count of which each part leaves after 60 units: never more than the limit in any 60 units, wherever they begin.
 
     What was counted in a unit is there until the whole unit is over 60 units old, so the answer is late by up to one
-    unit and never early. `last` is the newest unit.
+    unit and never early. `last` is the newest unit; `parts` has the count of each at its number modulo `SPAN`.
     """
 
-    __slots__ = ("_parts", "last", "sum")
+    __slots__ = ("last", "parts", "sum")
 
     def __init__(self) -> None:
         self.last = 0
         self.sum = 0
-        self._parts = [0] * (UNITS + 1)
+        self.parts = [0] * SPAN
 
     def advance(self, unit: int) -> None:
         """Forget what is over by now.
@@ -84,44 +86,40 @@ class Rolling:
         """
         passed = unit - self.last
         if passed < -UNITS:
-            self._parts = [0] * (UNITS + 1)
+            self.parts = [0] * SPAN
             self.sum, self.last = 0, unit
         if passed > 0:
-            parts = self._parts
-            for step in range(min(passed, UNITS + 1)):
-                place = (unit - step) % (UNITS + 1)
+            parts = self.parts
+            for step in range(min(passed, SPAN)):
+                place = (unit - step) % SPAN
                 self.sum -= parts[place]
                 parts[place] = 0
             self.last = unit
 
-    def has(self, unit: int) -> bool:
-        """Whether what was counted in a unit is still there."""
-        return 0 <= self.last - unit <= UNITS
-
     def at(self, unit: int) -> int:
         """What was counted in a unit that is still there."""
-        return self._parts[unit % (UNITS + 1)]
+        return self.parts[unit % SPAN]
 
     def add(self, unit: int, amount: int) -> None:
         """Count something in a unit, if it is not over yet. A correction that is negative takes no more than all."""
         if 0 <= self.last - unit <= UNITS:
-            place = unit % (UNITS + 1)
-            known = self._parts[place]
-            self._parts[place] = after = max(0, known + amount)
+            place = unit % SPAN
+            known = self.parts[place]
+            self.parts[place] = after = max(0, known + amount)
             self.sum += after - known
 
     def fits_in(self, room: int, unit: int) -> int:
         """Units until so much has left."""
         for ahead in range(1, UNITS + 2):
-            room -= self._parts[(self.last + ahead) % (UNITS + 1)]
+            room -= self.parts[(self.last + ahead) % SPAN]
             if room <= 0:
                 return self.last - unit + ahead
         return self.last - unit + UNITS + 1
 
     def empty_in(self, unit: int) -> int:
         """Units until nothing is counted any more."""
-        for back in range(UNITS + 1):
-            if self._parts[(self.last - back) % (UNITS + 1)]:
+        for back in range(SPAN):
+            if self.parts[(self.last - back) % SPAN]:
                 return self.last - unit + UNITS + 1 - back
         return 0
 
@@ -181,7 +179,9 @@ class Counters(Protocol):
         """Close what they are in."""
 
 
-def reserve(holds: Sequence[Hold], states: MutableMapping[str, State], now: float) -> Answer:
+def reserve(  # noqa: C901 - in one go, as each call pays for it
+    holds: Sequence[Hold], states: MutableMapping[str, State], now: float
+) -> Answer:
     """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted.
 
     Written in one go, since each call of a caller with limits pays for it: as if all fitted, which is undone if not.
@@ -208,9 +208,13 @@ def reserve(holds: Sequence[Hold], states: MutableMapping[str, State], now: floa
             rest = hold.limit - units.sum - amount
             if rest < 0:
                 break
-            units.add(unit, amount)
+            if unit == units.last:  # else a clock was set back
+                units.parts[unit % SPAN] += amount
+                units.sum += amount
+            else:
+                units.add(unit, amount)
             # With this call counted, all is there again when its own unit has left.
-            resets.append((unit + UNITS + 1) * unit_s - now if amount else units.empty_in(unit) * unit_s)
+            resets.append((unit + SPAN) * unit_s - now if amount else units.empty_in(unit) * unit_s)
         left.append(rest)
     else:
         return quickly(Granted, (now, left, resets))
@@ -263,7 +267,7 @@ def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
         return hold.limit - state.used - state.held, hold.until - now if hold.until > now else 0.0
     unit_s, unit = hold.unit_s, int(now // hold.unit_s)
     units.advance(unit)
-    reset = (unit + UNITS + 1) * unit_s - now if hold.amount else units.empty_in(unit) * unit_s
+    reset = (unit + SPAN) * unit_s - now if hold.amount else units.empty_in(unit) * unit_s
     return hold.limit - units.sum, reset
 
 

@@ -28,7 +28,7 @@ from typing import override
 import orjson
 import structlog
 
-from ai_gateway.accounts.counters.base import UNITS, Answer, CountersError, Granted, Hold, Rolling, State
+from ai_gateway.accounts.counters.base import SPAN, UNITS, Answer, CountersError, Granted, Hold, Rolling, State
 from ai_gateway.accounts.counters.memory import MemoryCounters
 
 _HEADER = b'"ai-gateway counters 2"'
@@ -316,10 +316,10 @@ class FileCounters(MemoryCounters):
             unit_s = hold.unit_s
             unit, last = int(at // unit_s), units.last
             state.until = (last + UNITS + 2) * unit_s
-            if units.has(unit):
-                rolling.append((name, state.until, last, unit, units.at(unit)))
+            if 0 <= last - unit <= UNITS:  # what was counted in it is still there
+                rolling.append((name, state.until, last, unit, units.parts[unit % SPAN]))
         held_by = ((held, *self._holders[held]),) if held is not None else ()
-        line = orjson.dumps((sums, rolling, held_by, settled), option=orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps((sums, rolling, held_by, settled), None, orjson.OPT_APPEND_NEWLINE)
         fd = self._fd
         assert fd is not None  # noqa: S101 - it is locked
         try:

@@ -151,13 +151,17 @@ def test_cpu_time_is_that_of_the_process() -> None:
     assert cpu_seconds(os.getpid()) - before >= 0.8 * burned
 
 
+@pytest.fixture(scope="module", params=["relay", "gateway", "unchecked"])
+def started(request: pytest.FixtureRequest, upstream: Running) -> Iterator[Running]:
+    with running(_front(request.param, upstream)) as target:
+        wait_until_listening(target)
+        yield target
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["whole-16", "burst-16"])
-@pytest.mark.parametrize("target", ["relay", "gateway", "unchecked"])
-def test_a_cell_counts_whole_replies_only(target: str, name: str, upstream: Running) -> None:
-    with running(_front(target, upstream)) as started:
-        wait_until_listening(started)
-        sample = measure_load(started, cell(name), 0.3)
+def test_a_cell_counts_whole_replies_only(name: str, started: Running) -> None:
+    sample = measure_load(started, cell(name), 0.3)
     assert sample.errors == {}
     assert sample.requests >= 16
     assert sample.rps > 0

@@ -1,7 +1,7 @@
 """Calls as they are noted: one that started, and how it ended."""
 
 from ai_gateway.accounts.records import AttemptRecord, Record, Start
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 NOW_MS = 1_790_000_000_000
 

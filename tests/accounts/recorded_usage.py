@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 
 @dataclass(frozen=True)

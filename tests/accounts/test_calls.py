@@ -14,7 +14,7 @@ from ai_gateway.accounts.ledger_rows import DAY, HOUR, TOKENS
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.usage import MINUTE, Question, usage
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from tests.accounts.calls import NOW_MS, ended, started
 
 BEGIN = NOW_MS // 1000 // DAY * DAY

@@ -16,7 +16,7 @@ from ai_gateway.accounts.journal_files import LockedDirectory
 from ai_gateway.accounts.journal_format import HEADER, LineReader, ended_line, started_line
 from ai_gateway.accounts.journal_replay import DeadJournal, claim_dead
 from ai_gateway.accounts.records import AttemptRecord, Record
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from tests.accounts.calls import NOW_MS, ended, started
 
 ROOT = Path(__file__).parents[2]

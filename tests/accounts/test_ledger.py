@@ -24,7 +24,7 @@ from ai_gateway.accounts.records import Record, Start
 from ai_gateway.accounts.shipper import Holder, Shipper
 from ai_gateway.accounts.store.base import AlreadyThere, Change, Store
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.observability.trace_names import Attributes, Step
 from tests.accounts.calls import NOW_MS, ended, started
 from tests.accounts.conftest import Stores

@@ -19,7 +19,7 @@ from ai_gateway.app.configuration import read_configuration
 from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.sources import read_settings, read_sources
 from ai_gateway.config.tables import PriceSettings
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.routing.model_list.parse import ListedModel
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()

@@ -15,7 +15,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from tests.accounts.calls import ended, started
 from tests.support.administration import ADMIN_KEY
 from tests.support.command import Ended, run_command

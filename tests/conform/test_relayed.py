@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from ai_gateway.conform.relayed import RelayedMessage, RelayedResponse, message_tokens, relayed, response_tokens
-from ai_gateway.contract.call import Notes, Tokens
+from ai_gateway.contract.call import Notes
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, event_type
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import UpstreamInvalidResponse
 
 ERROR = b'{"error":{"message":"It broke.","code":"upstream_stream_truncated"}}'

@@ -13,8 +13,9 @@ from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.conform.usage import ImpossibleCount, tokens_of
-from ai_gateway.contract.call import Attempt, Call, Notes, Tokens
+from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Item
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.contract.write import to_fields
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE

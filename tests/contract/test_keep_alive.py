@@ -11,7 +11,7 @@ from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.framing import EVENTS, EVENTS_DONE, NDJSON, SSE, Framing
 from ai_gateway.contract.stream import Framed, Stream
 from ai_gateway.contract.wire import OLLAMA, OPENAI, RESPONSES, Wire
-from ai_gateway.contract.write import LateHeads, send_stream
+from ai_gateway.contract.write_stream import LateHeads, send_stream
 
 EVERY_S = 0.02
 COMMENT = b": keep-alive\n\n"

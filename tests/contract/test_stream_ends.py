@@ -6,7 +6,7 @@ from typing import Any
 from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.framing import SSE
 from ai_gateway.contract.stream import Framed, Item, Last, LastFramed, Stream
-from ai_gateway.contract.write import send_stream
+from ai_gateway.contract.write_stream import send_stream
 from ai_gateway.errors import UpstreamStreamTruncated
 from gateway_contract.openai import models
 

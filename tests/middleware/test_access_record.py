@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.contract.call import Call, Caller, Notes, Tokens
+from ai_gateway.contract.call import Call, Caller, Notes
 from ai_gateway.contract.outcome import Outcome
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.middleware import access_log
 from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.observability.logging import configure_logging, drain

@@ -8,8 +8,9 @@ import pytest
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.rules import FILL_ID, FILL_ROLE
 from ai_gateway.contract.body import validate
-from ai_gateway.contract.call import Attempt, Call, Notes, Tokens
+from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.outcome import Outcome
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.middleware.request_metrics import RequestMetrics
 from ai_gateway.observability.families import BODY, DURATION, FIRST_BYTE, INTERVAL, OVERHEAD, REQUESTS, TOKENS
 from ai_gateway.observability.metrics import SHORT, Distribution, Event, counted

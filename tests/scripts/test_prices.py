@@ -24,7 +24,7 @@ from genai_prices.types import (
 )
 
 from ai_gateway.accounts.price_table import PATH, PriceTable, Row
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.providers.catalog import ROWS
 from scripts.prices.__main__ import main
 from scripts.prices.report import report

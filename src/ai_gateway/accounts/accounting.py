@@ -26,8 +26,9 @@ from ai_gateway.accounts.reservation import CallReservation, CountedHold, estima
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call, Caller, Trace, quickly
+from ai_gateway.contract.call import Call, Caller, Trace
 from ai_gateway.contract.outcome import Observer, Outcome
+from ai_gateway.contract.tokens import quickly
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, Timing, count, time_of
 from ai_gateway.observability.trace_names import Step

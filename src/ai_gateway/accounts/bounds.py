@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from ai_gateway.accounts.price import MOST_SEARCHES
 from ai_gateway.conform.stream import prompt_count
-from ai_gateway.contract.call import quickly
 from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.tokens import quickly
 from gateway_contract.openai import models
 
 # Roles, separators and what a chat template puts around a message or a tool.

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ai_gateway.accounts.records import AttemptRecord, Record, Start
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 _INT64 = 2**63 - 1
 _CLASSES = Tokens._fields

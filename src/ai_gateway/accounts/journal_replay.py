@@ -11,7 +11,7 @@ from ai_gateway.accounts.journal import Batch, Source
 from ai_gateway.accounts.journal_files import LockedDirectory, Segment, directories
 from ai_gateway.accounts.journal_format import ENDED, STARTED
 from ai_gateway.accounts.records import Record, Start
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 _log = structlog.get_logger(__name__)
 

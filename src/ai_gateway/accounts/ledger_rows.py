@@ -11,7 +11,7 @@ import orjson
 from ai_gateway.accounts.latency import BOUNDS_MS
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record
 from ai_gateway.accounts.store.base import Row
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 HOUR, DAY = 3600, 86_400
 WIDTHS = (HOUR, DAY)

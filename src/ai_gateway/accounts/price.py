@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import compress
 from math import gcd, lcm, sumprod
 
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image")
 OUTPUT = ("output", "reasoning", "output_audio", "output_image")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 type End = Literal["whole", "left", "broken", "failed", "lost"]
 """How a call ended: whole reply, client disconnected, stream broken off, error response, or process gone."""

@@ -12,9 +12,10 @@ from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start, ToolRecord
 from ai_gateway.accounts.wanted import Wanted
-from ai_gateway.contract.call import Call, Notes, OwnText, Reservation, Tokens, quickly
+from ai_gateway.contract.call import Call, Notes, OwnText, Reservation
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.rounds import ToolRun
+from ai_gateway.contract.tokens import Tokens, quickly
 from ai_gateway.errors import UpstreamError
 from ai_gateway.observability.trace_names import Step
 

@@ -11,7 +11,7 @@ from ai_gateway.accounts.ledger import spans
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.ledger_statements import SUMS_OF_RECORDS, SUMS_OF_ROLLUPS
 from ai_gateway.accounts.store.base import Row, Store
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 
 type Dimension = Literal["project_id", "key_id", "model", "upstream_model", "provider", "operation", "service_tier"]
 DIMENSIONS: Sequence[Dimension] = (

@@ -38,7 +38,7 @@ from ai_gateway.contract.dispatch import Direct, Operation
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.wire import INTERNAL, OLLAMA, OPENAI, RESPONSES, PathOwners, path_steps
-from ai_gateway.contract.write import LateHeads
+from ai_gateway.contract.write_stream import LateHeads
 from ai_gateway.errors import GatewayError, MethodNotAllowed, NotFound, UpgradeRequired
 from ai_gateway.middleware.access_log import AccessLog
 from ai_gateway.middleware.client_address import ClientAddress

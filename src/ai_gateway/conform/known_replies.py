@@ -18,8 +18,9 @@ from pydantic import MISSING, BaseModel
 from ai_gateway.conform.chunk_templates import are_texts
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.conform.usage import divided, tokens_of
-from ai_gateway.contract.call import Notes, Tokens, quickly
+from ai_gateway.contract.call import Notes
 from ai_gateway.contract.stream import Item
+from ai_gateway.contract.tokens import Tokens, quickly
 from gateway_contract.openai import models
 
 KINDS = frozenset({models.CreateChatCompletionResponse, models.CreateCompletionResponse})

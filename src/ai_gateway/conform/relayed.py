@@ -13,10 +13,11 @@ import orjson
 from pydantic_core import to_json
 
 from ai_gateway.contract.budget import parsed_size
-from ai_gateway.contract.call import Notes, Tokens
+from ai_gateway.contract.call import Notes
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
 from ai_gateway.contract.stream import Run, Sink
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 
 _MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event

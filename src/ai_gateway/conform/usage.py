@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import MISSING, BaseModel
 
-from ai_gateway.contract.call import Tokens, quickly
+from ai_gateway.contract.tokens import Tokens, quickly
 from gateway_contract.openai import models
 
 # The largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6).

@@ -5,9 +5,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from operator import add
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -16,6 +15,7 @@ from ai_gateway.contract.budget import Allocation, unbounded
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.rounds import Round, ToolRun
 from ai_gateway.contract.stream import Continued, Sink
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.contract.wire import OPENAI, Wire
 from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
@@ -32,13 +32,6 @@ UPSTREAMS_LIMITS = "x-gateway-upstream-"
 _UNTRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})  # may be entered repeatedly
 _PLAIN = "/:@!$&'()*+,;=?#[]~"
 _NO_LIMITS: Mapping[str, str] = MappingProxyType({})
-
-
-quickly = tuple.__new__
-"""Makes a named tuple of its values in order, at a third of the instructions of calling its class.
-
-Only for tuples that are made for every request.
-"""
 
 
 class OwnText(str):
@@ -85,43 +78,6 @@ class Native:
 
     wire: str
     body: Mapping[str, JsonValue]
-
-
-class Tokens(NamedTuple):
-    """Token counts by class. No token is in two of them.
-
-    `input` is what was neither read from the upstream's prompt cache nor written to it: `cache_write` for five minutes,
-    or the upstream's default lifetime, `cache_write_1h` for an hour. `output` is text without `reasoning`. `searches`
-    are not tokens but the web searches that the upstream reports.
-    """
-
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    cache_write_1h: int = 0
-    input_audio: int = 0
-    input_image: int = 0
-    reasoning: int = 0
-    output_audio: int = 0
-    output_image: int = 0
-    searches: int = 0
-
-    @property
-    def whole_input(self) -> int:
-        """The prompt's tokens of all classes."""
-        return (
-            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.input_audio + self.input_image
-        )
-
-    @property
-    def whole_output(self) -> int:
-        """The reply's tokens of all classes."""
-        return self.output + self.reasoning + self.output_audio + self.output_image
-
-    def plus(self, other: "Tokens") -> "Tokens":
-        """The sum of both."""
-        return quickly(Tokens, map(add, self, other))
 
 
 @dataclass(slots=True)

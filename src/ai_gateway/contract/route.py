@@ -33,16 +33,8 @@ from ai_gateway.contract.texts import read_fields
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.wire import Wire, as_gateway_error
-from ai_gateway.contract.write import (
-    STOPPING,
-    LateHeads,
-    encoded,
-    send_at_once,
-    send_content,
-    send_error,
-    send_stream,
-    send_whole,
-)
+from ai_gateway.contract.write import encoded, send_at_once, send_content, send_error, send_whole
+from ai_gateway.contract.write_stream import STOPPING, LateHeads, send_stream
 from ai_gateway.errors import (
     GatewayError,
     InvalidApiKey,

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from typing import override
 
-from ai_gateway.contract.call import Call, Notes, Tokens, quickly
+from ai_gateway.contract.call import Call, Notes
 from ai_gateway.contract.outcome import Observer, Outcome
+from ai_gateway.contract.tokens import Tokens, quickly
 from ai_gateway.observability.error_codes import counted_code
 from ai_gateway.observability.families import (
     BODY,

@@ -23,7 +23,7 @@ from ai_gateway.accounts.records import AttemptRecord, Record
 from ai_gateway.accounts.store.base import Row, Value
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.usage import Question, latencies
-from ai_gateway.contract.call import Tokens
+from ai_gateway.contract.tokens import Tokens
 from tests.accounts.calls import ended, started
 from tests.support.administration import ADMIN_KEY, Administrator
 from tests.support.client import NO_CERTIFICATES, TIMEOUT_S, eventually

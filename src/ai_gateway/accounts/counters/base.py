@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from ai_gateway.contract.call import quickly
+from ai_gateway.contract.tokens import quickly
 
 UNITS = 60
 """How many units a rolling count lasts."""

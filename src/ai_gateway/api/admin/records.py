@@ -16,8 +16,9 @@ from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.admin.base import away
 from ai_gateway.api.admin.buckets import cursor, decimal, page_of, part_of_time, place_of, usd
 from ai_gateway.api.admin.usage import Filters, Summaries
-from ai_gateway.contract.call import Call, Tokens
+from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Content, Item
+from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import InvalidRequest, NotFound
 from ai_gateway.observability.printable import cell_text
 from gateway_contract.openai_admin import models

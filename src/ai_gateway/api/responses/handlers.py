@@ -31,7 +31,7 @@ from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.stream import Item, Reply, Stream
 from ai_gateway.contract.wire import RESPONSES
-from ai_gateway.contract.write import LateHeads
+from ai_gateway.contract.write_stream import LateHeads
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
 from ai_gateway.relay import is_shared

@@ -54,8 +54,7 @@ class Connection(BoundedReads):
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []
-        # httptools calls it for a part of a packet or of a chunk, which is once for each event of a stream.
-        self.on_body = self._parts.append
+        self.on_body = self._parts.append  # httptools calls it for each event of a stream
         self._parser = httptools.HttpResponseParser(self)
         # Lenient parsing: line ends without CR, folded and odd header values are accepted, as other clients do. None of
         # it changes where a reply ends.

@@ -132,5 +132,7 @@ def test_a_key_that_is_learnt_later_is_struck_from_parts_that_were_kept(capfd: p
 def test_no_more_parts_are_kept_than_their_bound(capfd: pytest.CaptureFixture[str]) -> None:
     lines_of(capfd, *(outcome(f"/{number}", call=called(f"m-{number}")) for number in range(3_000)))
     assert len(access_log._known) <= 1024
-    lines_of(capfd, outcome("/" + "long" * 1_000))
+    long = "long" * 100_000
+    lines_of(capfd, outcome("/" + long), outcome(call=called(long, upstream_model=long)))
     assert max(len(part) for part in access_log._known.values()) <= 1024
+    assert max(len(str(values)) for values in access_log._known) <= 2048

@@ -94,6 +94,7 @@ def _call(call: Call, outcome: Outcome) -> str:
     model = parsed.get("model") if parsed is not None else None
     if model is not None:
         model = model[:_LONGEST] if isinstance(model, str) else None
+    upstream_model = notes.upstream_model
     values = (
         caller.key_id,
         caller.project_id,
@@ -101,7 +102,8 @@ def _call(call: Call, outcome: Outcome) -> str:
         model,
         outcome.stream,
         notes.provider,
-        notes.upstream_model,
+        # A caller's words as well, if it names the provider before them.
+        upstream_model[:_LONGEST] if upstream_model is not None else None,
         notes.attempts,
     )
     answered = _known.get(values)
@@ -138,7 +140,7 @@ def _answered(values: _Answered) -> str:
     if provider:
         fields["provider"] = provider
         if upstream_model is not None:
-            fields["upstream_model"] = upstream_model[:_LONGEST]
+            fields["upstream_model"] = upstream_model
         if attempts:
             fields["attempts"] = attempts
     return _kept(values, fields)

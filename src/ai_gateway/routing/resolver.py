@@ -21,6 +21,8 @@ from ai_gateway.routing.rules import Rules
 
 _MOST_SHOWN = 10
 _MOST_KEPT, _LONGEST_KEPT = 256, 256  # resolutions that are kept for further calls, and the length of their models
+# Much is kept for each model that was called, such as breakers and prices, and callers choose names of any length.
+_LONGEST = 1024
 # Upstreams choose what ids are like, and callers the name. difflib takes quadratic time: it only compares the name with
 # the few ids that have the most pairs of letters in common with it.
 _LONGEST_SHOWN = 100
@@ -66,6 +68,7 @@ class Routing:
         """Raises ProviderNotFound or ModelNotFound, which list the alternatives."""
         if provider is not None:
             return self.at(provider, model)
+        _check_length(model)
         resolution = self.find(model, _rng)
         if resolution is None:
             await self.catalogue.ensure_loaded()
@@ -78,9 +81,10 @@ class Routing:
         return resolution
 
     def at(self, provider: str, model: str) -> Resolution:
-        """A provider's own model. Raises ProviderNotFound."""
+        """A provider's own model. Raises ProviderNotFound, or ModelNotFound for a name that no model has."""
         found = self._at.get((provider, model))
         if found is None:
+            _check_length(model)
             found = Resolution((Target(self.registry.get(provider), model),))
             if len(model) <= _LONGEST_KEPT:
                 if len(self._at) >= _MOST_KEPT:  # callers choose models
@@ -213,6 +217,11 @@ def _close_matches(model: str, known: tuple[str, ...]) -> list[str]:
     alike = nlargest(_MOST_ALIKE, by_name, key=lambda name: _likeness(pairs, by_name[name][1]))
     matches = difflib.get_close_matches(model.lower(), alike, n=3)
     return list(dict.fromkeys(by_name[name][0] for name in matches))
+
+
+def _check_length(model: str) -> None:
+    if len(model) > _LONGEST:
+        raise ModelNotFound(f"There is no model {_quoted(model)}, of {len(model)} characters.", param="model")
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Upstreams that count nothing, and say so with zeros: what they did is estimated, and not free."""
+"""Counts that are easily lost: zeros of upstreams that count nothing, and those of replies that nobody gets."""
 
 import time
 from collections.abc import Iterator
@@ -37,9 +37,21 @@ TEXT = "Four words and more"
 NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 NO_COUNTS: dict[str, Any] = {"prompt_eval_count": None, "eval_count": None}
 
+REFUSED: dict[str, Any] = {
+    "id": "x",
+    "object": "list",
+    "created": 1,
+    "model": "m",
+    "choices": 5,
+    "data": 5,
+    "usage": {"prompt_tokens": 500, "total_tokens": 500},
+}
+
 
 async def _behave(exchange: Exchange) -> None:
     path, body = exchange.seen.path, exchange.seen.json
+    if body.get("model") == "refused":
+        return await exchange.json(REFUSED)
     if path.startswith("/api/"):
         return await answer_as_ollama(exchange, [{"content": TEXT}], **NO_COUNTS)
     if path.endswith("/embeddings"):
@@ -121,3 +133,22 @@ def test_what_an_upstream_counts_as_nothing_is_estimated(
     assert record["tokens"]["input"] >= len("How many words?") // 4
     assert (record["tokens"]["output"] >= len(TEXT) // 4) is has_output
     assert record["cost_usd"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/lab/v1/chat/completions", {"messages": _SAYS}),
+        ("/lab/v1/completions", {"prompt": "How many words?"}),
+        ("/lab/v1/embeddings", {"input": "How many words?"}),
+        ("/lab/v1/responses", {"input": "How many words?"}),
+        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+        ("/api/chat", {"model": "lab/refused", "messages": _SAYS, "stream": False}),
+    ],
+)
+def test_a_reply_that_is_refused_costs_what_it_says(live: LiveGateway, path: str, body: dict[str, Any]) -> None:
+    reply = post(live, path, {"model": "refused", **body}, key=CALLER)
+    assert reply.status_code == 502, reply.text
+    record = _record(live, reply.headers["x-request-id"])
+    assert record["basis"] == "reported"
+    assert (record["tokens"]["input"], record["cost_usd"]) == (500, 0.0005)

@@ -139,12 +139,16 @@ class Conformer:
         self._note_tier(said)
         return item
 
-    def _count_beside(self, groq: object) -> None:
-        """Count a usage in `x_groq`, until one comes in its own place. Impossible counts are none."""
-        usage = groq.get("usage") if isinstance(groq, dict) else None
+    def _count_beside(self, value: object) -> None:
+        """Count the usage of `x_groq`, or of a refused reply, until one comes in its own place.
+
+        Impossible counts are none.
+        """
+        usage = value.get("usage") if isinstance(value, dict) else None
         if isinstance(usage, dict):
             with suppress(ValidationError, ImpossibleCount):
-                counts = models.CompletionUsage.model_validate(usage, strict=True)
+                # Those of embeddings have no completion.
+                counts = models.CompletionUsage.model_validate({"completion_tokens": 0, **usage}, strict=True)
                 tokens = tokens_of(counts)
                 self.usage_beside = counts
                 if self._notes.tokens is None:
@@ -229,8 +233,12 @@ class Conformer:
             return Item(model.model_construct(choices=[], data=[]), raw)
 
     def _repaired[Model: BaseModel](self, model: type[Model], value: object) -> Model:
-        repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.said))
-        self._report_all(rules)
+        try:
+            repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.said))
+            self._report_all(rules)
+        except UpstreamInvalidResponse:
+            self._count_beside(value)  # what it took is to be paid, although nobody gets it
+            raise
         return repaired
 
 

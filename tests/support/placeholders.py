@@ -47,7 +47,7 @@ class _Namer:
 
     def _cursor(self, path: str, name: str) -> str:
         if path == "audit_logs":
-            return "audit_log_5"
+            return f"audit_log_{5:024x}"
         if not self.admin.get(path)["data"]:
             {"api_keys": self._account, "service_accounts": self._account}.get(
                 path.rsplit("/", maxsplit=1)[-1], self._listed(path)

@@ -137,7 +137,7 @@ def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
             continue
         for each in value if isinstance(value, list) else (value,):
             # An object without declared fields is a schema, or arguments: its names are the caller's.
-            if isinstance(each, BaseModel) and type(each).model_fields:
+            if isinstance(each, BaseModel) and type(each).__pydantic_fields__:
                 yield from _lost(each, f"{name}.")
                 for inner in lost_fields(each, each.model_fields_set):
                     yield f"{name}.{inner}"

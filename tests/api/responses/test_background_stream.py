@@ -290,21 +290,21 @@ def test_readers_that_do_not_read_take_little_memory(live: LiveGateway, tap: Tap
 
 
 def test_the_python_sdk_goes_on_where_it_was(live: LiveGateway, tap: Tap) -> None:
-    client = OpenAI(base_url=f"{live.base_url}/v1", api_key=TEST_KEY, max_retries=0)
-    tap.words["python"] = 6
-    had = []
-    with client.responses.create(model="lab/python", input="x", background=True, stream=True) as stream:
-        for event in stream:
-            had.append(event)
-            if event.sequence_number == 7:
-                break
-    response_id = had[0].response.id  # type: ignore[union-attr]
-    assert client.responses.retrieve(response_id).status in {"queued", "in_progress"}
-    tap.words["python"] = WORDS + 1
-    had += client.responses.retrieve(response_id, stream=True, starting_after=7, include_obfuscation=False)
-    assert is_whole([event.model_dump(mode="json", exclude_unset=True) for event in had])
-    with client.responses.stream(response_id=response_id, starting_after=20) as helper:
-        assert next(iter(helper)).sequence_number == 21
-        assert helper.get_final_response().output_text == had[-1].response.output_text  # type: ignore[union-attr]
-    with pytest.raises(NotFoundError):
-        client.responses.retrieve("resp_none", stream=True)
+    with OpenAI(base_url=f"{live.base_url}/v1", api_key=TEST_KEY, max_retries=0) as client:
+        tap.words["python"] = 6
+        had = []
+        with client.responses.create(model="lab/python", input="x", background=True, stream=True) as stream:
+            for event in stream:
+                had.append(event)
+                if event.sequence_number == 7:
+                    break
+        response_id = had[0].response.id  # type: ignore[union-attr]
+        assert client.responses.retrieve(response_id).status in {"queued", "in_progress"}
+        tap.words["python"] = WORDS + 1
+        had += client.responses.retrieve(response_id, stream=True, starting_after=7, include_obfuscation=False)
+        assert is_whole([event.model_dump(mode="json", exclude_unset=True) for event in had])
+        with client.responses.stream(response_id=response_id, starting_after=20) as helper:
+            assert next(iter(helper)).sequence_number == 21
+            assert helper.get_final_response().output_text == had[-1].response.output_text  # type: ignore[union-attr]
+        with pytest.raises(NotFoundError):
+            client.responses.retrieve("resp_none", stream=True)

@@ -17,8 +17,8 @@ from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.slow
 
-# The name of a model is in the journal several times for each call: two hundred calls fill the smallest one.
-LONG = "x" * 1_000
+# The name of a model is in the journal several times for each call: a hundred calls fill the smallest one.
+LONG = "x" * 2_000
 MOST = 500
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/lab/v1/chat/completions", body_of(CHAT, "refused#whole")),

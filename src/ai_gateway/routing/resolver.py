@@ -22,7 +22,7 @@ from ai_gateway.routing.rules import Rules
 _MOST_SHOWN = 10
 _MOST_KEPT, _LONGEST_KEPT = 256, 256  # resolutions that are kept for further calls, and the length of their models
 # Much is kept for each model that was called, such as breakers and prices, and callers choose names of any length.
-_LONGEST = 1024
+_LONGEST = 8192
 # Upstreams choose what ids are like, and callers the name. difflib takes quadratic time: it only compares the name with
 # the few ids that have the most pairs of letters in common with it.
 _LONGEST_SHOWN = 100

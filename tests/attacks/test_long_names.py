@@ -1,4 +1,4 @@
-"""Callers choose the names of models. However long they are, nothing of them is kept or sent back."""
+"""Callers choose the names of models. However long they are, nothing of them is kept, and little is sent back."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,6 @@ NAME = "x" * 1_000_000
 TIMES = 30
 GROWTH = 12 * 2**20  # one name of each request would be 30 MB
 SAID = [{"role": "user", "content": "Hello"}]
-# Each door with a body, and whether the provider stands in its path.
 DOORS: dict[str, tuple[str, dict[str, Any]]] = {
     "a provider's chat": ("/lab/v1/chat/completions", {"messages": SAID}),
     "chat by model": ("/v1/chat/completions", {"messages": SAID}),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import override
 
@@ -397,6 +398,37 @@ async def test_shipping_twice_at_once_loses_nothing(stores: Stores, tmp_path: Pa
         await asyncio.gather(*[shipper.ship() for _ in range(5)])
         await until(ledger, 1_000)
         await shipper.aclose()
+
+
+async def test_calls_that_end_while_others_are_shipped_wait_for_the_next_pass(tmp_path: Path) -> None:
+    """Under load there always are a few more: one by one they would cost as much as all the others."""
+
+    class Busy(Ledger):
+        @override
+        async def append(self, records: Sequence[Record]) -> None:
+            batches.append(len(records))
+            for record in islice(meanwhile, 20):
+                shipper.journal.started(record.start)
+                shipper.journal.ended(record)
+            await super().append(records)
+
+    batches: list[int] = []
+    known = calls(1_100)
+    meanwhile = iter(known[1_000:])
+    async with ledger_in(tmp_path) as ledger:
+        shipper = Shipper(Journal(tmp_path / "journal"), Busy(ledger.store))
+        shipper.journal.open()
+        for record in known[:1_000]:
+            shipper.journal.started(record.start)
+            shipper.journal.ended(record)
+        await shipper.ship()
+        assert batches == [500, 500]
+        assert shipper.journal.waiting == 40
+        await shipper.ship()
+        assert batches == [500, 500, 40]
+        await shipper.ship()
+        await shipper.ship()
+        assert await ledger.store.fetch("SELECT COUNT(*) FROM records") == [(1_080,)]
 
 
 async def test_two_workers_and_a_third_that_died_share_one_ledger(stores: Stores, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Shipper:
     async def _ship_all(self) -> None:
         began = time.monotonic()
         try:
-            await self._drain(self.journal)
+            await self._drain(self.journal, self.journal.waiting)
             root = self.journal.root
             looks = root is not None and time.monotonic() - self._looked_at > _LOOK_FOR_DEAD_S
             if root is not None and looks:
@@ -176,9 +176,16 @@ class Shipper:
             except Exception as error:  # a fault here must not end the shipping for good
                 _log.error("records not shipped", exc_info=error)
 
-    async def _drain(self, source: Source) -> bool:
-        """Ship all pending records of the source. Returns whether none is left."""
-        while (batch := source.read(_BATCH)) is not None:
+    async def _drain(self, source: Source, most: int | None = None) -> bool:
+        """Ship the pending records of the source, or `most`. Returns whether none is left, or those are shipped.
+
+        Those that come meanwhile are for the next pass: else there would be many batches of few.
+        """
+        shipped = 0
+        while most is None or shipped < most:
+            if (batch := source.read(_BATCH)) is None:
+                break
+            shipped += len(batch.records)
             await self._append(batch)
             if batch.lost and not await self._settle_lost(batch):
                 return False

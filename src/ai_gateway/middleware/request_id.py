@@ -7,13 +7,13 @@ import time
 from ai_gateway.redaction import strike
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# Asking the kernel for 12 bytes costs as much as for all of these.
-_POOL_BYTES = 3072
-_RANDOM_BYTES = 12
+# Asking the kernel for 10 bytes costs as much as for all of these.
+_POOL_BYTES = 2560
+_RANDOM_BYTES = 10
 # What tells that a UUID is random: its 7th byte begins with its version, and its 9th with two bits for its variant.
 _MARKED = {
-    2: bytes(0x40 | byte & 0x0F for byte in range(256)),
-    4: bytes(0x80 | byte & 0x3F for byte in range(256)),
+    0: bytes(0x40 | byte & 0x0F for byte in range(256)),
+    2: bytes(0x80 | byte & 0x3F for byte in range(256)),
 }
 _pool: list[bytes] = []
 
@@ -23,10 +23,11 @@ os.register_at_fork(after_in_child=_pool.clear)  # or two workers would give out
 def new_request_id() -> bytes:
     """An id that nobody can guess, and that is given out once: in the form of a random UUID (RFC 9562, version 4).
 
-    Those of one second begin with it: an index of a million records then grows at its end, and not all over.
+    Those that are made at once begin with the time, in 65,536ths of a second: an index of a million records then
+    grows at its end, and not all over. 74 bits of each are random.
     """
     if not _pool:
-        beginning = b"req_%08x" % int(time.time())
+        beginning = b"req_%012x" % int(time.time() * 0x1_0000)
         random = bytearray(os.urandom(_POOL_BYTES))
         for place, marked in _MARKED.items():
             random[place::_RANDOM_BYTES] = random[place::_RANDOM_BYTES].translate(marked)

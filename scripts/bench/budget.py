@@ -7,6 +7,7 @@ from typing import Final
 
 from scripts.bench.cells import (
     ACCOUNTS,
+    ACCOUNTS_VALKEY,
     EVENTS,
     GATEWAY,
     LITELLM,
@@ -146,6 +147,7 @@ BUDGETS: Final = (
     Budget("conformance, of a streamed event", "%", 25, 15, _conformance("burst-16")),
     Budget("record of a call, CPU", "us", 20, 12, _accounts(GATEWAY)),
     Budget("hold, settle and record of a call, CPU", "us", 30, 25, _accounts(ACCOUNTS)),
+    Budget("the same with Valkey, CPU", "us", 60, 45, _accounts(ACCOUNTS_VALKEY)),
     Budget("instructions per request", "kI", 750, 600, _instructions("whole-16")),
     Budget(f"instructions per event of {EVENTS}", "kI", 45, 40, _instructions("burst-16")),
     Budget("event of a response", "x chat's", 1.5, 1.25, _beside_chat("responses-16")),

@@ -7,7 +7,7 @@ EVENTS: Final = 50
 GAP_MS: Final = 20
 
 UPSTREAM, RELAY, GATEWAY, UNCHECKED = "upstream", "relay", "gateway", "unchecked"
-ACCOUNTS, UNCOUNTED = "accounts", "uncounted"
+ACCOUNTS, ACCOUNTS_VALKEY, UNCOUNTED = "accounts", "accounts-valkey", "uncounted"
 NGINX, VLLM_ROUTER, LITELLM = "nginx", "vllm-router", "litellm"
 
 
@@ -50,7 +50,14 @@ class Cell:
 # long body costs depends on its memory.
 CELLS: Final = (
     Cell("whole-1", "whole reply, c=1", 1, extra=(UPSTREAM,)),
-    Cell("whole-16", "whole reply, c=16", 16, extra=(UNCHECKED, ACCOUNTS, UNCOUNTED), kept=True, portable=True),
+    Cell(
+        "whole-16",
+        "whole reply, c=16",
+        16,
+        extra=(UNCHECKED, ACCOUNTS, ACCOUNTS_VALKEY, UNCOUNTED),
+        kept=True,
+        portable=True,
+    ),
     Cell("whole-64", "whole reply, c=64", 64),
     Cell("burst-16", f"burst stream of {EVENTS} events, c=16", 16, EVENTS, extra=(UNCHECKED,), kept=True),
     Cell("responses-16", "the same as a response's events", 16, EVENTS, door="responses", only=(GATEWAY,)),

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -124,6 +125,24 @@ def accounts_program(upstream: Program) -> Program:
     program = gateway_program(upstream, "accounts")
     env = {name: value for name, value in program.env.items() if name != "ALLOWED_API_KEYS"}
     return replace(program, env={**env, "BENCH_KEY": KEY}, files={"gateway.toml": _LIMITED})
+
+
+def valkey_program() -> Program | Skipped:
+    """A Valkey, or a Redis if there is none, that keeps nothing."""
+    path = shutil.which("valkey-server") or shutil.which("redis-server")
+    if path is None:
+        return Skipped("accounts with Valkey are not measured: `apt-get install redis-server`, or valkey-server")
+    port = free_port()
+    command = (path, "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no")
+    return Program("valkey", port, "", command)
+
+
+def accounts_valkey_program(upstream: Program, valkey: Program) -> Program:
+    """The same, with its limits counted in Valkey."""
+    program = accounts_program(upstream)
+    return replace(
+        program, name="accounts-valkey", env={**program.env, "VALKEY_URL": f"redis://{HOST}:{valkey.port}/0"}
+    )
 
 
 def uncounted_program(upstream: Program) -> Program:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from scripts.bench.cells import ACCOUNTS, GATEWAY, RELAY, UNCHECKED, UNCOUNTED, UPSTREAM
+from scripts.bench.cells import ACCOUNTS, ACCOUNTS_VALKEY, GATEWAY, RELAY, UNCHECKED, UNCOUNTED, UPSTREAM
 from scripts.bench.fresh import Garbage, LongBodies, OpenStreams, Start
 from scripts.bench.instructions import Instructions
 from scripts.bench.measure import Sample
 from scripts.bench.processes import Skipped
 
-_OURS = frozenset({UPSTREAM, RELAY, GATEWAY, UNCHECKED, ACCOUNTS, UNCOUNTED})
+_OURS = frozenset({UPSTREAM, RELAY, GATEWAY, UNCHECKED, ACCOUNTS, ACCOUNTS_VALKEY, UNCOUNTED})
 
 
 @dataclass(slots=True)

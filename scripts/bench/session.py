@@ -8,7 +8,7 @@ from statistics import median
 
 import psutil
 
-from scripts.bench.cells import CELLS, GATEWAY, Cell
+from scripts.bench.cells import ACCOUNTS_VALKEY, CELLS, GATEWAY, Cell
 from scripts.bench.fresh import (
     OpenStreams,
     Start,
@@ -26,6 +26,7 @@ from scripts.bench.processes import (
     Running,
     Skipped,
     accounts_program,
+    accounts_valkey_program,
     allow_open_files,
     cores,
     gateway_program,
@@ -35,6 +36,7 @@ from scripts.bench.processes import (
     unchecked_program,
     uncounted_program,
     upstream_program,
+    valkey_program,
     wait_until_listening,
 )
 from scripts.bench.results import Results
@@ -109,6 +111,7 @@ class _Session:
         self.results.skipped += missing
         with ExitStack() as stack:
             targets = [self.mock, *(self._start(stack, program) for program in (*ours, *extra))]
+            targets += self._start_with_valkey(stack)
             targets += self._start_peers(stack, peers)
             self.results.cells = self._rounds(plan.cells, targets)
             again = recheck(self.results) if recheck is not None else set()
@@ -123,6 +126,16 @@ class _Session:
         target = stack.enter_context(running(program, self.core))
         wait_until_listening(target)
         return target
+
+    def _start_with_valkey(self, stack: ExitStack) -> list[Running]:
+        if not self._is_needed(ACCOUNTS_VALKEY):
+            return []
+        valkey = valkey_program()
+        if isinstance(valkey, Skipped):
+            self.results.skipped.append(valkey)
+            return []
+        wait_until_listening(stack.enter_context(running(valkey)))  # on the core of load and upstream, as this process
+        return [self._start(stack, accounts_valkey_program(self.upstream, valkey))]
 
     def _start_peers(self, stack: ExitStack, peers: Iterable[Program]) -> list[Running]:
         """Those that start and answer: a peer that does not is no failure of the bench."""

@@ -30,7 +30,7 @@ help: ## Show this list
 
 .uv/bin/uv:
 	@echo "uv is not installed: fetching uv $(UV_VERSION) into .uv/"
-	@for python in python3.12 python3 python; do \
+	@for python in $(PYTHONS:%=python%) python3 python; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$python; break; fi; done; \
 	if [ -z "$$found" ]; then echo "Python 3.12 or newer is needed: install it, then run make again." >&2; exit 2; fi; \
 	$$found -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/uv.txt

@@ -287,7 +287,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _begin(self, cycle: Cycle) -> None:
         """Run the application at once up to its first wait; many requests are complete by then."""
         self._unbegun = None
-        task = asyncio.Task(self._run(cycle), loop=self.loop, eager_start=True)
+        task = asyncio.Task(self._run(cycle), loop=asyncio.get_running_loop(), eager_start=True)
         if not task.done():
             self.tasks.add(task)
 

@@ -180,8 +180,10 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
     reader = relayed(asked.operation, attempt.notes, provider)
     if not reader.whole(value):
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
-    if attempt.notes.told is None:
+    if (told := attempt.notes.told) is None:
         attempt.notes.text_bytes = len(raw)
+    elif not told.output:
+        attempt.notes.text_bytes = reader.said(value)
     if asked.keep is not None:
         await asked.keep(value)
     return reader.mended or raw

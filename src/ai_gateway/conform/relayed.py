@@ -75,6 +75,11 @@ class Relayed(ABC):
     def whole(self, value: object) -> bool:
         """Read a whole reply. Returns whether it is valid."""
 
+    def said(self, value: _Fields) -> int:
+        """The size of what a whole reply says."""
+        content = value.get("content") or value.get("output")
+        return len(to_json(content, inf_nan_mode="null")) if content else 0
+
     @abstractmethod
     def event(self, name: str, value: _Fields) -> None:
         """Read an event."""

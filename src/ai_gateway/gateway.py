@@ -300,11 +300,9 @@ async def _reply[Req: Request, Rep: BaseModel](
         item = _conformed(operation, request, received, conformer)
         if forms is not None and item.raw is not None and not attempt.notes.repairs:
             forms.learn(item.model, item.raw)
-    notes = attempt.notes
-    if (told := notes.told) is None:
-        notes.text_bytes = len(item.raw or to_json(item.model))
-    elif not told.output:
-        notes.text_bytes = text_size(item.model)
+    told = attempt.notes.told
+    if told is None or not told.output:
+        attempt.notes.text_bytes = len(item.raw or to_json(item.model)) if told is None else text_size(item.model)
     return item
 
 

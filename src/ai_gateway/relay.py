@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from ai_gateway.accounts.relayed_bounds import relayed_bound
 from ai_gateway.accounts.wanted import Wanted
+from ai_gateway.conform.refused_usage import note_refused
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
@@ -179,6 +180,7 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
         raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
     reader = relayed(asked.operation, attempt.notes, provider)
     if not reader.whole(value):
+        note_refused(attempt.notes, value)
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
     if (told := attempt.notes.told) is None:
         attempt.notes.text_bytes = len(raw)

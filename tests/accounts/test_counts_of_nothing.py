@@ -32,6 +32,15 @@ wire = "anthropic"
 [prices."ant/*"]
 input = 1
 output = 2
+
+[providers.native]
+base_url = "%s"
+api_key = "sk-upstream"
+wires = ["responses"]
+
+[prices."native/*"]
+input = 1
+output = 2
 """
 TEXT = "Four words and more"
 NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -48,11 +57,19 @@ REFUSED: dict[str, Any] = {
     "usage": {"prompt_tokens": 500, "total_tokens": 500},
 }
 
+# The counts of other APIs, and of Ollama's, which are no object of their own.
+FORMS: dict[str, dict[str, Any]] = {
+    "refused": {"usage": REFUSED["usage"]},
+    "anthropic": {"type": "odd", "usage": {"input_tokens": 500, "output_tokens": 0}},
+    "responses": {"usage": {"input_tokens": 500, "output_tokens": 0, "total_tokens": 500}},
+    "ollama": {"prompt_eval_count": 500},
+}
+
 
 async def _behave(exchange: Exchange) -> None:
     path, body = exchange.seen.path, exchange.seen.json
-    if body.get("model") == "refused":
-        return await exchange.json(REFUSED)
+    if body.get("model") in FORMS:
+        return await exchange.json({**REFUSED, "usage": None, **FORMS[body["model"]]})
     is_half, text = body.get("model") in {"half", "silent"}, "" if body.get("model") == "silent" else TEXT
     nothing = HALF if is_half else NOTHING
     if path.startswith("/api/"):
@@ -89,7 +106,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def live(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     home = tmp_path_factory.mktemp("counts")
-    (home / "gateway.toml").write_text(PRICES % upstream.url)
+    (home / "gateway.toml").write_text(PRICES % (upstream.url, upstream.url))
     with running_gateway(
         **in_front_of(upstream),
         OLLAMA_HOST=f"127.0.0.1:{upstream.port}",
@@ -193,3 +210,25 @@ def test_a_reply_that_is_refused_costs_what_it_says(live: LiveGateway, path: str
     record = _record(live, reply.headers["x-request-id"])
     assert record["basis"] == "reported"
     assert (record["tokens"]["input"], record["cost_usd"]) == (500, 0.0005)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/lab/v1/chat/completions", {"messages": _SAYS}),
+        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+        ("/ant/v1/chat/completions", {"messages": _SAYS}),
+        ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+        ("/native/v1/responses", {"input": "How many words?"}),
+        ("/ollama/v1/chat/completions", {"messages": _SAYS}),
+        ("/ollama/v1/embeddings", {"input": "How many words?"}),
+    ],
+)
+def test_a_refused_reply_is_read_in_every_form_of_usage(
+    live: LiveGateway, path: str, body: dict[str, Any], form: str
+) -> None:
+    reply = post(live, path, {"model": form, **body}, key=CALLER)
+    assert reply.status_code == 502, reply.text
+    record = _record(live, reply.headers["x-request-id"])
+    assert (record["basis"], record["tokens"]["input"], record["cost_usd"]) == ("reported", 500, 0.0005)

@@ -9,6 +9,7 @@ from pydantic import MISSING, BaseModel, ValidationError
 from ai_gateway.conform.chunks import AnyChunk, text_size
 from ai_gateway.conform.known_chunks import Facts, KnownChunks
 from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.refused_usage import note_refused
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import (
     DROP_INVALID,
@@ -226,7 +227,8 @@ class Conformer:
             repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.said))
             self._report_all(rules)
         except UpstreamInvalidResponse:
-            self._count_beside(value)  # what it took is to be paid, although nobody gets it
+            self._count_beside(value)
+            note_refused(self._notes, value)
             raise
         return repaired
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.accounts.wanted import Wanted
+from ai_gateway.conform.chunks import text_size
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
@@ -299,8 +300,9 @@ async def _reply[Req: Request, Rep: BaseModel](
         item = _conformed(operation, request, received, conformer)
         if forms is not None and item.raw is not None and not attempt.notes.repairs:
             forms.learn(item.model, item.raw)
-    if attempt.notes.told is None:
-        attempt.notes.text_bytes = len(item.raw or to_json(item.model))
+    told = attempt.notes.told
+    if told is None or not told.output:
+        attempt.notes.text_bytes = len(item.raw or to_json(item.model)) if told is None else text_size(item.model)
     return item
 
 

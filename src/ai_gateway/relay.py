@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from ai_gateway.accounts.relayed_bounds import relayed_bound
 from ai_gateway.accounts.wanted import Wanted
+from ai_gateway.conform.refused_usage import note_refused
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
@@ -117,7 +118,7 @@ class _Relaying:
 
     async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
         provider, asked = target.provider, self._asked
-        reader = self._reader = relayed(asked.operation, attempt.notes, provider.error_in)
+        reader = self._reader = relayed(asked.operation, attempt.notes, provider)
         has_begun = False
         attempt.divert = None if attempt.call.sink is None else reader.diverting_to(attempt.call.sink)
         async with aclosing(
@@ -177,14 +178,17 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
         value = from_json(raw)
     except ValueError as error:
         raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
-    reader = relayed(asked.operation, attempt.notes, provider.error_in)
+    reader = relayed(asked.operation, attempt.notes, provider)
     if not reader.whole(value):
+        note_refused(attempt.notes, value)
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
-    if attempt.notes.told is None:
+    if (told := attempt.notes.told) is None:
         attempt.notes.text_bytes = len(raw)
+    elif not told.output:
+        attempt.notes.text_bytes = reader.said(value)
     if asked.keep is not None:
         await asked.keep(value)
-    return raw
+    return reader.mended or raw
 
 
 def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, object]:

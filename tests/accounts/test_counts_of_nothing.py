@@ -32,10 +32,20 @@ wire = "anthropic"
 [prices."ant/*"]
 input = 1
 output = 2
+
+[providers.native]
+base_url = "%s"
+api_key = "sk-upstream"
+wires = ["responses"]
+
+[prices."native/*"]
+input = 1
+output = 2
 """
 TEXT = "Four words and more"
 NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 NO_COUNTS: dict[str, Any] = {"prompt_eval_count": None, "eval_count": None}
+HALF = {"prompt_tokens": 500, "completion_tokens": 0, "total_tokens": 500}
 
 REFUSED: dict[str, Any] = {
     "id": "x",
@@ -47,31 +57,42 @@ REFUSED: dict[str, Any] = {
     "usage": {"prompt_tokens": 500, "total_tokens": 500},
 }
 
+# The counts of other APIs, and of Ollama's, which are no object of their own.
+FORMS: dict[str, dict[str, Any]] = {
+    "refused": {"usage": REFUSED["usage"]},
+    "anthropic": {"type": "odd", "usage": {"input_tokens": 500, "output_tokens": 0}},
+    "responses": {"usage": {"input_tokens": 500, "output_tokens": 0, "total_tokens": 500}},
+    "ollama": {"prompt_eval_count": 500},
+}
+
 
 async def _behave(exchange: Exchange) -> None:
     path, body = exchange.seen.path, exchange.seen.json
-    if body.get("model") == "refused":
-        return await exchange.json(REFUSED)
+    if body.get("model") in FORMS:
+        return await exchange.json({**REFUSED, "usage": None, **FORMS[body["model"]]})
+    is_half, text = body.get("model") in {"half", "silent"}, "" if body.get("model") == "silent" else TEXT
+    nothing = HALF if is_half else NOTHING
     if path.startswith("/api/"):
-        return await answer_as_ollama(exchange, [{"content": TEXT}], **NO_COUNTS)
+        counts = {**NO_COUNTS, "prompt_eval_count": 500} if is_half else NO_COUNTS
+        return await answer_as_ollama(exchange, [{"content": text}], **counts)
     if path.endswith("/embeddings"):
         data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.5]}]
         return await exchange.json({"object": "list", "data": data, "model": "m", "usage": NOTHING})
     if path.endswith("/messages"):
         said = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
-        counts = {"input_tokens": 0, "output_tokens": 0}
-        content = [{"type": "text", "text": TEXT}]
+        counts = {"input_tokens": 500 if is_half else 0, "output_tokens": 0}
+        content = [{"type": "text", "text": text}] if text else []
         return await exchange.json({**said, "content": content, "stop_reason": "end_turn", "usage": counts})
     head = {"id": "chatcmpl-1", "created": 1_790_000_000, "model": "m"}
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
-    said = {"role": "assistant", "content": TEXT}
+    said = {"role": "assistant", "content": text}
     if not body.get("stream"):
         choices = [{**choice, "message": said}]
-        return await exchange.json({**head, "object": "chat.completion", "choices": choices, "usage": NOTHING})
+        return await exchange.json({**head, "object": "chat.completion", "choices": choices, "usage": nothing})
     await exchange.open_stream()
     head["object"] = "chat.completion.chunk"
     await exchange.event({**head, "choices": [{**choice, "delta": said}]})
-    await exchange.event({**head, "choices": [], "usage": NOTHING})
+    await exchange.event({**head, "choices": [], "usage": nothing})
     await exchange.chunk(b"data: [DONE]\n\n")
     return await exchange.end_stream()
 
@@ -85,7 +106,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def live(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
     home = tmp_path_factory.mktemp("counts")
-    (home / "gateway.toml").write_text(PRICES % upstream.url)
+    (home / "gateway.toml").write_text(PRICES % (upstream.url, upstream.url))
     with running_gateway(
         **in_front_of(upstream),
         OLLAMA_HOST=f"127.0.0.1:{upstream.port}",
@@ -135,6 +156,43 @@ def test_what_an_upstream_counts_as_nothing_is_estimated(
     assert record["cost_usd"] > 0
 
 
+HALF_COUNTED: list[tuple[str, dict[str, Any]]] = [
+    ("/lab/v1/chat/completions", {"messages": _SAYS}),
+    ("/lab/v1/chat/completions", {"messages": _SAYS, "stream": True}),
+    ("/lab/v1/responses", {"input": "How many words?"}),
+    ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+    ("/ollama/v1/chat/completions", {"messages": _SAYS}),
+    ("/ollama/v1/chat/completions", {"messages": _SAYS, "stream": True}),
+    ("/api/chat", {"messages": _SAYS, "stream": False}),
+    ("/api/chat", {"messages": _SAYS, "stream": True}),
+    ("/ant/v1/chat/completions", {"messages": _SAYS}),
+    ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), HALF_COUNTED)
+def test_a_text_that_an_upstream_does_not_count_is_estimated_beside_what_it_counts(
+    live: LiveGateway, path: str, body: dict[str, Any]
+) -> None:
+    """Ollama leaves `eval_count` out, and others say 0."""
+    model = "ollama/half" if path == "/api/chat" else "half"
+    reply = post(live, path, {"model": model, **body}, key=CALLER)
+    assert reply.status_code == 200, reply.text
+    record = _record(live, reply.headers["x-request-id"])
+    assert (record["basis"], record["tokens"]["input"]) == ("estimated", 500)
+    assert len(TEXT) // 4 <= record["tokens"]["output"] <= len(TEXT) + 50
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", ["lab", "ollama"])
+def test_no_text_is_no_output(live: LiveGateway, provider: str, *, stream: bool) -> None:
+    body = {"model": "silent", "messages": _SAYS, "stream": stream}
+    reply = post(live, f"/{provider}/v1/chat/completions", body, key=CALLER)
+    assert reply.status_code == 200, reply.text
+    record = _record(live, reply.headers["x-request-id"])
+    assert (record["basis"], record["tokens"]["input"], record["tokens"]["output"]) == ("reported", 500, 0)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -152,3 +210,25 @@ def test_a_reply_that_is_refused_costs_what_it_says(live: LiveGateway, path: str
     record = _record(live, reply.headers["x-request-id"])
     assert record["basis"] == "reported"
     assert (record["tokens"]["input"], record["cost_usd"]) == (500, 0.0005)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/lab/v1/chat/completions", {"messages": _SAYS}),
+        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+        ("/ant/v1/chat/completions", {"messages": _SAYS}),
+        ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+        ("/native/v1/responses", {"input": "How many words?"}),
+        ("/ollama/v1/chat/completions", {"messages": _SAYS}),
+        ("/ollama/v1/embeddings", {"input": "How many words?"}),
+    ],
+)
+def test_a_refused_reply_is_read_in_every_form_of_usage(
+    live: LiveGateway, path: str, body: dict[str, Any], form: str
+) -> None:
+    reply = post(live, path, {"model": form, **body}, key=CALLER)
+    assert reply.status_code == 502, reply.text
+    record = _record(live, reply.headers["x-request-id"])
+    assert (record["basis"], record["tokens"]["input"], record["cost_usd"]) == ("reported", 500, 0.0005)

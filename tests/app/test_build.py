@@ -185,11 +185,11 @@ async def test_the_version_needs_a_key_where_keys_are_needed() -> None:
     [
         ("GET", "/nowhere", 404, None),
         ("GET", "/custom/v2/models", 404, None),
-        ("POST", "/custom/v1/models/", 405, "GET"),
+        ("POST", "/custom/v1/models/", 405, "GET, HEAD"),
         ("GET", "/custom/v1/models/", 404, None),
         ("GET", "/v1/chat/completions", 405, "POST"),
         ("DELETE", "/", 405, "GET, HEAD"),
-        ("OPTIONS", "/v1/models", 405, "GET"),
+        ("OPTIONS", "/v1/models", 405, "GET, HEAD"),
         ("GET", "/nobody/v1/models", 404, None),
     ],
 )

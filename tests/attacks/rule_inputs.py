@@ -162,6 +162,17 @@ def pieces_of_calls(make: Callable[[int], Object]) -> list[Callable[[int], Strea
     ]
 
 
+def named_at_last(made: Callable[[int], Streamed], *, one: bool = False) -> Callable[[int], Streamed]:
+    """The same, with the names of its calls, or of its only one, in an event before the last."""
+
+    def make(size: int) -> Streamed:
+        names = [{"index": at, "function": {"name": "n"}} for at in range(1 if one else size)]
+        *before, last = made(size).events
+        return Streamed([*before, event(piece(tool_calls=names)), last])
+
+    return make
+
+
 def text(at: int = 0) -> Object:
     return piece(content=f"text {at}")
 
@@ -313,11 +324,26 @@ INPUTS: dict[Rule, Makers] = {
         *pieces_of_calls(lambda at: call(at % 7, index=0, function={"name": f"n{at % 7}", "arguments": "{"})),
     ],
     rules.NAME_CALL_FIRST: [
-        events(
-            lambda at: event(piece(tool_calls=[{"index": 0, "id": "c", "function": {"name": ""}, f"field {at}": 1}]))
+        named_at_last(
+            events(
+                lambda at: event(
+                    piece(tool_calls=[{"index": 0, "id": "c", "function": {"name": ""}, f"field {at}": 1}])
+                )
+            ),
+            one=True,
         ),
-        *pieces_of_calls(lambda at: {"index": at, "id": f"c{at}", "function": {"name": "", "arguments": "{"}}),
-        *pieces_of_calls(lambda _at: {"index": 0, "id": "c", "function": {"name": "", "arguments": '{"a":'}}),
+        *(
+            named_at_last(made)
+            for made in pieces_of_calls(
+                lambda at: {"index": at, "id": f"c{at}", "function": {"name": "", "arguments": "{"}}
+            )
+        ),
+        *(
+            named_at_last(made, one=True)
+            for made in pieces_of_calls(
+                lambda _at: {"index": 0, "id": "c", "function": {"name": "", "arguments": '{"a":'}}
+            )
+        ),
     ],
     rules.SAY_CALL_ONCE: [
         *pieces_of_calls(lambda _at: {**CALL, "index": 0, "function": {"name": "n", "arguments": '{"a":'}}),

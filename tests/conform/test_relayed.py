@@ -5,12 +5,17 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.relayed import RelayedMessage, RelayedResponse, message_tokens, relayed, response_tokens
+from ai_gateway.conform.relayed import RelayedMessage, RelayedResponse, relayed
+from ai_gateway.conform.relayed_tokens import message_tokens, response_tokens
+from ai_gateway.conform.source import Mode
 from ai_gateway.contract.call import Notes
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, event_type
 from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.providers.base import Provider
+from ai_gateway.providers.openai.policies import SAME_WIRE
 
+LAB = Provider("lab", SAME_WIRE)
 ERROR = b'{"error":{"message":"It broke.","code":"upstream_stream_truncated"}}'
 
 
@@ -54,7 +59,7 @@ def test_the_tokens_of_a_message(usage: object, tokens: Tokens | None) -> None:
 
 def test_the_counts_of_a_stream_are_the_last_ones() -> None:
     notes = Notes()
-    reader = relayed(CREATE_MESSAGE, notes)
+    reader = relayed(CREATE_MESSAGE, notes, LAB)
     for event in (
         {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hé"}},
@@ -68,7 +73,7 @@ def test_the_counts_of_a_stream_are_the_last_ones() -> None:
 
 
 def test_a_response_that_breaks_off_has_failed_with_what_was_done() -> None:
-    reader = RelayedResponse(Notes())
+    reader = RelayedResponse(Notes(), LAB)
     head = {"id": "resp_1", "object": "response", "status": "in_progress", "output": [], "own": 1}
     for event in (
         {"type": "response.created", "sequence_number": 7, "response": head},
@@ -86,13 +91,13 @@ def test_a_response_that_breaks_off_has_failed_with_what_was_done() -> None:
 
 
 def test_a_broken_message_ends_in_the_error_of_its_wire() -> None:
-    assert RelayedMessage(Notes()).broken(ERROR) == b"event: error\ndata: " + ERROR + b"\n\n"
+    assert RelayedMessage(Notes(), LAB).broken(ERROR) == b"event: error\ndata: " + ERROR + b"\n\n"
 
 
 @pytest.mark.parametrize("event", [b"{", b"[]", b"{}", b'{"type":1}', b"\xff"])
 def test_what_is_no_event_breaks_a_stream(event: bytes) -> None:
     with pytest.raises(UpstreamInvalidResponse):
-        relayed(CREATE_RESPONSE, Notes()).feed(event)
+        relayed(CREATE_RESPONSE, Notes(), LAB).feed(event)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +113,78 @@ def test_what_is_no_event_breaks_a_stream(event: bytes) -> None:
 )
 def test_the_type_of_an_event_is_read_wherever_it_stands(event: bytes, name: str) -> None:
     assert event_type(event) == name
+
+
+HEAD: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": []}
+COUNTS = {"input_tokens": 5, "output_tokens": 1}
+START = {"type": "message_start", "message": {**HEAD, "usage": COUNTS}}
+BLOCK = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+CALL = {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "a", "name": "f"}}
+DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+END = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}
+STOP = {"type": "message_stop"}
+
+
+def sent(events: list[dict[str, Any]], mode: Mode = "repair") -> tuple[list[dict[str, Any]], set[str]]:
+    """The events that leave, and the rules that are reported."""
+    notes = Notes()
+    reader = relayed(CREATE_MESSAGE, notes, Provider("lab", SAME_WIRE, conformance=mode))
+    data = b"".join(reader.framed([json.dumps(event).encode() for event in events]))
+    lines = [line.removeprefix("data: ") for line in data.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line) for line in lines], set(notes.repairs)
+
+
+@pytest.mark.parametrize("mode", ["repair", "enforce", "observe"])
+def test_a_good_message_is_relayed_in_every_mode(mode: Mode) -> None:
+    assert sent([START, BLOCK, DELTA, END, STOP], mode) == ([START, BLOCK, DELTA, END, STOP], set())
+
+
+NULL: dict[str, Any] = {"usage": None}
+BARE: list[tuple[list[dict[str, Any]], list[dict[str, Any]], set[str]]] = [
+    (
+        [{**START, "message": {**HEAD, **NULL}}, BLOCK, DELTA, END, STOP],
+        [{**START, "message": {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}}, BLOCK, DELTA, END, STOP],
+        {"fill-usage"},
+    ),
+    (
+        [START, BLOCK, DELTA, {**END, **NULL}, STOP],
+        [START, BLOCK, DELTA, {**END, "usage": {"output_tokens": 1}}, STOP],
+        {"fill-usage"},
+    ),
+    (
+        [START, BLOCK, DELTA, STOP],
+        [START, BLOCK, DELTA, {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                               "usage": {"output_tokens": 1}}, STOP],
+        {"fill-finish-reason"},
+    ),
+    (
+        [START, CALL, STOP],
+        [START, CALL, {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+                       "usage": {"output_tokens": 1}}, STOP],
+        {"fill-finish-reason"},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "expected", "rules"), BARE)
+def test_what_anthropics_sdk_fails_without_is_filled_in(
+    events: list[dict[str, Any]], expected: list[dict[str, Any]], rules: set[str]
+) -> None:
+    assert sent(events) == (expected, rules)
+    assert sent(events, "observe") == (events, rules)
+    with pytest.raises(UpstreamInvalidResponse):
+        sent(events, "enforce")
+
+
+@pytest.mark.parametrize("first", [BLOCK, DELTA, END, STOP])
+def test_a_message_has_a_start(first: dict[str, Any]) -> None:
+    with pytest.raises(UpstreamInvalidResponse, match="do not belong together"):
+        sent([{"type": "ping"}, first])
+
+
+def test_a_whole_message_has_usage() -> None:
+    reader = relayed(CREATE_MESSAGE, Notes(), LAB)
+    assert reader.whole({**HEAD, "usage": COUNTS})
+    assert reader.mended == b""
+    assert reader.whole({**HEAD, **NULL})
+    assert json.loads(reader.mended) == {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}

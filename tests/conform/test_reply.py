@@ -338,3 +338,37 @@ def test_a_whole_reply_has_a_choice() -> None:
     made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[]))
     with pytest.raises(UpstreamInvalidResponse, match="without a choice"):
         conform_choices(Item(made), made, lambda _: None)
+
+
+def called(ident: str, name: str, arguments: str = "{}", **more: Any) -> dict[str, Any]:
+    return {"id": ident, "type": "function", "function": {"name": name, "arguments": arguments, **more}}
+
+
+NAMELESS = [
+    [called("a", "")],
+    [called("a", "", "")],
+    [called("", "", '{"c":1}')],
+    [called("", "", "", x=1)],
+    [called("a", "f"), called("b", "")],
+    [{"id": "a", "type": "custom", "custom": {"name": "", "input": "x"}}],
+]
+
+
+@pytest.mark.parametrize("calls", NAMELESS)
+def test_a_call_of_a_whole_reply_has_a_name(calls: list[dict[str, Any]]) -> None:
+    made, _ = mended(models.CreateChatCompletionResponse, reply(choices=[message(tool_calls=calls)]))
+    with pytest.raises(UpstreamInvalidResponse, match="without naming it"):
+        conform_choices(Item(made), made, lambda _: None)
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+@pytest.mark.parametrize(("beside", "finish"), [([], "stop"), ([called("a", "f")], "tool_calls")])
+def test_a_call_of_empty_texts_is_none(beside: list[Any], finish: str, *, is_exact: bool) -> None:
+    empty = called("", "", "") if is_exact else {"type": "function", "function": {"name": "", "arguments": None}}
+    made, repairs = mended(models.CreateChatCompletionResponse, reply(choices=[message(tool_calls=[*beside, empty])]))
+    reports: list[Rule] = []
+    (choice_made,) = conform_choices(Item(made), made, reports.append).model.choices
+    told = json.loads(to_json(choice_made))
+    assert told["message"].get("tool_calls", []) == beside
+    assert told["finish_reason"] == finish
+    assert "drop-null" in [*repairs, *(rule.name for rule in reports)]

@@ -196,6 +196,11 @@ def test_what_a_first_mention_leaves_out_is_filled_in() -> None:
     "calls",
     [
         [call(function={"arguments": "{}"})],
+        [call(id="a", type="function", function={"name": "", "arguments": "{}"})],
+        [call(id="a", function={"name": ""}), call(function={"name": "", "arguments": "{}"})],
+        [call(id="a", function={"name": "w", "arguments": "{}"}), call(1, id="b", function={"name": ""})],
+        [call(id="a", custom={"name": "", "input": "x"})],
+        [call(id="a", custom={"input": "x"})],
         [call(id="c", function={"name": "f"}), call(id="c", function={"name": "g"})],
     ],
 )
@@ -218,6 +223,14 @@ def test_to_observe_is_to_change_nothing_and_report_all() -> None:
     sent, rules, error = run(odd, observe=True)
     assert (sent, error) == (odd, None)
     assert rules == ["fill-role"]
+
+
+def test_to_observe_a_call_without_a_name_is_to_pass_it_on() -> None:
+    nameless = call(id="a", type="function", function={"name": "", "arguments": "{}"})
+    odd = [chunk(said(role="assistant", content=None, tool_calls=[nameless])), chunk(said(finish="tool_calls"))]
+    sent, rules, error = run(odd, observe=True)
+    assert (sent, error) == (odd, None)
+    assert rules == ["name-tool-call-first"]
 
 
 CALLS = st.lists(
@@ -345,7 +358,6 @@ W1, W2 = '{"c":1}', '{"c":2}'
             [("w", ""), ("v", W1), ("u", W2)],
         ),
         ([call(id="a"), call(function={"name": "w"}), call(function={"arguments": W1})], [("w", W1)]),
-        ([call(id="a", function={"name": "", "arguments": "{}"})], [("", "{}")]),
         ([call(id="a", function={"name": "w"}), call(id="a", function={"name": "", "arguments": W1})], [("w", W1)]),
     ],
 )  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import Anthropic
 
 from tests.support.client import client_of
-from tests.support.gateway import LiveGateway, SharedGateways, in_front_of
+from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways, in_front_of
 from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
 pytestmark = pytest.mark.live
@@ -18,7 +19,7 @@ USAGE = {
     "input_tokens": 30, "input_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 0},
     "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 37,
 }  # fmt: skip
-RESPONSE = {
+RESPONSE: dict[str, Any] = {
     "id": "resp_upstream", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [],
     "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "parallel_tool_calls": True,
     "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0, "usage": USAGE, "own_field": {"kept": [1]},
@@ -32,12 +33,12 @@ DELTA = {"type": "response.output_text.delta", "sequence_number": 1, "delta": "H
 UNKNOWN = {"type": "response.new_thing.delta", "sequence_number": 2, "delta": "?", "what": {"ever": 1}}
 DONE = {"type": "response.output_item.done", "sequence_number": 3, "output_index": 0, "item": ITEM}
 COMPLETED = {"type": "response.completed", "sequence_number": 4, "response": {**RESPONSE, "output": [ITEM]}}
-MESSAGE = {
+MESSAGE: dict[str, Any] = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
     "stop_sequence": None, "content": [{"type": "text", "text": "Hi", "citations": None}], "own_field": 1,
     "usage": {"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4},
 }  # fmt: skip
-STARTED = {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}}
+STARTED: dict[str, Any] = {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}}
 MESSAGE_EVENTS: list[dict[str, Any]] = [
     STARTED,
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -72,6 +73,14 @@ STREAMS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("messages", "cut"): MESSAGE_EVENTS[:4],
     ("messages", "fails"): [*MESSAGE_EVENTS[:4], OVERLOADED],
     ("messages", "overloaded"): [OVERLOADED],
+    ("messages", "startless"): MESSAGE_EVENTS[1:],
+    ("messages", "endless"): [*MESSAGE_EVENTS[:5], MESSAGE_EVENTS[6]],
+    ("messages", "uncounted"): [
+        {**STARTED, "message": {**STARTED["message"], "usage": None}},
+        *MESSAGE_EVENTS[1:5],
+        {**MESSAGE_EVENTS[5], "usage": None},
+        MESSAGE_EVENTS[6],
+    ],
     ("responses", "foreign"): [*RESPONSE_EVENTS[:-1], FOREIGN],
     ("messages", "foreign"): [*MESSAGE_EVENTS[:4], FOREIGN],
     ("responses", "foreign-first"): [FOREIGN],
@@ -111,8 +120,13 @@ async def speak(exchange: Exchange) -> None:
         if kind == "own-id":
             await exchange.json({**RESPONSE, "id": f"resp_{exchange.seen.model.partition('#')[2]}"})
             return
-        replies = {"messages": MESSAGE, "responses": RESPONSE, "count_tokens": {"input_tokens": 1234, "own": 1}}
-        await exchange.json(replies[wire])
+        replies: dict[str, dict[str, Any]] = {
+            "messages": MESSAGE,
+            "responses": RESPONSE,
+            "count_tokens": {"input_tokens": 1234, "own": 1},
+        }
+        reply = replies[wire]
+        await exchange.json({**reply, "usage": None} if kind == "uncounted" else reply)
     else:
         await exchange.open_stream()
         for event in STREAMS[wire, kind]:
@@ -279,6 +293,30 @@ def test_an_error_event_is_told_once_and_as_it_came(gate: LiveGateway) -> None:
     events = events_of(write(gate, "fails#message", stream=True))
     assert events[-1] == ("error", OVERLOADED)
     assert [name for name, _ in events].count("error") == 1
+
+
+@pytest.mark.parametrize(("model", "tokens"), [("uncounted#sdk", 0), ("endless#sdk", 2), ("good#sdk", 9)])
+def test_anthropics_sdk_puts_a_bare_message_together(gate: LiveGateway, model: str, tokens: int) -> None:
+    ask: Any = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}
+    with Anthropic(base_url=f"{gate.base_url}/lab", api_key=TEST_KEY, max_retries=0, timeout=30) as client:
+        with client.messages.stream(**ask) as stream:
+            message = stream.get_final_message()
+        whole = client.messages.with_raw_response.create(**ask)
+    assert (message.content[0].type, message.stop_reason) == ("text", "end_turn")
+    assert message.usage.output_tokens == tokens
+    assert whole.parse().usage.output_tokens == (2 if tokens else 0)
+    assert whole.headers.get("x-gateway-repaired") == (None if tokens else "fill-usage")
+
+
+def test_a_message_that_does_not_begin_is_refused_before_its_first_byte(gate: LiveGateway) -> None:
+    response = write(gate, "startless#message", stream=True)
+    assert response.status_code == 502
+    assert "do not belong together" in response.json()["error"]["message"]
+
+
+def test_a_response_without_usage_is_one(gate: LiveGateway) -> None:
+    """The contract lets it be null, and OpenAI's SDK and Codex take it so."""
+    assert respond(gate, "uncounted#response").json() == {**RESPONSE, "usage": None}
 
 
 def test_an_error_in_place_of_a_stream_has_a_status(gate: LiveGateway) -> None:

@@ -16,10 +16,12 @@ from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
 from ai_gateway.contract.stream import Packet, Run, Sink
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import UpstreamReply
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.http.sse import EventParser
 from ai_gateway.providers.http.stream import OpenStream
+from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.upstream import ProviderRow, Sizes, Timeouts, Upstream
 from tests.fuzz.examples import BOUNDED
 
@@ -27,7 +29,8 @@ pytestmark = pytest.mark.slow
 
 UPSTREAM = Upstream("lab", "http://127.0.0.1:1/v1", None, Timeouts(9, 9, 9, 9), ProviderRow("lab", "", "LAB_KEY"))
 ERROR = b'{"error":{"message":"It broke.","code":"upstream_stream_truncated"}}'
-READERS: dict[str, tuple[NativeOperation, Callable[[Notes], Relayed]]] = {
+LAB = Provider("lab", SAME_WIRE)
+READERS: dict[str, tuple[NativeOperation, Callable[[Notes, Provider], Relayed]]] = {
     "responses": (CREATE_RESPONSE, RelayedResponse),
     "messages": (CREATE_MESSAGE, RelayedMessage),
 }
@@ -120,7 +123,7 @@ async def relayed(wire: str, packets: Sequence[bytes], *, diverts: bool) -> Told
     """As the gateway relays it."""
     operation, reading = READERS[wire]
     notes, sent = Notes("lab"), list[bytes]()
-    reader = reading(notes)
+    reader = reading(notes, LAB)
 
     def sink(packet: bytes, _chunk: bytes | None = None, /) -> bool:
         sent.append(packet)
@@ -141,14 +144,15 @@ def by_itself(wire: str, raw: bytes) -> Told:
     """Each byte is a packet, and each event is parsed."""
     operation, reading = READERS[wire]
     notes, sent = Notes("lab"), list[bytes]()
-    reader = reading(notes)
+    reader = reading(notes, LAB)
     error: Exception | None = None
     try:
         for event in one_by_one(raw):
             if event.strip() == b"[DONE]":
                 break
             name = reader.feed(event)
-            sent.append(f"event: {name}\ndata: ".encode() + event.replace(b"\n", b" ") + b"\n\n")
+            sent.append(reader.mended or f"event: {name}\ndata: ".encode() + event.replace(b"\n", b" ") + b"\n\n")
+            reader.mended = b""
             if name in operation.last:
                 break
     except UpstreamInvalidResponse as raised:
@@ -206,6 +210,8 @@ COMPACT, SPACED = (",", ":"), (", ", ": ")
 def streams(draw: st.DrawFn, wire: str) -> bytes:
     """Events of the wire, most of them as its upstreams frame them."""
     events = draw(st.lists(RESPONSES if wire == "responses" else MESSAGES, max_size=12))
+    if wire == "messages" and draw(st.sampled_from([True, True, False])):
+        events.insert(0, {"type": "message_start", "message": {"usage": draw(USAGE)}})
     separators, is_ascii = draw(st.sampled_from([COMPACT, SPACED])), draw(st.booleans())
     return b"".join(draw(framed(event, separators, is_ascii=is_ascii)) for event in events)
 

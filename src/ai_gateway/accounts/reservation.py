@@ -237,13 +237,19 @@ class CallReservation(Reservation):
         return Result(total, cost, basis, by, tuple(records), search_cost if cost is not None else 0)
 
     def _estimated(self, notes: Notes) -> Tokens | None:
-        """For an attempt that an upstream has worked at without telling how much; None if it refused."""
+        """For an attempt that an upstream has worked at without telling how much; None if it refused.
+
+        Input that it has told is kept.
+        """
         failure = notes.failure
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
             return None
         output = max(notes.chunks, -(-notes.text_bytes // _BYTES_PER_TOKEN))
         start = self.start  # no guess is more than there can be, or than is held
-        return Tokens(min(estimated_tokens(self._size), start.bound_input), min(output, start.bound_output))
+        output = min(output, start.bound_output)
+        if (counted := notes.tokens) is not None and any(counted):
+            return counted._replace(output=output)
+        return Tokens(min(estimated_tokens(self._size), start.bound_input), output)
 
 
 @dataclass(slots=True)

@@ -286,4 +286,5 @@ def _methods_of(request: Request) -> list[str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
     ]
     least = min((route.path.count("{") for route in found), default=0)
-    return sorted({method for route in found if route.path.count("{") == least for method in route.methods or ()})
+    methods = {method for route in found if route.path.count("{") == least for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)

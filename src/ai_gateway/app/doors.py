@@ -35,7 +35,7 @@ class Door:
         self._opened = opened
         self._opening = asyncio.Lock()
         self._routes: Sequence[BaseRoute] | None = None
-        self._direct: Direct | None = None
+        self._directs: dict[ASGIApp, Direct] = {}  # by where requests for none of the routes go
 
     def leads_to(self, path: str) -> bool:
         """Whether the contract has this path."""
@@ -43,9 +43,10 @@ class Door:
 
     async def handle(self, other: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the operation of the request, or `other` if it has none."""
-        if self._direct is None:
-            self._direct = Direct(await self._open(), other)
-        await self._direct(scope, receive, send)
+        direct = self._directs.get(other)
+        if direct is None:
+            direct = self._directs[other] = Direct(await self._open(), other)
+        await direct(scope, receive, send)
 
     async def _open(self) -> Sequence[BaseRoute]:
         async with self._opening:

@@ -15,6 +15,7 @@ type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
 
 _LONGEST_NAME = 64
+_OF_ANY_CALL = frozenset({"index", "type", "function"})
 _OPTIONAL = ("tool_calls", "function_call", "audio")
 _DIGITS = re.compile(r"[0-9]{1,6}")
 
@@ -52,14 +53,27 @@ def list_calls(choice: Object, _at: int) -> bool:
 
 
 def drop_empty(choice: Object, _at: int) -> bool:
-    """Remove empty calls and audio."""
+    """Remove empty calls and audio, and calls of a whole message that are empty texts throughout."""
     message = choice.get("message", choice.get("delta"))
     if not isinstance(message, dict):
         return False
+    calls = message.get("tool_calls")
+    blank = False
+    if isinstance(calls, list) and "message" in choice and any(map(_is_blank, calls)):
+        blank = True
+        message["tool_calls"] = [call for call in calls if not _is_blank(call)] or ""
     empty = [name for name in _OPTIONAL if message.get(name) in ("", {})]
     for name in empty:
         del message[name]
-    return bool(empty)
+    return blank or bool(empty)
+
+
+def _is_blank(call: object) -> bool:
+    """Whether a call has a function with empty texts, no id and nothing else."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(function, dict) or "name" not in function:
+        return False
+    return not any([*function.values(), *(call[name] for name in call if name not in _OF_ANY_CALL)])
 
 
 def map_finish(choice: Object, _at: int) -> bool:

@@ -34,11 +34,18 @@ def is_headed_by(chunk: AnyChunk, head: AnyChunk) -> bool:
     return chunk.id == head.id and chunk.model == head.model and chunk.created == head.created
 
 
-def text_size(chunk: AnyChunk) -> int:
-    """The characters of all texts in a chunk: content, reasoning, arguments of tool calls, ids and names."""
+def text_size(reply: BaseModel) -> int:
+    """The characters of all texts in a chunk or reply: content, reasoning, arguments of tool calls, ids and names."""
     size = 0
-    for choice in chunk.choices:
-        size += _text_size(choice.__dict__.get("delta", choice))
+    for choice in getattr(reply, "choices", ()):
+        said = choice.__dict__
+        part = said.get("delta") or said.get("message")
+        if part is None:
+            size += _text_size(choice) - len(choice.finish_reason or "")
+        else:
+            size += _text_size(part)
+            if type(part.role) is str:
+                size -= len(part.role)
     return size
 
 

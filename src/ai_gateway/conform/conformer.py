@@ -1,14 +1,15 @@
-"""Conforms one attempt's reply to the contract; the only module that knows the modes repair, enforce and observe."""
+"""Conforms one attempt's reply to the contract, in the provider's mode: repair, enforce or observe."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from pydantic import MISSING, BaseModel, ValidationError
 
 from ai_gateway.conform.chunks import AnyChunk, text_size
 from ai_gateway.conform.known_chunks import Facts, KnownChunks
 from ai_gateway.conform.objects import ReplyContext
+from ai_gateway.conform.refused_usage import note_refused
 from ai_gateway.conform.reply import exact_json, repair
 from ai_gateway.conform.rules import (
     DROP_INVALID,
@@ -20,31 +21,20 @@ from ai_gateway.conform.rules import (
     UNREPAIRABLE,
     Rule,
 )
+from ai_gateway.conform.source import Source
 from ai_gateway.conform.surrogates import SplitSurrogates
 from ai_gateway.conform.usage import GROQ, ImpossibleCount, tokens_of
 from ai_gateway.contract.budget import UNWEIGHED, parsed_size
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
 from ai_gateway.contract.stream import DONE, Done, Item, Received
-from ai_gateway.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
+from ai_gateway.errors import UpstreamError, UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
 from gateway_contract.openai import models
 
-type Mode = Literal["repair", "enforce", "observe"]
 DONE_MARK = b"[DONE]"
 _OF_CHUNKS = frozenset({"choices", "usage"})
 _READ: dict[str, Rule] = {NUMBER: READ_NUMBER, TEXT: READ_TEXT}
-
-
-class Source(Protocol):
-    """The facts about the provider of a reply."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def conformance(self) -> Mode: ...
-    def error_in(self, value: object) -> GatewayError | None:
-        """The error, if a JSON value sent as a reply or chunk is one."""
 
 
 class Conformer:
@@ -237,7 +227,8 @@ class Conformer:
             repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.said))
             self._report_all(rules)
         except UpstreamInvalidResponse:
-            self._count_beside(value)  # what it took is to be paid, although nobody gets it
+            self._count_beside(value)
+            note_refused(self._notes, value)
             raise
         return repaired
 

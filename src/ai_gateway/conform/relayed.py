@@ -1,27 +1,31 @@
 """Replies on a wire that caller and upstream share: relayed unchanged, metered, and ended by an error if truncated.
 
 Little is repaired, because the client knows its own API: a stream that ends without its last event gets an event for
-the failure (`response.failed`, or `error`), since clients take a silent end for a complete answer.
+the failure (`response.failed`, or `error`), since clients take a silent end for a complete answer. Of a message, what
+Anthropic's SDKs fail without is filled in: usage, and the event with the stop reason.
 """
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, override
 
 import orjson
 from pydantic_core import to_json
 
+from ai_gateway.conform.relayed_tokens import count_of, message_tokens, response_tokens
+from ai_gateway.conform.rules import FILL_FINISH_REASON, FILL_USAGE, Rule
+from ai_gateway.conform.source import Source
 from ai_gateway.contract.budget import parsed_size
 from ai_gateway.contract.call import Notes
 from ai_gateway.contract.framing import EVENTS, SSE
 from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
 from ai_gateway.contract.stream import Run, Sink
 from ai_gateway.contract.tokens import Tokens
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
+from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.observability.metrics import Event, count
 
 _MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
-_MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
 # Codes in `error.code` of a failed response that Codex and the SDKs act on; others are server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
@@ -38,21 +42,23 @@ _NUMBER = b'"sequence_number":'
 _NUMBERED = re.compile(rb"%b\s*(\d{1,15})\s*[,}]" % _NUMBER)
 _MOST_NUMBERED = 10**15
 _BETWEEN = b"\n\n"
+_NO_USAGE = {"input_tokens": 0, "output_tokens": 0}
 
 type _Fields = Mapping[str, Any]
 
 
 class Relayed(ABC):
-    """Reads a reply, whole or streamed, while it is relayed. `notes` get its tokens and tier.
-
-    `error_in` returns the error that a value of the upstream stands for, although it is no event of the wire.
-    """
+    """Reads a reply, whole or streamed, while it is relayed. `notes` get its tokens and tier, and applied rules."""
 
     operation: NativeOperation
 
-    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
+    def __init__(self, notes: Notes, source: Source) -> None:
         self._notes = notes
-        self._error_in = error_in
+        self._source = source
+        self.has_begun = True
+        """Whether events that continue the reply may come."""
+        self.mended = b""
+        """What to send in place of the reply, or of the event, that was read last; framed, if it is an event."""
         self.is_over = False
         """Whether the last event has arrived."""
         self.reply: dict[str, Any] = {}
@@ -68,6 +74,11 @@ class Relayed(ABC):
     @abstractmethod
     def whole(self, value: object) -> bool:
         """Read a whole reply. Returns whether it is valid."""
+
+    def said(self, value: _Fields) -> int:
+        """The size of what a whole reply says."""
+        content = value.get("content") or value.get("output")
+        return len(to_json(content, inf_nan_mode="null")) if content else 0
 
     @abstractmethod
     def event(self, name: str, value: _Fields) -> None:
@@ -85,7 +96,12 @@ class Relayed(ABC):
         run = self.operation.run
 
         def divert(packet: bytes, chunk: bytes | None = None, /) -> bool:
-            if packet.find(b"\r") >= 0 or run.fullmatch(packet) is None or not sink(packet, chunk):
+            if (
+                not self.has_begun
+                or packet.find(b"\r") >= 0
+                or run.fullmatch(packet) is None
+                or not sink(packet, chunk)
+            ):
                 return False
             self._note(packet.count(_BETWEEN), packet)
             return True
@@ -96,15 +112,21 @@ class Relayed(ABC):
         """The framed events. Raises UpstreamInvalidResponse for an invalid one, after yielding those before it."""
         for event in events:
             if isinstance(event, Run):
+                if not self.has_begun:
+                    raise _out_of_order("a delta")
                 self._note(event.count(_BETWEEN), event)
                 yield event
                 continue
-            delta = self.operation.delta.fullmatch(event)
+            delta = self.operation.delta.fullmatch(event) if self.has_begun else None
             if delta is not None:
                 self._note(1, event)
                 name = delta[1]
             else:
                 name = b" ".join(self.feed(event).encode().split())
+                if self.mended:
+                    mended, self.mended = self.mended, b""
+                    yield mended
+                    continue
             is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # line ends are blanks in JSON
             data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
             yield b"event: %b\ndata: %b\n\n" % (name, data)
@@ -122,10 +144,18 @@ class Relayed(ABC):
             raise UpstreamInvalidResponse.not_json(self._notes.provider, error, event) from None
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
-            raise self._error_in(value) or UpstreamInvalidResponse.off_contract(detail="an event without a type")
-        self._notes.chunks += 1
+            raise self._source.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an event without a type")
         self.event(name, value)
+        self._notes.chunks += 1
         return name
+
+    def _mends(self, rule: Rule) -> bool:
+        """Report an applied rule. Returns whether it may change the reply; raises if the mode is to refuse it."""
+        if self._source.conformance == "enforce":
+            raise UpstreamInvalidResponse.off_contract(detail=f"would take {rule.name}")
+        count(Event.REPAIR, self._source.name, rule.name)
+        self._notes.repairs |= {rule.name}
+        return self._source.conformance == "repair"
 
     def _note_usage(self, tokens: Tokens | None) -> None:
         if tokens is not None:
@@ -141,8 +171,8 @@ class RelayedResponse(Relayed):
 
     operation = CREATE_RESPONSE
 
-    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
-        super().__init__(notes, error_in)
+    def __init__(self, notes: Notes, source: Source) -> None:
+        super().__init__(notes, source)
         self.number = -1
         """The sequence number of the latest event that has one."""
         self._items: dict[int, object] = {}
@@ -232,32 +262,67 @@ class RelayedMessage(Relayed):
 
     operation = CREATE_MESSAGE
 
-    def __init__(self, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None) -> None:
-        super().__init__(notes, error_in)
+    def __init__(self, notes: Notes, source: Source) -> None:
+        super().__init__(notes, source)
         self._usage: dict[str, Any] = {}
+        self.has_begun = self._has_ended = self._calls = False
 
     @override
     def whole(self, value: object) -> bool:
         if not isinstance(value, dict) or value.get("type") != "message":
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
         self._read(value.get("usage"))
+        if not isinstance(value.get("usage"), dict) and self._mends(FILL_USAGE):
+            self.mended = to_json({**value, "usage": _NO_USAGE}, inf_nan_mode="null")
         return True
 
     @override
     def event(self, name: str, value: _Fields) -> None:
+        if not self.has_begun and name != "message_start" and name.startswith(("content_block", "message")):
+            raise _out_of_order(name)
         if name == "content_block_delta":
             delta = value.get("delta")
             texts = [delta.get(name) for name in _TEXTS[ANTHROPIC]] if isinstance(delta, dict) else []
             self._notes.text_bytes += sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
+        elif name == "content_block_start":
+            block = value.get("content_block")
+            self._calls |= isinstance(block, dict) and block.get("type") == "tool_use"
         elif name == "message_start":
-            message = value.get("message")
-            self._read(message.get("usage") if isinstance(message, dict) else None)
+            self._begin(value)
         elif name == "message_delta":
+            self._has_ended = True
             self._read(value.get("usage"))
+            if not isinstance(value.get("usage"), dict) and self._mends(FILL_USAGE):
+                self._send({**value, "usage": self._made})
         elif name in CREATE_MESSAGE.last:
-            self.is_over = True
-            if name == "error":
-                self.failure = value
+            self._end(name, value)
+
+    def _begin(self, value: _Fields) -> None:
+        self.has_begun = True
+        message = value.get("message")
+        if not isinstance(message, dict):
+            return
+        self._read(message.get("usage"))
+        if not isinstance(message.get("usage"), dict) and self._mends(FILL_USAGE):
+            self._send({**value, "message": {**message, "usage": _NO_USAGE}})
+
+    def _end(self, name: str, value: _Fields) -> None:
+        self.is_over = True
+        if name == "error":
+            self.failure = value
+        elif not self._has_ended and self._mends(FILL_FINISH_REASON):
+            delta = {"stop_reason": "tool_use" if self._calls else "end_turn", "stop_sequence": None}
+            self._send({"type": "message_delta", "delta": delta, "usage": self._made})
+            self._send(value)
+
+    @property
+    def _made(self) -> _Fields:
+        """The usage of the message's end, as far as it is known."""
+        return {"output_tokens": count_of(self._usage.get("output_tokens"))}
+
+    def _send(self, event: _Fields) -> None:
+        """Send this event in place of the one that was read last, or after it."""
+        self.mended += EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"])
 
     def _read(self, usage: object) -> None:
         if isinstance(usage, dict):
@@ -266,52 +331,13 @@ class RelayedMessage(Relayed):
             self._note_tier(usage.get("service_tier"))
 
 
-def relayed(
-    operation: NativeOperation, notes: Notes, error_in: Callable[[object], GatewayError | None] = lambda _: None
-) -> Relayed:
-    """The reader of an operation's replies."""
-    return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, error_in)
+def relayed(operation: NativeOperation, notes: Notes, source: Source) -> Relayed:
+    """The reader of an operation's replies from this provider."""
+    return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, source)
 
 
-def response_tokens(usage: object) -> Tokens | None:
-    """The tokens by class of a response's `usage`; None if it has none, or impossible counts."""
-    counts = _counts(usage)
-    if counts is None or not isinstance(usage, dict):
-        return None
-    given, made = counts
-    read, written = _part(usage, "input_tokens_details", "cached_tokens", "cache_write_tokens")
-    (reasoning,) = _part(usage, "output_tokens_details", "reasoning_tokens")
-    if read + written > given:  # if the parts exceed the total, they were counted separately
-        given += read + written
-    return Tokens(
-        given - read - written,
-        max(0, made - reasoning),
-        cache_read=read,
-        cache_write=written,
-        reasoning=min(made, reasoning),
-    )
-
-
-def message_tokens(usage: object) -> Tokens | None:
-    """The same for a message's `usage`, whose `input_tokens` exclude those of the cache."""
-    counts = _counts(usage)
-    if counts is None or not isinstance(usage, dict):
-        return None
-    given, made = counts
-    read, written = (_count(usage.get(f"cache_{name}_input_tokens")) for name in ("read", "creation"))
-    (long,) = _part(usage, "cache_creation", "ephemeral_1h_input_tokens")
-    (thought,) = _part(usage, "output_tokens_details", "thinking_tokens")
-    (searches,) = _part(usage, "server_tool_use", "web_search_requests")
-    long, thought = min(long, written), min(thought, made)
-    return Tokens(
-        given,
-        made - thought,
-        cache_read=read,
-        cache_write=written - long,
-        cache_write_1h=long,
-        reasoning=thought,
-        searches=searches,
-    )
+def _out_of_order(kind: str) -> UpstreamInvalidResponse:
+    return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")
 
 
 def _number(told: object, before: int) -> int:
@@ -327,27 +353,3 @@ def _size(text: bytes) -> int:
         return len(orjson.loads(b'"%b"' % text).encode())
     except ValueError:
         return len(text)
-
-
-def _counts(usage: object) -> tuple[int, int] | None:
-    """Input and output tokens; None if both are missing, or one is impossible."""
-    if not isinstance(usage, dict):
-        return None
-    told = [usage.get("input_tokens"), usage.get("output_tokens")]
-    given, made = (0 if value is None else value for value in told)
-    if told == [None, None] or not (_is_count(given) and _is_count(made)):
-        return None
-    return given, made
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MOST
-
-
-def _part(usage: _Fields, name: str, *parts: str) -> list[int]:
-    details = usage.get(name)
-    return [_count(details.get(part)) if isinstance(details, dict) else 0 for part in parts]
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and 0 < value <= _MOST else 0

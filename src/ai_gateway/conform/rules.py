@@ -68,13 +68,17 @@ TELL_UNKNOWN_FINISH = _rule(
     "upstream's own in `native_finish_reason`",
 )
 FILL_FINISH_REASON = _rule(
-    "fill-finish-reason", "a response without a finish reason that is complete: a stream is if it ends with `[DONE]`"
+    "fill-finish-reason",
+    "a response without a finish reason that is complete: a stream is if it ends with `[DONE]`, and a relayed message "
+    "with `message_stop`",
 )
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
 FILL_TEXT = _rule(
     "fill-text", "a chunk of a legacy completion without text: that of its delta or message, or an empty one"
 )
-FILL_USAGE = _rule("fill-usage", "no usage in a response that must have it, that of embeddings: counts of 0")
+FILL_USAGE = _rule(
+    "fill-usage", "no usage in a response that must have it, that of embeddings or a relayed message: counts of 0"
+)
 READ_NUMBER = _rule(
     "read-number", "a number that JSON does not have, such as NaN: -9999 for a log probability, else null"
 )

@@ -58,9 +58,14 @@ def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
 
 def _unless_observed[Sent](items: Iterator[Sent], conformer: Conformer) -> Iterator[Sent]:
     """Items that the gateway adds itself, which it does not in mode `observe`."""
-    for item in items:
+    try:
+        for item in items:
+            if not conformer.observes:
+                yield item
+    except UpstreamInvalidResponse:
         if not conformer.observes:
-            yield item
+            raise
+        conformer.report(rules.UNREPAIRABLE)
 
 
 def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](

@@ -31,7 +31,6 @@ from ai_gateway.conform.known_chunks import Facts
 from ai_gateway.conform.rules import Report
 from ai_gateway.conform.tool_calls import ToolCalls
 from ai_gateway.contract.stream import Item, Last
-from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
@@ -209,7 +208,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         for index, state in self._choices.items():
             if not state.closed:
                 self._report(rules.FILL_FINISH_REASON)
-                self._early.extend(self._named_calls(index, state))
+                state.calls.end()
                 self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
         is_beside, self.usage = self.usage is None, self.usage or beside
         early = self.early()
@@ -237,12 +236,12 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         """Release the held finish reasons, if every choice has one."""
         if not self._held or not (self.terminated or len(self._held) + self._closed == len(self._choices)):
             return
-        for index, state in self._choices.items():
+        for state in self._choices.values():
             if state.finished and not state.closed:
                 state.closed = True
                 self._closed += 1
                 if state.calls:
-                    self._early.extend(self._named_calls(index, state))
+                    state.calls.end()
         if self._counted is not None and not self._include_usage:
             self._add_rest_of(self._counted.model)
         self._early += [held.sent() for held in self._released()]
@@ -264,13 +263,6 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         for name, value in self._news(counted).items():
             if name not in said:
                 last.more.setdefault(name, value)
-
-    def _named_calls(self, index: int, state: ChoiceState) -> Iterator[Item[Chunk]]:
-        """Calls that waited for their name until the end, because it is empty."""
-        calls = state.calls.end()
-        if calls and self._head is not None:
-            delta = {"tool_calls": [to_fields(call) for call in calls]}
-            yield Item(self._made(self._head, [{**choice_of(self._head, index), "delta": delta}]))
 
     def _made(self, head: Chunk, choices: Sequence[Mapping[str, object]]) -> Chunk:
         """A chunk made by the gateway."""

@@ -21,6 +21,8 @@ from gateway_contract.openai import models
 
 _SIGNS = re.compile(r'["\\{}]')
 
+NAMELESS = "The provider called a tool without naming it."
+
 type CallChunk = models.ChatCompletionMessageToolCallChunk
 
 
@@ -77,7 +79,6 @@ class _Call:
     index: int
     id: str = ""
     name: str = ""
-    is_named: bool = False
     introduced: bool = False
     arguments: list[str] = field(default_factory=list)
     nesting: Nesting = field(default_factory=Nesting)
@@ -101,8 +102,9 @@ class ToolCalls:
 
     def take(self, chunk: CallChunk) -> CallChunk | None:
         """The piece to send for a piece of a call: itself, a repaired copy, or None."""
-        if "custom" in (chunk.model_extra or {}):  # the contract's chunks have no type for custom calls
-            return self._placed(chunk, self._custom(chunk))
+        custom = (chunk.model_extra or {}).get("custom")  # the contract's chunks have no type for custom calls
+        if isinstance(custom, dict):
+            return self._placed(chunk, self._custom(chunk, custom))
         call = self._current.get(chunk.index)
         if call is None and _says_nothing(chunk):
             self.report(rules.SAY_CALL_ONCE)
@@ -121,7 +123,6 @@ class ToolCalls:
         call.arguments.append(_arguments(chunk))
         if call.name:
             return self._begun(chunk, call)
-        call.is_named |= chunk.function is not MISSING and chunk.function.name is not MISSING
         call.beside |= chunk.model_extra or {}
         call.of_function |= (chunk.function.model_extra or {}) if chunk.function is not MISSING else {}
         self.report(rules.NAME_CALL_FIRST)
@@ -131,12 +132,13 @@ class ToolCalls:
         """Note arguments of the call at `index` that were relayed."""
         self._current[index].arguments.append(arguments)
 
-    def end(self) -> list[CallChunk]:
-        """The pieces to send at the choice's end. Raises UpstreamInvalidResponse for a call without a name."""
-        waiting = [call for call in self._all if not call.introduced]
-        if not all(call.is_named for call in waiting):
-            raise UpstreamInvalidResponse("The provider began a tool call without naming the function.")
-        return [self._begun(models.ChatCompletionMessageToolCallChunk(index=call.index), call) for call in waiting]
+    def end(self) -> None:
+        """The choice ends. Raises UpstreamInvalidResponse for a call that still waits for its name.
+
+        An empty name is none: nobody offers such a function, and OpenAI refuses a conversation that has the call.
+        """
+        if not all(call.introduced and call.name for call in self._all):
+            raise UpstreamInvalidResponse(NAMELESS)
 
     def _next(self, first: int) -> _Call:
         """Begin another call, with the next index."""
@@ -146,11 +148,12 @@ class ToolCalls:
             self.report(rules.NUMBER_TOOL_CALLS)
         return call
 
-    def _custom(self, chunk: CallChunk) -> _Call:
+    def _custom(self, chunk: CallChunk, custom: dict[str, Any]) -> _Call:
         call, ident = self._current.get(chunk.index), _text(chunk.id)
         if call is None or (ident and ident != call.id):
             call = self._current[chunk.index] = self._next(chunk.index)
             call.id, call.introduced = ident, True
+        call.name += _text(custom.get("name"))
         return call
 
     @staticmethod
@@ -204,13 +207,13 @@ class ToolCalls:
         if _name(chunk) not in {"", call.name}:
             raise UpstreamInvalidResponse("The provider gave one tool call two names.")
         self.report(rules.SAY_CALL_ONCE)
-        bare = _without(chunk, "id", "type")
+        bare = without(chunk, "id", "type")
         if function is not MISSING and named:
-            bare.function = _without(function, "name")
+            bare.function = without(function, "name")
         return None if _says_nothing(bare) else bare
 
 
-def _without[Model: BaseModel](model: Model, *names: str) -> Model:
+def without[Model: BaseModel](model: Model, *names: str) -> Model:
     """A copy without these optional fields."""
     copy = model.model_copy(update=dict.fromkeys(names, MISSING))
     copy.model_fields_set.difference_update(names)

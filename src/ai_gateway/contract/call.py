@@ -122,8 +122,13 @@ class Notes:
 
     @property
     def told(self) -> Tokens | None:
-        """The upstream's own count, unless it is zeros: these are of servers that count nothing."""
-        return self.tokens if self.tokens and any(self.tokens) else None
+        """The upstream's own count, unless it is zeros, or has no output beside a text: nobody has counted then."""
+        tokens = self.tokens
+        if tokens is None or tokens.output:  # as nearly always
+            return tokens
+        if self.text_bytes and not tokens.whole_output:
+            return None
+        return tokens if any(tokens) else None
 
     def headers(self) -> dict[str, str]:
         """The response headers about this attempt, for errors as well."""

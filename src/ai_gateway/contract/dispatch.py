@@ -18,7 +18,7 @@ class Direct:
     """Calls the operation that a request is for; a request for none goes to `other`.
 
     The first matching route wins. Paths without parameters, or with only a provider in front, are found with one
-    look-up.
+    look-up. HEAD is answered as GET, unless the contract has it; servers leave the body out (RFC 9110, section 9.3.2).
     """
 
     def __init__(self, routes: Iterable[BaseRoute], other: ASGIApp) -> None:
@@ -52,12 +52,21 @@ class Direct:
             app = None if scope.get("root_path") else self._look_up(scope)
             if app is not None:
                 return app(scope, receive, send)
-            for route in self._routes:
-                match, found = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(found)
-                    return route.app(scope, receive, send)
+            route = self._matching(scope, scope)
+            if route is None and scope["method"] == "HEAD":
+                route = self._matching(scope, {**scope, "method": "GET"})
+            if route is not None:
+                return route.app(scope, receive, send)
         return self._other(scope, receive, send)
+
+    def _matching(self, scope: Scope, asked: Scope) -> Operation | None:
+        """The first operation that fits what is asked; its parameters are put into the scope."""
+        for route in self._routes:
+            match, found = route.matches(asked)
+            if match is Match.FULL:
+                scope.update(found)
+                return route
+        return None
 
     def _look_up(self, scope: Scope) -> ASGIApp | None:
         key = scope["method"], scope["path"]

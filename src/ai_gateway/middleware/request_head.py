@@ -7,7 +7,7 @@ from itertools import chain
 from starlette.types import Scope
 
 from ai_gateway.config.constants import MAX_HEADER_BYTES, MAX_HEADER_COUNT
-from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+from ai_gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest, NotImplementedHere
 
 _CLOSE = {"connection": "close"}
 _TOO_LARGE = HeadersTooLarge(
@@ -17,6 +17,14 @@ _TOO_LARGE = HeadersTooLarge(
 _VERSIONS = {"1.1", "1.0", "2", "3"}  # the last two are those of other servers; as a line of text nobody speaks them
 _NO_VERSION = InvalidRequest("This is not a valid HTTP request: use HTTP/1.1.", headers=_CLOSE)
 _NO_HOST = InvalidRequest("This is not a valid HTTP request: send one Host header.", headers=_CLOSE)
+_NO_END = InvalidRequest(
+    "This is not a valid HTTP request: its Transfer-Encoding does not say where it ends. Send a Content-Length.",
+    headers=_CLOSE,
+)
+_CODED = NotImplementedHere(
+    "The gateway decodes no Transfer-Encoding but chunked: send the body as it is, in chunks or with a Content-Length.",
+    headers=_CLOSE,
+)
 
 
 def refusal(scope: Scope, fields: Mapping[str, str]) -> GatewayError | None:
@@ -35,7 +43,20 @@ def refusal(scope: Scope, fields: Mapping[str, str]) -> GatewayError | None:
         return _NO_HOST if version == "1.1" else None
     if len(fields) != len(headers) and [name for name, _ in headers].count(b"host") > 1:
         return _NO_HOST
-    return None
+    return _refused_coding(scope) if "transfer-encoding" in fields else None
+
+
+def _refused_coding(scope: Scope) -> GatewayError | None:
+    """RFC 9112, section 6.1: in HTTP/1.0 the field has no meaning, and what we cannot decode is 501.
+
+    The parser of our own server reads the chunks whatever other coding the field names.
+    """
+    values = b",".join([value for name, value in scope["headers"] if name == b"transfer-encoding"])
+    codings = [coding for part in values.lower().split(b",") if (coding := part.strip())]
+    if codings == [b"chunked"] and scope["http_version"] != "1.0":
+        return None
+    ends = scope["http_version"] != "1.0" and codings.count(b"chunked") == 1 and codings[-1] == b"chunked"
+    return _CODED if ends else _NO_END
 
 
 def _size(scope: Scope) -> int:

@@ -232,7 +232,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise httptools.HttpParserError("another protocol")  # stops the parser; the request is refused
         keep_alive = version != "1.0" and parser.should_keep_alive() and not self._discard_input and not self.draining()
         body = RequestBody(self._corked, self.flow)
-        body.expects_continue = self.expect_100_continue
+        body.expects_continue = self.expect_100_continue and version != "1.0"  # RFC 9110, section 10.1.1
         before = self.cycle
         self.cycle = Cycle(self._scope_of(method, version, head_size), body, self, keep_alive)
         self._awaited = _BODY

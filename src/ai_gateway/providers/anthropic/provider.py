@@ -7,6 +7,7 @@ from typing import override
 from urllib.parse import quote
 
 from ai_gateway.conform.joined import join
+from ai_gateway.conform.refused_usage import counting_refused
 from ai_gateway.conform.rules import JOIN_EVENTS
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.native import ANTHROPIC
@@ -75,7 +76,8 @@ class Anthropic(HttpProvider):
         raw = await self._fetch(attempt, "POST", "/messages", self._headers(attempt, betas), sent, JSON)
         if events := events_in(raw):
             return self._joined(attempt, events)
-        return to_chat(read(self.name, Message, self._object(raw)), int(time.time()))
+        with counting_refused(attempt.notes, raw):
+            return to_chat(read(self.name, Message, self._object(raw)), int(time.time()))
 
     @override
     async def stream_chat_completion(
@@ -94,7 +96,9 @@ class Anthropic(HttpProvider):
                             await stream.drain()
                             return
             except WholeReply as reply:
-                yield to_chat(read(self.name, Message, self._object(reply.body)), int(time.time()))
+                with counting_refused(attempt.notes, reply.body):
+                    whole = to_chat(read(self.name, Message, self._object(reply.body)), int(time.time()))
+                yield whole
                 return
         raise UpstreamStreamTruncated.ended(self.name)
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from ai_gateway.conform.embedding import to_base64
 from ai_gateway.conform.finish_reasons import meaning_of
 from ai_gateway.conform.joined import join
+from ai_gateway.conform.refused_usage import counting_refused
 from ai_gateway.conform.rules import FINISH_ONCE, JOIN_EVENTS, MAP_FINISH_REASON, TELL_UNKNOWN_FINISH
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation
@@ -156,7 +157,8 @@ class Ollama(HttpProvider):
         context = _context(attempt, body.model, forced)
         if lines := lines_in(raw):
             return self._joined(attempt, lines, ChatStreamTranslator(context, include_usage=True))
-        response = replies.chat_response(self._read(attempt, Reply, raw), context)
+        with counting_refused(attempt.notes, raw):
+            response = replies.chat_response(self._read(attempt, Reply, raw), context)
         if forced and "tool_calls" not in response.choices[0].message.model_fields_set:
             note_dropped(attempt, {"tool_choice"})  # the server has ignored `format`
         return response
@@ -198,7 +200,8 @@ class Ollama(HttpProvider):
         context = _context(attempt, body.model)
         if lines := lines_in(raw):
             return self._joined(attempt, lines, CompletionStreamTranslator(context, include_usage=True))
-        return replies.completion_response(self._read(attempt, Reply, raw), context)
+        with counting_refused(attempt.notes, raw):
+            return replies.completion_response(self._read(attempt, Reply, raw), context)
 
     @override
     def stream_completion(
@@ -233,7 +236,9 @@ class Ollama(HttpProvider):
     async def _exchange[Shape: BaseModel](
         self, attempt: Attempt, path: str, body: bytes | None, shape: type[Shape], *, spent_s: float = 0
     ) -> Shape:
-        return self._read(attempt, shape, await self._send(attempt, path, body, spent_s=spent_s))
+        raw = await self._send(attempt, path, body, spent_s=spent_s)
+        with counting_refused(attempt.notes, raw):
+            return self._read(attempt, shape, raw)
 
     async def _send(self, attempt: Attempt, path: str, body: bytes | None, *, spent_s: float = 0) -> bytes:
         method = "GET" if body is None else "POST"

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Final, override
 
+from ai_gateway.conform.refused_usage import counting_refused
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation
 from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
@@ -106,7 +107,9 @@ class OpenAICompatible(HttpProvider):
 
     async def _by_response(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> dict[str, object]:
         sent = self._as_response(attempt, body)
-        return responses.whole(self, await self._fetch(attempt, "POST", PATH, self._headers(attempt), sent, JSON))
+        raw = await self._fetch(attempt, "POST", PATH, self._headers(attempt), sent, JSON)
+        with counting_refused(attempt.notes, raw):
+            return responses.whole(self, raw)
 
     async def _stream_by_response(
         self, attempt: Attempt, body: models.CreateChatCompletionRequest

@@ -20,8 +20,8 @@ from ai_gateway.contract.stream import Run, Sink
 from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 
-_MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
-_MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
+_MAX_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
+_MAX_COUNT = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
 # Codes in `error.code` of a failed response that Codex and the SDKs act on; others are server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
@@ -36,7 +36,7 @@ _TEXT = {
 }
 _NUMBER = b'"sequence_number":'
 _NUMBERED = re.compile(rb"%b\s*(\d{1,15})\s*[,}]" % _NUMBER)
-_MOST_NUMBERED = 10**15
+_MAX_NUMBERED = 10**15
 _BETWEEN = b"\n\n"
 
 type _Fields = Mapping[str, Any]
@@ -189,7 +189,7 @@ class RelayedResponse(Relayed):
         if name == "response.output_item.done" and isinstance(index := value.get("output_index"), int):
             item = to_json(value.get("item"), inf_nan_mode="null")
             self._kept += len(item) + parsed_size(item)
-            if self._kept <= _MOST_KEPT:
+            if self._kept <= _MAX_KEPT:
                 self._items[index] = value.get("item")
         if name in CREATE_RESPONSE.last:
             self.is_over = True
@@ -316,7 +316,7 @@ def message_tokens(usage: object) -> Tokens | None:
 
 def _number(told: object, before: int) -> int:
     """The event's number, or the previous one's if it has none."""
-    return told if type(told) is int and 0 <= told < _MOST_NUMBERED else before
+    return told if type(told) is int and 0 <= told < _MAX_NUMBERED else before
 
 
 def _size(text: bytes) -> int:
@@ -341,7 +341,7 @@ def _counts(usage: object) -> tuple[int, int] | None:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MOST
+    return type(value) is int and 0 <= value <= _MAX_COUNT
 
 
 def _part(usage: _Fields, name: str, *parts: str) -> list[int]:
@@ -350,4 +350,4 @@ def _part(usage: _Fields, name: str, *parts: str) -> list[int]:
 
 
 def _count(value: object) -> int:
-    return value if type(value) is int and 0 < value <= _MOST else 0
+    return value if type(value) is int and 0 < value <= _MAX_COUNT else 0

@@ -1,4 +1,4 @@
-"""The spine: resolve the model to targets, attempt one after the other, and conform the reply to the contract."""
+"""The core of every call: resolve the model to targets, attempt one after the other, conform the reply."""
 
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, suppress
@@ -83,7 +83,7 @@ class Gateway:
         self, call: Call, body: models.CreateChatCompletionRequest, resolution: Resolution | None = None
     ) -> Coroutine[None, None, Chat]:
         if body.stream:
-            return _made(Stream(self.stream_chat(call, body, resolution)))
+            return _ready(Stream(self.stream_chat(call, body, resolution)))
         if asks_for_tools(body):
             return self.run_chat(call, body, resolution)
         return self.run(call, CHAT, body, resolution)
@@ -152,13 +152,13 @@ class Gateway:
         operations: tuple[ChatOperation, ChatStreaming],
         most_calls: int | None = None,
     ) -> ToolLoop:
-        """The loop for a chat with gateway-run tools, in which each round is an ordinary call; None for other chats."""
+        """The loop for a chat with gateway-run tools, in which each round is an ordinary call."""
         if resolution is None:
             _, resolution = await self.resolve(call, body.model)
         first = resolution.targets[0].provider
         built_in = not any(target.provider.is_remote for target in resolution.targets)
         if first.parameters.policies(CHAT.name)["web_search_options"] in {"dropped", "refused"}:
-            with suppress(ToolNotAvailable, ToolNotAllowed):  # then the chat runs without them
+            with suppress(ToolNotAvailable, ToolNotAllowed):  # then the chat runs without the search
                 self.tools.find(call.caller, WEB_SEARCH, 0, built_in=built_in)
                 body = claimed_search(body)
         offer = await self.tools.offer(call.caller, body, built_in=built_in)
@@ -198,9 +198,9 @@ class Gateway:
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
     ) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
-        """The stream. It is opened when its first chunk is read, which raises the error if there is none.
+        """The stream. Reading its first chunk opens it, and raises the error if there is none.
 
-        `resolution` is what the caller of this has resolved already.
+        `resolution` is given where the model is resolved already.
         """
         return PendingStream(partial(self._opened, call, operation, body, resolution))
 
@@ -241,7 +241,7 @@ class Gateway:
     async def retrieve_model(
         self, call: Call, name: str, resolved: tuple[str, Resolution] | None = None
     ) -> Item[models.Model] | models.Model:
-        """A model from the gateway's lists or its provider, which always answers callers of its own wire."""
+        """A model from the gateway's lists or its provider. Callers of the provider's own wire always get its reply."""
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
@@ -269,7 +269,7 @@ class Gateway:
             await close_quietly(provider)
 
 
-async def _made[Value](value: Value) -> Value:
+async def _ready[Value](value: Value) -> Value:
     return value
 
 
@@ -351,7 +351,7 @@ def _chunks[
 
 
 def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object, ...]) -> Continuations | None:
-    """The recogniser of chunks that only continue a text, where the caller's wire allows to relay them."""
+    """Recognises chunks that only continue a text; None if the caller's wire does not allow relaying them."""
     call, bridge = attempt.call, attempt.call.bridge
     if call.round is not None or (bridge is None and call.wire.name != "openai"):
         return None  # the chunks of a round in a tool loop are rewritten
@@ -384,7 +384,7 @@ def _prepared[Body: Request](attempt: Attempt, target: Target, body: Body) -> Bo
 
 
 def _fitted[Body: Request](attempt: Attempt, target: Target, body: Body) -> Body:
-    """The body with those carriers of its wire that the provider takes."""
+    """The body with those fields of the caller's wire that the provider accepts."""
     if not isinstance(body, models.CreateChatCompletionRequest):
         return body
     fitted, lost = fit(body, target.provider.carriers, target.provider.name)

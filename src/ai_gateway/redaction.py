@@ -16,9 +16,9 @@ SHORTEST = 8  # shorter ones would match in ordinary words
 _WINDOW = 12  # characters of a key that give it away; upstreams quote about as many
 _STEP = 6
 _CACHED = 512  # characters; shorter texts repeat: paths, names of headers, usual messages
-_LONGEST = 16 * 1024  # characters of one text; the rest is cut off
-_LONGEST_WORDS = 2_000  # characters of an upstream's words
-_DEEPEST = 20
+_MAX_LENGTH = 16 * 1024  # characters of one text; the rest is cut off
+_MAX_WORDS_LENGTH = 2_000  # characters of an upstream's words
+_MAX_DEPTH = 20
 _ROUNDS = 3  # layers of encoding around a key
 _RUN = re.compile(rb"[^\s\"',;:(){}\[\]<>=&?]+")
 _BEGINS_AS_JSON = re.compile(r'[{"]|\[\s*[{\["\d-]')
@@ -133,8 +133,8 @@ def _forms(key: bytes) -> Iterator[bytes]:
 def strike_all(value: object, depth: int = 0) -> object:
     """A JSON value with every text bounded and without keys; deeper levels are cut off."""
     if isinstance(value, str):
-        return strike(value) if len(value) <= _LONGEST else f"{strike(value[:_LONGEST])} ..."
-    if depth > _DEEPEST:
+        return strike(value) if len(value) <= _MAX_LENGTH else f"{strike(value[:_MAX_LENGTH])} ..."
+    if depth > _MAX_DEPTH:
         return "..."
     if isinstance(value, Mapping):
         named = ((strike(name) if isinstance(name, str) else name, inner) for name, inner in value.items())
@@ -155,5 +155,5 @@ def plain_words(said: bytes) -> str:
 
     What begins as JSON gives none: it is an answer that breaks off, and holds what is none of the log's affair.
     """
-    text = said[: 2 * _LONGEST_WORDS].decode(errors="replace").removeprefix("\ufeff").lstrip()
-    return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_LONGEST_WORDS]
+    text = said[: 2 * _MAX_WORDS_LENGTH].decode(errors="replace").removeprefix("\ufeff").lstrip()
+    return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_MAX_WORDS_LENGTH]

@@ -29,7 +29,7 @@ from ai_gateway.resilience.peek import PendingStream
 from ai_gateway.routing.resolver import Resolution, Target
 
 
-def as_it_came[Model: BaseModel](model: type[Model], raw: bytes) -> Item[Model]:
+def unparsed_item[Model: BaseModel](model: type[Model], raw: bytes) -> Item[Model]:
     """A reply that is relayed as bytes; its model is never read."""
     return Item(model.model_construct(), raw)
 
@@ -61,26 +61,26 @@ class Relay:
 
 
 async def relay[Reply](
-    gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Reply]]
+    gateway: Gateway, call: Call, request: Relay, translate: Callable[[], Awaitable[Reply]]
 ) -> bytes | Reply:
     """The JSON of the reply, unchanged.
 
-    If the upstream turns out not to have the operation, `instead` is called, which translates.
+    If the upstream turns out not to have the operation, `translate` is called instead.
     """
-    await _reserve(gateway, call, asked, stream=False)
+    await _reserve(gateway, call, request, stream=False)
     try:
-        return await gateway.resilience.reply(call, asked.resolution.targets, partial(_reply, asked))
+        return await gateway.resilience.reply(call, request.resolution.targets, partial(_reply, request))
     except UpstreamWrongAddress:
-        if asked.is_shared:
+        if request.is_shared:
             raise
-        return await instead()
+        return await translate()
 
 
 def relay_stream(
-    gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
+    gateway: Gateway, call: Call, request: Relay, translate: Callable[[], Awaitable[Stream[Any]]]
 ) -> Stream[Any]:
     """The same as a stream, which is opened when its first event is read."""
-    relaying = _Relaying(gateway, call, asked, instead)
+    relaying = _Relaying(gateway, call, request, translate)
     return Stream(PendingStream(relaying.opened), broken=relaying.broken)
 
 
@@ -88,25 +88,25 @@ class _Relaying:
     """One relayed stream, or a translated one if the upstream lacks the operation."""
 
     def __init__(
-        self, gateway: Gateway, call: Call, asked: Relay, instead: Callable[[], Awaitable[Stream[Any]]]
+        self, gateway: Gateway, call: Call, request: Relay, translate: Callable[[], Awaitable[Stream[Any]]]
     ) -> None:
         self._gateway = gateway
         self._call = call
-        self._asked = asked
-        self._instead = instead
+        self._request = request
+        self._translate = translate
         self._reader: Relayed | None = None
         self._translated: Stream[Any] | None = None
 
     async def opened(self) -> tuple[Any, AsyncGenerator[Any]]:
         """The first event and those that follow."""
-        asked = self._asked
-        await _reserve(self._gateway, self._call, asked, stream=True)
+        request = self._request
+        await _reserve(self._gateway, self._call, request, stream=True)
         try:
-            return await self._gateway.resilience.stream(self._call, asked.resolution.targets, self._events)
+            return await self._gateway.resilience.stream(self._call, request.resolution.targets, self._events)
         except UpstreamWrongAddress:
-            if asked.is_shared:
+            if request.is_shared:
                 raise
-        self._translated = await self._instead()
+        self._translated = await self._translate()
         items = self._translated.items
         return await anext(items, None), items
 
@@ -117,12 +117,12 @@ class _Relaying:
         return EVENTS.framed(error, "error") if self._reader is None else self._reader.broken(error)
 
     async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
-        provider, asked = target.provider, self._asked
-        reader = self._reader = relayed(asked.operation, attempt.notes, provider)
+        provider, request = target.provider, self._request
+        reader = self._reader = relayed(request.operation, attempt.notes, provider)
         has_begun = False
         attempt.divert = None if attempt.call.sink is None else reader.diverting_to(attempt.call.sink)
         async with aclosing(
-            provider.relay_stream(attempt, asked.operation, _fields(attempt, asked, target))
+            provider.relay_stream(attempt, request.operation, _fields(attempt, request, target))
         ) as arrived:
             try:
                 async for packet in arrived:
@@ -132,16 +132,16 @@ class _Relaying:
                     written: list[bytes] = []
                     try:
                         written.extend(reader.framed(packet.events))
-                    finally:  # chunks before an unreadable one are still metered
-                        await _keep(asked, reader)
+                    finally:  # events before an unreadable one are still metered
+                        await _keep(request, reader)
                         if written:
                             yield Framed(b"".join(written))
             except UpstreamWrongAddress:
-                provider.unlearn(asked.operation)
+                provider.unlearn(request.operation)
                 raise
         if not reader.is_over:
             raise UpstreamStreamTruncated.ended(provider.name)
-        if reader.failure is not None:  # the client has the event; noted for log, metrics and usage record
+        if reader.failure is not None:  # the client has the event; raised for log, metrics and usage record
             raise _error_in(provider, reader.failure)
 
 
@@ -152,33 +152,33 @@ def _begins(provider: Provider, event: bytes) -> bool:
     return True
 
 
-async def _keep(asked: Relay, reader: Relayed) -> None:
-    if asked.keep is not None and reader.is_over and reader.failure is None:
-        await asked.keep(reader.kept)
+async def _keep(request: Relay, reader: Relayed) -> None:
+    if request.keep is not None and reader.is_over and reader.failure is None:
+        await request.keep(reader.kept)
 
 
-async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) -> None:
+async def _reserve(gateway: Gateway, call: Call, request: Relay, *, stream: bool) -> None:
     # Operations that generate nothing cost nothing.
-    if asked.operation.last and gateway.accounting is not None and call.reservation is None:
-        bound = relayed_bound(asked.fields, call.size + call.recalled)
-        wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
+    if request.operation.last and gateway.accounting is not None and call.reservation is None:
+        bound = relayed_bound(request.fields, call.size + call.recalled)
+        wanted = Wanted(call.operation, request.model, bound, request.resolution.targets, stream=stream)
         with call.step(Step.RESERVE, {}):
             await gateway.accounting.reserve(call, wanted)
 
 
-async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
-    """What one attempt at a whole reply comes to."""
+async def _reply(request: Relay, attempt: Attempt, target: Target) -> bytes:
+    """One attempt at a whole reply."""
     provider = target.provider
     try:
-        raw = await provider.relay(attempt, asked.operation, _fields(attempt, asked, target))
+        raw = await provider.relay(attempt, request.operation, _fields(attempt, request, target))
     except UpstreamWrongAddress:
-        provider.unlearn(asked.operation)
+        provider.unlearn(request.operation)
         raise
     try:
         value = from_json(raw)
     except ValueError as error:
         raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
-    reader = relayed(asked.operation, attempt.notes, provider)
+    reader = relayed(request.operation, attempt.notes, provider)
     if not reader.whole(value):
         note_refused(attempt.notes, value)
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
@@ -186,19 +186,19 @@ async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:
         attempt.notes.text_bytes = len(raw)
     elif not told.output:
         attempt.notes.text_bytes = reader.said(value)
-    if asked.keep is not None:
-        await asked.keep(value)
+    if request.keep is not None:
+        await request.keep(value)
     return reader.mended or raw
 
 
-def _fields(attempt: Attempt, asked: Relay, target: Target) -> Mapping[str, object]:
+def _fields(attempt: Attempt, request: Relay, target: Target) -> Mapping[str, object]:
     """The caller's fields with the upstream's name of the model."""
-    said = asked.fields
-    attempt.notes.dropped |= asked.dropped
-    attempt.notes.upstream_model = target.model if target.model != said.get("model") else None
-    return {**said, "model": target.model}
+    fields = request.fields
+    attempt.notes.dropped |= request.dropped
+    attempt.notes.upstream_model = target.model if target.model != fields.get("model") else None
+    return {**fields, "model": target.model}
 
 
 def _error_in(provider: Provider, value: object) -> GatewayError:
-    """The error that the JSON of an upstream reports."""
+    """The error in the JSON of an upstream's error event or reply."""
     return provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an error without words")

@@ -114,7 +114,7 @@ def test_chunks_that_keep_changing_form_are_given_up() -> None:
     known = known_with(*(chunk([FIRST], own=at) for at in range(1_000)))
     assert len(known._known) <= known_chunks._MAX_FORMS
     assert known._credit <= 0 or not is_known(known, chunk([FIRST], own="new"))
-    long = chunk([FIRST], own="x" * known_chunks._LONGEST)
+    long = chunk([FIRST], own="x" * known_chunks._MAX_LENGTH)
     assert not known_with(long)._known
 
 

@@ -69,7 +69,7 @@ def test_no_retries_is_an_option() -> None:
 
 
 def test_pauses_double_up_to_the_longest_and_are_spread_by_chance() -> None:
-    policy = RetryPolicy(max_retries=6, base=1, longest_pause=8)
+    policy = RetryPolicy(max_retries=6, base=1, max_pause=8)
     error = UpstreamUnreachable("x")
     assert [policy.pause(failed, error, 100, 1.0) for failed in range(1, 8)] == [1, 2, 4, 8, 8, 8, None]
     assert policy.pause(3, error, 100, 0.25) == 1

@@ -35,7 +35,7 @@ LOCAL = Caller(name="local", trusted=True)
 
 
 _MINUTE_S = 60.0
-_MOST_ADDRESSES = 10_000
+_MAX_ADDRESSES = 10_000
 _COUNTERS = 1024
 _CREDENTIALS = {b"authorization", b"x-api-key", b"api-key"}
 _PORT = re.compile(r"(?::[0-9]{0,5})?")
@@ -153,7 +153,7 @@ class WrongKeys:
         while len(tried) > self.most:
             tried.popleft()
         self._tried[address] = tried  # moved to the end: the first is evicted
-        if len(self._tried) > _MOST_ADDRESSES:
+        if len(self._tried) > _MAX_ADDRESSES:
             del self._tried[next(iter(self._tried))]
         counters = self.counters()
         if counters is not None and self.most > 0:

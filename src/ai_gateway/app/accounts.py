@@ -44,7 +44,7 @@ _CHECK_S = 5.0
 # Seconds; an older copy of the store has failed to refresh several times.
 _AWAY_S = 5.0
 # Usage records that are kept in memory where there is no disk for a journal.
-_MOST_IN_MEMORY = 100_000
+_MAX_IN_MEMORY = 100_000
 _log = structlog.get_logger(__name__)
 
 
@@ -137,7 +137,7 @@ class Accounts:
             when_full=self._settings.journal_full,
             owner=owner,
         )
-        most = None if where is not None or self.place.url is not None else _MOST_IN_MEMORY
+        most = None if where is not None or self.place.url is not None else _MAX_IN_MEMORY
         ledger = self._alerts.ledger = Ledger(directory.store)
         recovery = Recovery(accounting.counters)
         self._shipper = Shipper(journal, ledger, recovery, keep_days=self._settings.records_keep_days, most=most)

@@ -22,7 +22,7 @@ from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Caller
 from ai_gateway.contract.dispatch import Direct
 
-_LARGEST_BODY = 10 * 2**20
+_MAX_BODY_BYTES = 10 * 2**20
 _BODY_TIMEOUT_S = 60.0
 
 
@@ -51,7 +51,7 @@ async def local_administration(
     from ai_gateway.api.admin.handlers import admin_router  # noqa: PLC0415
 
     async with open_directory(settings) as directory:
-        limits = BodyLimits(_LARGEST_BODY, _BODY_TIMEOUT_S)
+        limits = BodyLimits(_MAX_BODY_BYTES, _BODY_TIMEOUT_S)
         routes = admin_router(directory, _OnThisMachine(keys), limits).routes
         yield Direct(routes, _nothing), directory.store.name
 

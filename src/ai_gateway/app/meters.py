@@ -32,7 +32,7 @@ from ai_gateway.routing.registry import BUILT_IN
 _EVERY_S = 1.0
 # Seconds; older gauges are of a worker that has ended.
 _STALE_S = 10.0
-_MOST_SPEND_LIMITS = 1_000
+_MAX_SPEND_LIMITS = 1_000
 _SPEND_S = 1.0
 _PICO = 10**12
 _STATES = ("closed", "half-open", "open")
@@ -162,7 +162,7 @@ class Meters:
         samples.add(families.BODY_BUDGET, self._bodies.used)
         for provider in gateway.registry:
             name, resilience = provider.name, gateway.resilience
-            samples.add(families.UPSTREAM_IN_FLIGHT, resilience.bulkhead(name).inside, (name,))
+            samples.add(families.UPSTREAM_IN_FLIGHT, resilience.bulkhead(name).in_flight, (name,))
             if not provider.is_remote:
                 continue
             current = resilience.state(name)
@@ -205,7 +205,7 @@ class Meters:
         accounts, now = self._accounts, time.time()
         if accounts.directory is None or accounts.accounting is None:
             return
-        limits = list(islice(self._keys().spend_limits(), _MOST_SPEND_LIMITS))
+        limits = list(islice(self._keys().spend_limits(), _MAX_SPEND_LIMITS))
         if not limits:
             return
         counters = [spend_counter(limit, now, budget_key)[0] for _, limit, budget_key in limits]

@@ -176,7 +176,7 @@ class Reloadable:
         self.gateway.routing = routing
         kept = {id(provider) for _, provider in providers.values()}
         removed = {name: provider for name, (_, provider) in self._providers.items() if id(provider) not in kept}
-        self.gateway.resilience.adopt(_resilience(self.settings), without=removed)
+        self.gateway.resilience.adopt(_resilience(self.settings), removed=removed)
         self._longest_call_s = _longest_call(before, self._providers)
         self._retired.add((partial(close_quietly, each) for each in removed.values()), close_in_s=self._longest_call_s)
         self._providers = providers
@@ -350,9 +350,7 @@ def _routing(configuration: Configuration, providers: Loaded) -> Routing:
 
 
 def _resilience(settings: Settings) -> Resilience:
-    retry = RetryPolicy(
-        settings.max_retries, frozenset(settings.retry_refusals), longest_wait=settings.retry_after_max_s
-    )
+    retry = RetryPolicy(settings.max_retries, frozenset(settings.retry_refusals), max_wait=settings.retry_after_max_s)
     breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
     return Resilience(retry, breaker, per_model=settings.breaker_per_model, share=settings.share_of)
 

@@ -10,7 +10,7 @@ import typer
 NO_LIMIT = "none"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION = re.compile(r"([0-9]{1,10})([smhdwy])")
-_MOST_CENTS = 900_000_000
+_MAX_CENTS = 900_000_000
 
 
 class Interval(StrEnum):
@@ -36,7 +36,7 @@ def cents(text: str) -> int:
         amount = Decimal(text.strip().removeprefix("$")) * 100
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount != amount.to_integral_value() or not 1 <= amount <= _MOST_CENTS:
+    if not amount.is_finite() or amount != amount.to_integral_value() or not 1 <= amount <= _MAX_CENTS:
         raise typer.BadParameter(
             f"{text!r} is no amount: write USD with at most two decimal places, from 0.01 to 9000000, such as 5.00"
         )

@@ -21,7 +21,7 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SERVER_NAME = re.compile(r"[a-z0-9-]{1,32}")
-_HIGHEST_PRICE = 1_000_000
+_MAX_PRICE = 1_000_000
 _PLACES = 18
 
 _TOOLS = ("web_search", "code_execution", "memory", "mcp")
@@ -120,8 +120,8 @@ def _usd(value: object) -> object:
         price = Decimal(str(value).strip())
     except InvalidOperation:
         price = Decimal("NaN")
-    if not price.is_finite() or not 0 <= price <= _HIGHEST_PRICE:
-        raise ValueError(f"has to be a number of USD for a million tokens, from 0 to {_HIGHEST_PRICE}")
+    if not price.is_finite() or not 0 <= price <= _MAX_PRICE:
+        raise ValueError(f"has to be a number of USD for a million tokens, from 0 to {_MAX_PRICE}")
     if int(price.normalize().as_tuple().exponent) < -_PLACES:
         raise ValueError(f"has more than {_PLACES} decimal places")
     return price

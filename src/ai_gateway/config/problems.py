@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-_LONGEST_SHOWN = 60
+_MAX_SHOWN_LENGTH = 60
 # An unbroken run of letters and digits, as in keys and tokens.
 _KEY_LIKE = re.compile(
     r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+=-]{20,}|(sk|pk|gsk|xai|hf|ghp|AIza|eyJ)[A-Za-z0-9_.-]*-?.+"
@@ -42,8 +42,8 @@ def shown(value: object) -> str:
     text = value
     if "://" in text or "@" in text:
         text = without_credentials(text)
-    if len(text) > _LONGEST_SHOWN:
-        text = f"{text[:_LONGEST_SHOWN]}..."
+    if len(text) > _MAX_SHOWN_LENGTH:
+        text = f"{text[:_MAX_SHOWN_LENGTH]}..."
     return "" if _KEY_LIKE.fullmatch(text.strip()) else repr(text)
 
 

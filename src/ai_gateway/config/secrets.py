@@ -6,7 +6,7 @@ from pathlib import Path
 from ai_gateway.config.problems import shown
 
 FILE_SUFFIX = "_FILE"
-_LARGEST_FILE = 64 * 1024
+_MAX_FILE_BYTES = 64 * 1024
 
 
 def read_secret(variables: Mapping[str, str], name: str, problems: list[str]) -> str | None:
@@ -31,12 +31,12 @@ def secret_in(path: Path) -> str:
     """The secret in a file. Raises ValueError that says what is wrong with it."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
+            content = file.read(_MAX_FILE_BYTES + 1)
         text = content.decode("utf-8-sig").strip()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text") from None
-    if not text or len(content) > _LARGEST_FILE:
+    if not text or len(content) > _MAX_FILE_BYTES:
         raise ValueError("is empty" if not text else "is too large for a secret")
     return text

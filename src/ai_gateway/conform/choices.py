@@ -14,7 +14,7 @@ from ai_gateway.redaction import strike_all
 type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
 
-_LONGEST_NAME = 64
+_MAX_NAME_LENGTH = 64
 _OF_ANY_CALL = frozenset({"index", "type", "function"})
 _OPTIONAL = ("tool_calls", "function_call", "audio")
 _DIGITS = re.compile(r"[0-9]{1,6}")
@@ -87,7 +87,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         return True
     meaning = finish_reasons.meaning_of(name)
     if meaning == "failure":
-        raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_LONGEST_NAME]}")
+        raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_MAX_NAME_LENGTH]}")
     if meaning is None:
         return False
     choice.setdefault("native_finish_reason", strike_all(reason))

@@ -18,7 +18,7 @@ from ai_gateway.conform.usage import GROQ
 _ID = re.compile(rb'"id": ?"([A-Za-z0-9_.:-]+)"')
 _CREATED = re.compile(rb'"created": ?(0|[1-9][0-9]{0,14})(?=[,}])')  # JSON parsers may round longer numbers
 _ID_MARK, _CREATED_MARK = "gateway-mark-5b2e", 1_234_567_892
-_LONGEST = 1024
+_MAX_LENGTH = 1024
 _MAX_FORMS = 16
 # A chunk whose form is not known costs a little more, and learning one as much as some validations. A model whose
 # chunks keep changing form is given up.
@@ -61,7 +61,7 @@ class KnownChunks[Chunk: (ChatChunk, CompletionChunk)]:
 
     def exact(self, raw: bytes) -> tuple[Chunk | None, Facts | None]:
         """What `exact_json` gives for the chunk, and facts about it if its form is known."""
-        form = _form(raw) if self._credit > 0 and len(raw) <= _LONGEST else None
+        form = _form(raw) if self._credit > 0 and len(raw) <= _MAX_LENGTH else None
         if form is None:
             return exact_json(self._kind, raw), None
         ident, created, around = form

@@ -53,7 +53,7 @@ _FIRST_NUMBER = 10 ** (_DIGITS - 1)
 # characters takes eight times as long.
 _TEXT = rb'([^"]*+(?:(?<=\\)"[^"]*+)*+)'
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
-_LONGEST = 8 * 1024  # larger replies are mostly one text, which the validator reads as fast
+_MAX_LENGTH = 8 * 1024  # larger replies are mostly one text, which the validator reads as fast
 _NAMES = frozenset((*TEXTS, *NUMBERS))
 _WHOLE = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 2}  # the counts that every usage has, in order
 _MAX_GAPS = 64
@@ -87,7 +87,7 @@ class Forms[Rep: BaseModel]:
 
     def recognise(self, raw: object, notes: Notes) -> Item[Rep] | None:
         """A reply to relay, after its usage is noted; None for one that has to be validated."""
-        if self._credit <= 0 or not isinstance(raw, bytes) or len(raw) > _LONGEST:
+        if self._credit <= 0 or not isinstance(raw, bytes) or len(raw) > _MAX_LENGTH:
             return None
         for template in self._templates:
             values = template.matched(raw)
@@ -101,7 +101,7 @@ class Forms[Rep: BaseModel]:
 
     def learn(self, reply: Rep, raw: bytes) -> None:
         """Recognise replies of this form from now on. The given one was exact, and is relayed."""
-        if self._credit > _LEARNING and len(raw) <= _LONGEST:
+        if self._credit > _LEARNING and len(raw) <= _MAX_LENGTH:
             self._credit -= _LEARNING
             if (template := _proven(reply, raw)) is not None:
                 self._templates = [template, *self._templates][:_MAX_TEMPLATES]

@@ -25,7 +25,7 @@ from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.observability.metrics import Event, count
 
-_MOST_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
+_MAX_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its failure event
 # Codes in `error.code` of a failed response that Codex and the SDKs act on; others are server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
@@ -40,7 +40,7 @@ _TEXT = {
 }
 _NUMBER = b'"sequence_number":'
 _NUMBERED = re.compile(rb"%b\s*(\d{1,15})\s*[,}]" % _NUMBER)
-_MOST_NUMBERED = 10**15
+_MAX_NUMBERED = 10**15
 _BETWEEN = b"\n\n"
 _NO_USAGE = {"input_tokens": 0, "output_tokens": 0}
 
@@ -219,7 +219,7 @@ class RelayedResponse(Relayed):
         if name == "response.output_item.done" and isinstance(index := value.get("output_index"), int):
             item = to_json(value.get("item"), inf_nan_mode="null")
             self._kept += len(item) + parsed_size(item)
-            if self._kept <= _MOST_KEPT:
+            if self._kept <= _MAX_KEPT:
                 self._items[index] = value.get("item")
         if name in CREATE_RESPONSE.last:
             self.is_over = True
@@ -342,7 +342,7 @@ def _out_of_order(kind: str) -> UpstreamInvalidResponse:
 
 def _number(told: object, before: int) -> int:
     """The event's number, or the previous one's if it has none."""
-    return told if type(told) is int and 0 <= told < _MOST_NUMBERED else before
+    return told if type(told) is int and 0 <= told < _MAX_NUMBERED else before
 
 
 def _size(text: bytes) -> int:

@@ -20,9 +20,9 @@ from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
 _ROUNDS = 8
-_MOST_CHOICES = 10_000  # bounds the work; no request has so many
+_MAX_CHOICES = 10_000  # bounds the work; no request has so many
 # Irreparable objects that may be dropped from a reply.
-_MOST_BROKEN = 100
+_MAX_BROKEN = 100
 # Fields of the answer itself are never dropped for being invalid, unless they are empty.
 _PRECIOUS = {"content", "tool_calls", "function_call", "audio", "text", "embedding", "refusal", "choices", "data"}
 # Nothing inside these is dropped.
@@ -56,7 +56,7 @@ def repair[Model: BaseModel](model: type[Model], value: object, context: ReplyCo
     """The value as the exact model, and the applied rules. Raises UpstreamInvalidResponse without the value."""
     applied: list[Rule] = []
     if isinstance(value, dict):
-        if isinstance(choices := value.get("choices"), list) and len(choices) > _MOST_CHOICES:
+        if isinstance(choices := value.get("choices"), list) and len(choices) > _MAX_CHOICES:
             raise UpstreamInvalidResponse.off_contract(detail=f"{len(choices)} choices")
         applied += [rule for rule, repairs in REPAIRS.get(model, {}).items() if repairs(value, context)]
         if is_large(value):
@@ -79,7 +79,7 @@ def _repair_parts(
                 _validated(inner_model, inner, applied, inside)
             except UpstreamInvalidResponse:
                 broken.append(inside)
-                if len(broken) > _MOST_BROKEN:
+                if len(broken) > _MAX_BROKEN:
                     raise
     except ValueError as error:
         raise UpstreamInvalidResponse.off_contract(detail=f"{'.'.join(map(str, place))}.{error}: not plain") from None

@@ -34,7 +34,7 @@ from ai_gateway.contract.stream import Item, Last
 from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
-_MOST_HEADLESS = 100  # chunks without choices that are kept until the first with one, of which there may be many
+_MAX_HEADLESS = 100  # chunks without choices that are kept until the first with one, of which there may be many
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._said = {} if said is None else said
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
-        self._headless: deque[Chunk] = deque(maxlen=_MOST_HEADLESS)
+        self._headless: deque[Chunk] = deque(maxlen=_MAX_HEADLESS)
         self._early: list[Item[Chunk]] = []
         self._held: dict[int, _Held[Chunk]] = {}  # by the index of each finished choice
         self._closed = 0

@@ -24,7 +24,7 @@ REFUSAL: Final = "refusal"
 REASONING: Final = "reasoning"
 OTHER: Final = "other"
 
-_MOST_WAITING = 8 * 1024 * 1024
+_MAX_WAITING = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Turn:
             self._waiting.append(part)
         part.told += content
         self._size += sum(len(each) for each in content if isinstance(each, bytes))
-        if self._size > _MOST_WAITING:
+        if self._size > _MAX_WAITING:
             raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
 
     def _release(self) -> bytes:

@@ -9,7 +9,7 @@ from ai_gateway.contract.tokens import Tokens, quickly
 from gateway_contract.openai import models
 
 # The largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6).
-_MOST = 2**53 - 1
+_MAX_COUNT = 2**53 - 1
 # Upstreams' names of cached input tokens, other than the contract's: api-docs.deepseek.com "Context Caching";
 # platform.moonshot.ai and docs.together.ai; proxies of Anthropic's API.
 _READ = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
@@ -38,7 +38,7 @@ def tokens_of(counts: BaseModel) -> Tokens:
     if type(counts) is not models.CompletionUsage:
         return Tokens(_possible(getattr(counts, "prompt_tokens", 0)))
     prompt, completion, total = counts.prompt_tokens, counts.completion_tokens, counts.total_tokens
-    if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST and 0 <= total <= _MOST):
+    if not (0 <= prompt <= _MAX_COUNT and 0 <= completion <= _MAX_COUNT and 0 <= total <= _MAX_COUNT):
         raise ImpossibleCount
     read, made = counts.prompt_tokens_details, counts.completion_tokens_details
     return divided(
@@ -122,11 +122,11 @@ def _searches(more: Mapping[str, object]) -> int:
 
 
 def _possible(value: int) -> int:
-    if not 0 <= value <= _MOST:
+    if not 0 <= value <= _MAX_COUNT:
         raise ImpossibleCount
     return value
 
 
 def _count(value: object) -> int:
     """A token count under a name beyond the contract; 0 if it is not a number."""
-    return value if type(value) is int and 0 < value <= _MOST else 0
+    return value if type(value) is int and 0 < value <= _MAX_COUNT else 0

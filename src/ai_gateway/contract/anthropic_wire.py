@@ -33,7 +33,7 @@ _TYPES: Final[Mapping[int, str]] = {
     529: "overloaded_error",
 }
 _OVERLOADED = 529
-_LONGEST_WAIT_S = 86_400
+_MAX_WAIT_S = 86_400
 _EXTRA = "Extra inputs are not permitted"
 _FIELD = re.compile(r"[a-z_]+(?:\.[a-z_]+)*")
 _REFUSALS = frozenset({400, 413, 422})
@@ -95,7 +95,7 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
     if wait is not None and not wait.isdecimal():
         own["retry-after"] = str(_whole_seconds(wait))
     elif wait is None and (milliseconds := headers.get("retry-after-ms", "")).isdecimal():
-        own["retry-after"] = str(min(math.ceil(int(milliseconds[:12]) / 1000), _LONGEST_WAIT_S))
+        own["retry-after"] = str(min(math.ceil(int(milliseconds[:12]) / 1000), _MAX_WAIT_S))
     for name, value in headers.items():
         match = _LIMIT.fullmatch(name) if name.startswith(_LIMITS) else None
         if match is not None and (translated := _time_after(value) if match[1] == "reset" else value):
@@ -136,14 +136,14 @@ def _upstreams_words(error: UpstreamRefused) -> str:
 def _whole_seconds(wait: str) -> int:
     """Seconds, rounded up, of a number or of a date (RFC 9110, section 10.2.3); a second where it is neither."""
     try:
-        return max(0, min(math.ceil(float(wait)), _LONGEST_WAIT_S))
+        return max(0, min(math.ceil(float(wait)), _MAX_WAIT_S))
     except (ValueError, OverflowError):
         pass
     try:
         then = datetime.strptime(wait, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     except ValueError:
         return 1
-    return max(0, min(math.ceil((then - datetime.now(UTC)).total_seconds()), _LONGEST_WAIT_S))
+    return max(0, min(math.ceil((then - datetime.now(UTC)).total_seconds()), _MAX_WAIT_S))
 
 
 def _time_after(span: str) -> str | None:

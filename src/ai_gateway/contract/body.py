@@ -22,7 +22,7 @@ from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, U
 # A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
 # A whole reply has to be read at the same rate.
 SLOWEST_RATE = 16_384
-_MOST_ERRORS = 1_000
+_MAX_ERRORS = 1_000
 # Beside its bytes, a parsed body takes about this much for each of its values, and for an array, or an object with the
 # model that is made of it, so much more. In small bodies they are not worth counting.
 _VALUE_BYTES = 64
@@ -32,7 +32,7 @@ _SMALL = 2 * 1024
 # One of these precedes each value; those inside of strings do not count. At most so many quotes are searched: a body
 # with more has many values anyway.
 _BEFORE_VALUES = {b",": _VALUE_BYTES, b"[": _VALUE_BYTES + _ARRAY_BYTES, b"{": _VALUE_BYTES + _OBJECT_BYTES}
-_MOST_QUOTES = 20_000
+_MAX_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 CLOSE = {"connection": "close"}  # for a body that is not read to its end: its rest would be parsed as a request
 
@@ -176,9 +176,9 @@ async def read_upload(
 
 def _about_parsed(raw: bytes) -> tuple[int, int]:
     """An upper estimate of the bytes that JSON takes when parsed: for all values, and for arrays and objects alone."""
-    *pieces, rest = raw.split(b'"', _MOST_QUOTES)
-    if len(pieces) == _MOST_QUOTES:  # escaped quotes may have used up the pieces: split without them
-        *pieces, rest = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', _MOST_QUOTES)
+    *pieces, rest = raw.split(b'"', _MAX_QUOTES)
+    if len(pieces) == _MAX_QUOTES:  # escaped quotes may have used up the pieces: split without them
+        *pieces, rest = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', _MAX_QUOTES)
     outside, in_text = list[bytes](), False
     for piece in pieces:
         if not in_text:
@@ -186,7 +186,7 @@ def _about_parsed(raw: bytes) -> tuple[int, int]:
             in_text = True
         elif piece[-1:] != b"\\" or (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 0:  # the quote is not escaped
             in_text = False
-    if not in_text or len(pieces) == _MOST_QUOTES:
+    if not in_text or len(pieces) == _MAX_QUOTES:
         outside.append(rest)
     found = b"".join(outside)
     sizes = {sign: found.count(sign) * size for sign, size in _BEFORE_VALUES.items()}
@@ -251,6 +251,6 @@ def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
     try:
         return validated(model, value)
     except ValidationError as error:
-        if error.error_count() > _MOST_ERRORS:  # explaining them all would cost more than the request
+        if error.error_count() > _MAX_ERRORS:  # explaining them all would cost more than the request
             raise InvalidRequest("The body is not valid in very many places: check its structure.") from None
         raise explain(error, value) from None

@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # Look-ups are cached: at most so many paths, whose first segment callers choose, of at most this length.
-_MOST, _LONGEST = 512, 64
+_MAX_ENTRIES, _MAX_LENGTH = 512, 64
 
 
 class Operation(Route):
@@ -88,8 +88,8 @@ class Direct:
             return None
         name, app = led
         found = app, {name: path[1:end]}
-        if end <= _LONGEST:
-            if len(self._found) >= _MOST:
+        if end <= _MAX_LENGTH:
+            if len(self._found) >= _MAX_ENTRIES:
                 self._found.clear()
             self._found[key] = found
         return found

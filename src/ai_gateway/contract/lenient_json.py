@@ -10,7 +10,7 @@ from ai_gateway.contract.strict_json import read_json
 # completion".
 _UNLIKELY = -9999.0
 _PROBABILITIES = frozenset({"logprob", "token_logprobs", "top_logprobs"})
-_DEEPEST = 201  # levels of nesting, the limit of `read_json`
+_MAX_DEPTH = 201  # levels of nesting, the limit of `read_json`
 NUMBER, TEXT = "number", "text"
 
 
@@ -29,7 +29,7 @@ def read_leniently(raw: bytes, mended: set[str]) -> object:
             mended.add(TEXT)
             text = raw.decode(errors="replace")
         try:
-            return _finite(json.loads(text, strict=False), "", mended, _DEEPEST)
+            return _finite(json.loads(text, strict=False), "", mended, _MAX_DEPTH)
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
             raise ValueError(f"no JSON{place}") from None

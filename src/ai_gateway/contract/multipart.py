@@ -15,9 +15,9 @@ from ai_gateway.contract.types import UploadedFile
 from ai_gateway.errors import InvalidRequest, UnsupportedMediaType
 
 FORM = "multipart/form-data"
-_MOST_PARTS = 256
-_LONGEST_NAME = 256
-_LONGEST_FILE_NAME = 1024
+_MAX_PARTS = 256
+_MAX_NAME_LENGTH = 256
+_MAX_FILE_NAME_LENGTH = 1024
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, section 5.1.1
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _AS_THEY_ARE = {b"", b"7bit", b"8bit", b"binary"}
@@ -92,8 +92,8 @@ class FormReader:
         return self._parts
 
     def _begin(self) -> None:
-        if len(self._parts) >= _MOST_PARTS:
-            raise _refused(f"it has more than {_MOST_PARTS} parts")
+        if len(self._parts) >= _MAX_PARTS:
+            raise _refused(f"it has more than {_MAX_PARTS} parts")
         self._headers, self._pieces = {}, []
 
     def _begin_header(self) -> None:
@@ -113,7 +113,7 @@ class FormReader:
         if self._headers.get(b"content-transfer-encoding", b"").lower() not in _AS_THEY_ARE:
             raise _refused("a part is encoded: send it as it is, without Content-Transfer-Encoding")
         file_name = options.get(b"filename")
-        if len(options[b"name"]) > _LONGEST_NAME or len(file_name or b"") > _LONGEST_FILE_NAME:
+        if len(options[b"name"]) > _MAX_NAME_LENGTH or len(file_name or b"") > _MAX_FILE_NAME_LENGTH:
             raise _refused("the name of a part is too long")
         try:
             self._name = options[b"name"].decode()

@@ -12,7 +12,7 @@ from pydantic import MISSING, BaseModel, ValidationError
 from pydantic_core import SchemaValidator
 
 # Sets of names for which there is a validator, for each model: clients have few, and a validator takes 20 KB.
-_MOST_SETS = 32
+_MAX_SETS = 32
 _PLAIN_DEFAULTS = (type(None), str, int, float, bool, type(MISSING))
 _new = object.__new__
 _parts = BaseModel.__dict__
@@ -71,7 +71,7 @@ class _Sets:
     def learnt(self, names: tuple[str, ...]) -> SchemaValidator | None:
         """A validator for these names from now on; None if there can be none, or if there are enough."""
         known = self._fields
-        if known is None or len(self.validators) >= _MOST_SETS or not known.keys() >= set(names):
+        if known is None or len(self.validators) >= _MAX_SETS or not known.keys() >= set(names):
             return None
         fields = {name: field for name, field in known.items() if name in names or "default" not in field["schema"]}
         schema = {**self._own["schema"], "fields": fields}

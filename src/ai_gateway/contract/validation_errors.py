@@ -39,7 +39,7 @@ _PATTERNS: Mapping[str, str] = {
 }
 _CHOICES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
 _CHOICE = re.compile(r"'[^']*'|[^', ][^',]*")
-_LONGEST_PATTERN = 100
+_MAX_PATTERN_LENGTH = 100
 _NO_CHOICES = frozenset({"''", "'null'"})  # pydantic's names for a branch whose tag may be left out
 
 
@@ -110,7 +110,7 @@ def _of_longest_lists(errors: list[ErrorDetails]) -> list[ErrorDetails]:
 
 def _in_short(pattern: object) -> str:
     text = str(pattern)
-    if len(text) <= _LONGEST_PATTERN:
+    if len(text) <= _MAX_PATTERN_LENGTH:
         return f"text that matches {text}"
     return "base64" if "base64" in text else "text of another form"
 

@@ -11,7 +11,7 @@ from ai_gateway.redaction import strike, strike_all
 type Headers = Iterable[tuple[bytes, bytes]]
 """The headers of an ASGI request; names are in lower case."""
 
-_LONGEST = 4_000  # characters of a message, which may quote a model name of megabytes
+_MAX_LENGTH = 4_000  # characters of a message, which may quote a model name of megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ OLLAMA = Wire(
 
 
 def _shown(words: str) -> str:
-    return strike(words) if len(words) <= _LONGEST else f"{strike(words[:_LONGEST])} ..."
+    return strike(words) if len(words) <= _MAX_LENGTH else f"{strike(words[:_MAX_LENGTH])} ..."
 
 
 INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report the request id.")

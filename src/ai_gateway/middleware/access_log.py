@@ -12,7 +12,7 @@ from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.observability.logging import fragment, timestamp, write_line
 from ai_gateway.redaction import MARK, on_remember
 
-_LONGEST = 256
+_MAX_LENGTH = 256
 _PICO = 10**12
 _PER_MS = 100_000  # hundredths of a millisecond in a second
 # How they are written behind whole milliseconds: to format a float takes twice as long.
@@ -26,7 +26,7 @@ _PROBES = frozenset(
 )
 # What is not the gateway's own of a record, and may hold a key.
 _FOREIGN = frozenset({"path", "code", "model", "upstream_model", "dropped"})
-_MOST, _LONGEST_KEPT = 1024, 1024
+_MAX_KEPT, _MAX_KEPT_LENGTH = 1024, 1024
 _logger = logging.getLogger("ai_gateway.access")
 
 type _Asked = tuple[str, str, str, str, int | None, str]
@@ -74,8 +74,8 @@ def _part(fields: dict[str, object]) -> str:
 
 def _kept(values: _Asked | _Answered, fields: dict[str, object]) -> str:
     part = _part(fields)
-    if len(part) <= _LONGEST_KEPT and MARK not in part:  # a key is not kept for the sake of its mark
-        if len(_known) >= _MOST:
+    if len(part) <= _MAX_KEPT_LENGTH and MARK not in part:  # a key is not kept for the sake of its mark
+        if len(_known) >= _MAX_KEPT:
             _known.clear()
         _known[values] = part
     return part
@@ -93,7 +93,7 @@ def _call(call: Call, outcome: Outcome) -> str:
     caller, parsed, notes = call.caller, call.parsed, outcome.notes
     model = parsed.get("model") if parsed is not None else None
     if model is not None:
-        model = model[:_LONGEST] if isinstance(model, str) else None
+        model = model[:_MAX_LENGTH] if isinstance(model, str) else None
     upstream_model = notes.upstream_model
     values = (
         caller.key_id,
@@ -103,7 +103,7 @@ def _call(call: Call, outcome: Outcome) -> str:
         outcome.stream,
         notes.provider,
         # A caller's words as well, if it names the provider before them.
-        upstream_model[:_LONGEST] if upstream_model is not None else None,
+        upstream_model[:_MAX_LENGTH] if upstream_model is not None else None,
         notes.attempts,
     )
     answered = _known.get(values)

@@ -10,7 +10,7 @@ from ai_gateway.observability.body_file import Body, BodyFile
 
 type Which = Literal["off", "errors", "all"]
 _LAST_S = 2.0
-_LONGEST = 256
+_MAX_LENGTH = 256
 _LOGGED = frozenset({"POST", ""})  # work that no request waits for has no method
 
 
@@ -45,7 +45,7 @@ class BodyLog(Observer):
             "wire": outcome.wire,
             "project": caller.project_id,
             "key_id": caller.key_id,
-            "model": model[:_LONGEST] if isinstance(model, str) else None,
+            "model": model[:_MAX_LENGTH] if isinstance(model, str) else None,
             "provider": outcome.notes.provider or None,
             "status_code": outcome.status,
             "code": outcome.code,

@@ -25,9 +25,9 @@ from ai_gateway.observability.samples import Samples
 
 _CLASSES = tuple(name for name in Tokens._fields if name != "searches")
 _OTHER = "other"
-_MOST_MODELS = 500
+_MAX_MODELS = 500
 _OTHERS_S = 1.0  # what was no model of a provider may be one after so long
-_LONGEST_ID = 100  # OpenMetrics: the labels of an exemplar are 128 characters at the most
+_MAX_ID_LENGTH = 100  # OpenMetrics: the labels of an exemplar are 128 characters at the most
 _PICO = 10**12
 # Requests of a row that are counted together: half a kilobyte each until then.
 _TOGETHER = 64
@@ -108,7 +108,7 @@ class RequestMetrics(Observer):
         call, first_byte = outcome.call, outcome.first_byte
         notes = outcome.notes
         row = self._row(outcome, notes) if outcome.code is not None else self._usual_row(outcome, notes)
-        name = outcome.request_id if len(outcome.request_id) <= _LONGEST_ID else None
+        name = outcome.request_id if len(outcome.request_id) <= _MAX_ID_LENGTH else None
         if call is None or first_byte is None or not notes.model:
             row.requests += 1
             at = _epoch() + outcome.ended
@@ -182,13 +182,13 @@ class RequestMetrics(Observer):
         if not model:
             return ""
         named = provider, model
-        if now >= self._others_until or len(self._others) >= _MOST_MODELS:
+        if now >= self._others_until or len(self._others) >= _MAX_MODELS:
             self._others.clear()
             self._usual_others.clear()
             self._others_until = now + _OTHERS_S
         if named in self._others:
             return _OTHER
-        if len(self._models) < _MOST_MODELS and self._known(provider, model):
+        if len(self._models) < _MAX_MODELS and self._known(provider, model):
             self._models.add(named)
             return model
         self._others.add(named)

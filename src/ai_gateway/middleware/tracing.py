@@ -49,9 +49,9 @@ from ai_gateway.observability.trace_names import (
 )
 from ai_gateway.redaction import strike, strike_all
 
-_LONGEST = 256
-_MOST_STOPS = 16
-_MOST_STEPS = 200  # of one request; tools may take many rounds
+_MAX_LENGTH = 256
+_MAX_STOPS = 16
+_MAX_STEPS = 200  # of one request; tools may take many rounds
 _LAST_S = 3.0
 _PICO = 10**12
 
@@ -175,7 +175,7 @@ class RequestTrace(Trace):
     @contextmanager
     def step(self, step: Step, attributes: Attributes) -> Iterator[Mapping[str, str]]:
         tool = attributes.get(Name.TOOL_NAME)
-        span = self._child(f"{step} {tool}"[:_LONGEST] if tool else step, SpanKind.INTERNAL)
+        span = self._child(f"{step} {tool}"[:_MAX_LENGTH] if tool else step, SpanKind.INTERNAL)
         if span is None:
             yield self._headers(self.span)
             return
@@ -191,7 +191,7 @@ class RequestTrace(Trace):
     def _child(self, name: str, kind: SpanKind) -> Span | None:
         """A span inside of the request's; None where nobody would see it."""
         self.steps += 1
-        if not self.span.get_span_context().trace_flags.sampled or self.steps > _MOST_STEPS:
+        if not self.span.get_span_context().trace_flags.sampled or self.steps > _MAX_STEPS:
             return None
         return self.tracer.start_span(strike(name), set_span_in_context(self.span, Context()), kind)
 
@@ -236,7 +236,7 @@ def _set(span: Span, attributes: Attributes) -> None:
     for name, value in attributes.items():
         if isinstance(value, str):
             long = name in {Name.INPUT_MESSAGES, Name.OUTPUT_MESSAGES}  # which are bounded and clean already
-            span.set_attribute(name, value if long else strike(value[: 4 * _LONGEST]))
+            span.set_attribute(name, value if long else strike(value[: 4 * _MAX_LENGTH]))
         else:
             span.set_attribute(name, strike_all(value) if isinstance(value, list) else value)  # type: ignore[arg-type]
 
@@ -274,7 +274,7 @@ def _of_body(parsed: Mapping[str, object]) -> dict[Name, Value]:
     model, stop, options = parsed.get("model"), parsed.get("stop"), parsed.get("options")
     found: dict[Name, Value] = {Name.REQUEST_STREAM: bool(parsed.get("stream"))}
     if isinstance(model, str):
-        found[Name.REQUEST_MODEL] = model[:_LONGEST]
+        found[Name.REQUEST_MODEL] = model[:_MAX_LENGTH]
     for fields in (parsed, options if isinstance(options, dict) else {}):  # Ollama's are in `options`
         for each, name in PARAMETERS.items():
             value = fields.get(each)
@@ -282,7 +282,7 @@ def _of_body(parsed: Mapping[str, object]) -> dict[Name, Value]:
                 found.setdefault(name, value)
     if isinstance(stop, str | list):
         stops = [stop] if isinstance(stop, str) else stop
-        found[Name.STOP] = [each[:_LONGEST] for each in stops[:_MOST_STOPS] if isinstance(each, str)]
+        found[Name.STOP] = [each[:_MAX_LENGTH] for each in stops[:_MAX_STOPS] if isinstance(each, str)]
     return found
 
 
@@ -290,7 +290,7 @@ def _of_notes(notes: Notes) -> dict[Name, Value]:
     """Who was called, and what that came to."""
     found: dict[Name, Value] = {Name.PROVIDER: PROVIDERS.get(notes.provider, notes.provider)}
     if called := notes.upstream_model or notes.model:
-        found[Name.RESPONSE_MODEL] = called[:_LONGEST]
+        found[Name.RESPONSE_MODEL] = called[:_MAX_LENGTH]
     if (tokens := notes.tokens) is not None:
         found |= {Name.INPUT_TOKENS: tokens.whole_input, Name.OUTPUT_TOKENS: tokens.whole_output}
         some = {
@@ -330,7 +330,7 @@ def _fill_attempt(attempt: _Attempt, ended: _Ended, *, last: bool) -> None:
     notes, span = attempt.notes, attempt.span
     found = {Name.OPERATION: ended.operation, Name.ATTEMPT: notes.attempts, **ended.asked, **_of_notes(notes)}
     if notes.model:
-        found[Name.REQUEST_MODEL] = notes.model[:_LONGEST]
+        found[Name.REQUEST_MODEL] = notes.model[:_MAX_LENGTH]
     streamed = bool(notes.chunks) or found.get(Name.REQUEST_STREAM) is True
     if streamed and notes.answered:
         found[Name.FIRST_CHUNK] = notes.answered - notes.started

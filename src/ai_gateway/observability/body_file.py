@@ -22,7 +22,7 @@ from ai_gateway.observability.printable import printable
 from ai_gateway.redaction import strike, strike_all
 
 LARGEST = 100 * 2**20
-_MOST_WAITING = 8 * 2**20
+_MAX_WAITING = 8 * 2**20
 _WITHHELD = "[withheld: a key is spread over it]"
 _TEXT = ("json", "text/", "event-stream", "ndjson", "xml", "urlencoded")
 _log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ class BodyFile:
     Workers share the file: each line is one write, at its end.
     """
 
-    def __init__(self, path: Path, largest: int = LARGEST, most_waiting: int = _MOST_WAITING) -> None:
+    def __init__(self, path: Path, largest: int = LARGEST, most_waiting: int = _MAX_WAITING) -> None:
         self.path = path
         self._largest = largest
         self._most_waiting = most_waiting

@@ -21,8 +21,8 @@ from ai_gateway.observability.background_thread import start_thread
 from ai_gateway.observability.collector import Collector
 from ai_gateway.observability.metrics import Event, count
 
-_MOST = 4096
-_MOST_BYTES = 16 * 2**20
+_MAX_ITEMS = 4096
+_MAX_BYTES = 16 * 2**20
 _BATCH = 512
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class SpanQueue(SpanProcessor):
     OpenTelemetry's own batches do not say how many spans they have lost, nor stop within a time.
     """
 
-    def __init__(self, exporter: SpanExporter, gather_s: float = 1.0, most: int = _MOST) -> None:
+    def __init__(self, exporter: SpanExporter, gather_s: float = 1.0, most: int = _MAX_ITEMS) -> None:
         self._exporter = exporter
         self._gather_s = gather_s
         self._most = most
@@ -86,7 +86,7 @@ class SpanQueue(SpanProcessor):
     def _put(self, item: "ReadableSpan | _Work") -> None:
         size = item.size if isinstance(item, _Work) else 0
         with self._changed:
-            if len(self._waiting) >= self._most or self._held + size > _MOST_BYTES:
+            if len(self._waiting) >= self._most or self._held + size > _MAX_BYTES:
                 self._lose(1)
                 return
             self._waiting.append(item)

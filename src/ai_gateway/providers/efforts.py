@@ -5,7 +5,7 @@ from ai_gateway.errors import GatewayError
 from ai_gateway.providers.parameters import note_dropped
 from gateway_contract.openai import models
 
-_MOST = 1_000
+_MAX_MODELS = 1_000
 _REFUSALS = frozenset({400, 422})
 _WORDS = ("reasoning", "thinking", "effort")
 
@@ -37,7 +37,7 @@ class RefusedEfforts:
             or not any(word in words for word in _WORDS)
             or not _is_asked(attempt, body)
             or body.model in self._models
-            or len(self._models) >= _MOST
+            or len(self._models) >= _MAX_MODELS
         ):
             return False
         self._models.add(body.model)

@@ -1,7 +1,7 @@
-"""Attempts: the same upstream again, the next one of a route, or none while all of them fail.
+"""Attempts: retries at the same upstream, failover to the next target of a route, and circuit breakers.
 
-Everything here happens before the first byte of the reply. A stream counts as answered with its first item; what
-becomes of it later is its reader's to see.
+All retries happen before the first byte of the reply. A stream counts as answered with its first item; a later
+failure is reported by the reader of the stream.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ from ai_gateway.resilience.peek import peek
 from ai_gateway.resilience.retry import RetryPolicy
 
 _WAIT_HEADERS = ("retry-after", "retry-after-ms")
-_SLACK_S = 0.25  # the provider's own clock knows better what it waited for
-_MOST_BREAKERS = 10_000
+_SLACK_S = 0.25  # the provider's own timeout fires first, since its error says which phase took too long
+_MAX_BREAKERS = 10_000
 _chance = random.Random()  # noqa: S311 - spreads load, guards nothing
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Target(Protocol):
 class Resilience:
     """How upstreams are called: the retry policy, and a breaker and a bulkhead for each. Lives as long as the gateway.
 
-    `share` says how many requests may be in flight at a provider.
+    `share` gives the maximum of requests in flight at a provider.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class Resilience:
         self._per_model = per_model
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
-    def adopt(self, other: "Resilience", *, without: Collection[str] = ()) -> None:
-        """Go by the other's policies from now on.
+    def adopt(self, other: "Resilience", *, removed: Collection[str] = ()) -> None:
+        """Use the other's policies from now on.
 
-        Breakers forget what they know if theirs has changed, and those of providers that are gone in any case.
+        All breakers are reset if their policy has changed; those of removed providers are in any case.
         """
         self.retry = other.retry
         self._share = other._share
         for name, bulkhead in self._bulkheads.items():
-            bulkhead.most = self._share(name)
-            if name in without:
+            bulkhead.limit = self._share(name)
+            if name in removed:
                 bulkhead.answered = bulkhead.failed = None
-        for key in [key for key in self._breakers if key[0] in without]:
+        for key in [key for key in self._breakers if key[0] in removed]:
             del self._breakers[key]
         if (self._policy, self._per_model) != (other._policy, other._per_model):
             self._policy, self._per_model = other._policy, other._per_model
@@ -88,7 +88,7 @@ class Resilience:
     async def reply[T: Target, Reply](
         self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], Awaitable[Reply]]
     ) -> Reply:
-        """The first reply that a target gives. Raises what the last attempt raised."""
+        """The first reply of a target. Raises the error of the last attempt."""
         attempts = _Attempts(self, call, targets)
         try:
             while True:
@@ -97,7 +97,7 @@ class Resilience:
                 attempt, target = attempts.begin()
                 try:
                     work = send(attempt, target)
-                    reply = await (attempts.in_time(work) if attempts.is_limited else work)
+                    reply = await (attempts.within_deadline(work) if attempts.is_limited else work)
                 except GatewayError as error:
                     attempts.failed(error)
                     forget_frames(error)
@@ -111,7 +111,7 @@ class Resilience:
     async def stream[T: Target, Item](
         self, call: Call, targets: Sequence[T], send: Callable[[Attempt, T], AsyncGenerator[Item]]
     ) -> tuple[Item | None, AsyncGenerator[Item]]:
-        """The first stream that gives an item: that item, and what follows it. Raises what the last attempt raised."""
+        """The first stream that yields an item: this item, and the rest. Raises the error of the last attempt."""
         attempts = _Attempts(self, call, targets)
         try:
             while True:
@@ -120,7 +120,7 @@ class Resilience:
                 attempt, target = attempts.begin()
                 try:
                     items = send(attempt, target)
-                    first = await attempts.begun_in_time(items, target)
+                    first = await attempts.first_item(items, target)
                 except GatewayError as error:
                     attempts.failed(error)
                     forget_frames(error)
@@ -132,30 +132,30 @@ class Resilience:
             raise
 
     def bulkhead(self, provider: str) -> Bulkhead:
-        """The one that bounds what is in flight at this provider."""
+        """The limit of requests in flight at this provider."""
         bulkhead = self._bulkheads.get(provider)
         if bulkhead is None:
             bulkhead = self._bulkheads[provider] = Bulkhead(provider, self._share(provider))
         return bulkhead
 
     def hold(self, call: Call, provider: str) -> None:
-        """Have the call hold one of the provider's places until it ends. Raises Overloaded."""
+        """Take one of the provider's permits for the call until it ends. Raises Overloaded."""
         bulkhead = self.bulkhead(provider)
-        bulkhead.enter()
-        call.leaving.append(bulkhead.leave)
+        bulkhead.acquire()
+        call.leaving.append(bulkhead.release)
 
     def breaker(self, provider: str, model: str) -> Breaker:
-        """The one that guards this provider, or this model of it."""
+        """The breaker of this provider, or of this model of it."""
         key = (provider, model if self._per_model else "")
         breaker = self._breakers.get(key)
         if breaker is None:
-            while len(self._breakers) >= _MOST_BREAKERS:  # callers choose models: the oldest is forgotten
+            while len(self._breakers) >= _MAX_BREAKERS:  # callers choose models: the oldest is dropped
                 del self._breakers[next(iter(self._breakers))]
             breaker = self._breakers[key] = Breaker(provider, self._policy, time.monotonic)
         return breaker
 
     def last_attempts(self, provider: str) -> tuple[Notes | None, Notes | None]:
-        """The last attempt that a provider answered, and the last one that failed."""
+        """The last successful attempt at a provider, and the last failed one."""
         bulkhead = self._bulkheads.get(provider)
         return (None, None) if bulkhead is None else (bulkhead.answered, bulkhead.failed)
 
@@ -166,11 +166,22 @@ class Resilience:
 
 
 class _Attempts[T: Target]:
-    """What has been attempted for one call. Each attempt has notes of its own, which end up as the call's last ones."""
+    """The attempts of one call. Each has its own notes; the last ones are those of the call."""
 
     __slots__ = (
-        "_at", "_bulkhead", "_call", "_deadline", "_failed", "_made", "_notes", "_permit", "_resilience", "_targets",
-        "_wait", "is_limited", "pause",
+        "_at",
+        "_bulkhead",
+        "_call",
+        "_deadline",
+        "_failed",
+        "_made",
+        "_notes",
+        "_permit",
+        "_resilience",
+        "_retry_headers",
+        "_targets",
+        "is_limited",
+        "pause",
     )  # fmt: skip
 
     def __init__(self, resilience: Resilience, call: Call, targets: Sequence[T]) -> None:
@@ -181,12 +192,12 @@ class _Attempts[T: Target]:
         self._made = 0
         self._failed = 0
         self.is_limited = False
-        """Whether this attempt has only what is left of the time; the first is bounded by its provider."""
+        """Whether this attempt is limited by the call's deadline; the first one is limited by its provider."""
         self.pause = 0.0
-        """Seconds that the last failure takes before the next attempt."""
+        """Seconds to wait before the next attempt, after the last failure."""
         self._permit: Permit | None = None
         self._notes: Notes
-        self._wait: Mapping[str, str] | None = None
+        self._retry_headers: Mapping[str, str] | None = None
         self._deadline = time.monotonic() + targets[0].provider.deadline_s
         self._bulkhead: Bulkhead | None = None
 
@@ -197,30 +208,30 @@ class _Attempts[T: Target]:
             provider = target.provider
             try:
                 if self._bulkhead is None or self._bulkhead.provider != provider.name:
-                    self._enter(provider.name)
+                    self._take_permit(provider.name)
                 if provider.is_remote:
                     self._permit = self._resilience.breaker(provider.name, target.model).admit()
                 break
             except (Overloaded, UpstreamUnavailable) as error:
                 notes = self._note(target)
-                notes.failure, notes.ended = error, notes.started  # so that nobody takes it for one that was sent
-                self._move_on(error)
+                notes.failure, notes.ended = error, notes.started  # so that it does not count as a sent request
+                self._fail_over(error)
         self._made += 1
         if self._made > 1:
             count(Event.RETRY, target.provider.name)
         return Attempt(self._call, self._note(target), self._deadline), target
 
-    def _enter(self, provider: str) -> None:
-        """Hold a place at this provider and at no other; it is given back when the request ends."""
+    def _take_permit(self, provider: str) -> None:
+        """Take a permit of this provider, and release the previous one's. It is released when the request ends."""
         leaving = self._call.leaving
         if self._bulkhead is not None:
-            self._bulkhead.leave()
-            leaving.remove(self._bulkhead.leave)
+            self._bulkhead.release()
+            leaving.remove(self._bulkhead.release)
             self._bulkhead = None
         bulkhead = self._resilience.bulkhead(provider)
-        bulkhead.enter()
+        bulkhead.acquire()
         self._bulkhead = bulkhead
-        leaving.append(bulkhead.leave)
+        leaving.append(bulkhead.release)
 
     def _note(self, target: T) -> Notes:
         call = self._call
@@ -230,18 +241,18 @@ class _Attempts[T: Target]:
             notes.trace = call.trace.attempted(notes)
         return notes
 
-    async def in_time[Value](self, work: Awaitable[Value]) -> Value:
-        """The work within what is left of the time. Raises UpstreamTimeout."""
+    async def within_deadline[Value](self, work: Awaitable[Value]) -> Value:
+        """The result before the call's deadline. Raises UpstreamTimeout."""
         try:
             with Expiry(self._deadline - time.monotonic()):
                 return await work
         except TimeoutError:
             raise UpstreamTimeout.of(self._targets[self._at].provider.name) from None
 
-    async def begun_in_time[Item](self, items: AsyncGenerator[Item], target: T) -> Item | None:
-        """The first item, likewise. Its upstream's chunks that say nothing are no item, however many arrive."""
+    async def first_item[Item](self, items: AsyncGenerator[Item], target: T) -> Item | None:
+        """The first item before the deadline, however many empty chunks arrive earlier. Raises UpstreamTimeout."""
         if self.is_limited:
-            return await self.in_time(peek(items))
+            return await self.within_deadline(peek(items))
         if not target.provider.is_remote:
             return await peek(items)
         try:
@@ -251,7 +262,7 @@ class _Attempts[T: Target]:
             raise UpstreamTimeout.of(target.provider.name) from None
 
     def failed(self, error: GatewayError) -> None:
-        """Go on to the next attempt. Raises the error if the caller has to act on it, or if there is none left."""
+        """Prepare the next attempt. Raises the error if retrying cannot help, or if no attempt is left."""
         self._notes.failure = error
         self._notes.ended = time.time()
         if not isinstance(error, UpstreamError):  # no upstream was called
@@ -261,9 +272,9 @@ class _Attempts[T: Target]:
             self._bulkhead.failed = self._notes
         self._report_to_breaker(error)
         provider = self._targets[self._at].provider
-        if len(self._targets) > 1:  # somebody else may answer at once, which no pause can beat
+        if len(self._targets) > 1:  # failing over at once is faster than any retry of the same upstream
             self._log(provider, error, None)
-            self._move_on(error)
+            self._fail_over(error)
             return
         pause = self._pause_after(provider, error)
         if pause is None:
@@ -276,11 +287,11 @@ class _Attempts[T: Target]:
         self.is_limited = True
         if not provider.is_remote:
             return None
-        left = self._deadline - time.monotonic()
-        return self._resilience.retry.pause(self._failed, error, left, _chance.random(), now=time.time())
+        remaining = self._deadline - time.monotonic()
+        return self._resilience.retry.pause(self._failed, error, remaining, _chance.random(), now=time.time())
 
     def answered(self) -> None:
-        """The reply, or the first item of the stream, is there."""
+        """The attempt has succeeded: the reply has arrived, or the first item of the stream."""
         self._notes.answered = time.time()
         if self._bulkhead is not None:
             self._bulkhead.answered = self._notes
@@ -288,7 +299,7 @@ class _Attempts[T: Target]:
             self._permit.succeeded()
 
     def end(self) -> None:
-        """Without an answer: a caller that disconnected says nothing about the upstream."""
+        """The call ended without a reply: a client's disconnect says nothing about the upstream."""
         if self._permit is not None:
             self._permit.release()
 
@@ -302,12 +313,12 @@ class _Attempts[T: Target]:
         else:
             self._permit.release()
 
-    def _move_on(self, error: GatewayError) -> None:
-        """To the next target. Raises the error if no other target could do better, or if this was the last."""
+    def _fail_over(self, error: GatewayError) -> None:
+        """Fail over to the next target. Raises the error if no other one could do better, or if this was the last."""
         if not error.failover:
             raise error
         if error.status == 429:
-            self._wait = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
+            self._retry_headers = {name: error.headers[name] for name in _WAIT_HEADERS if name in error.headers}
         self._at += 1
         if self._at < len(self._targets):
             count(Event.FAILOVER, self._targets[self._at - 1].provider.name)
@@ -315,7 +326,7 @@ class _Attempts[T: Target]:
         if len(self._targets) == 1:
             raise error
         note = f"All {len(self._targets)} targets of this model were tried; this was the last."
-        raise error.with_note(note, self._wait or {}) from error
+        raise error.with_note(note, self._retry_headers or {}) from error
 
     def _log(self, provider: Provider, error: GatewayError, pause: float | None) -> None:
         _log.warning(

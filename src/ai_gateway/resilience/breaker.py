@@ -1,4 +1,4 @@
-"""Stop asking an upstream that only fails, and find out cheaply when it is back.
+"""Circuit breaker: stop calling an upstream that only fails, and find out cheaply when it has recovered.
 
 closed --(threshold failures within the window, no success between)--> open --(pause over)--> half open
 half open: one call goes through as a probe. It succeeds: closed. It fails: open again. It is released: the next call
@@ -27,7 +27,7 @@ class BreakerPolicy:
 
 
 class Breaker:
-    """For one upstream, or for one model of it. `clock` gives seconds that only grow."""
+    """The circuit breaker of one upstream, or of one of its models. `clock` gives monotonic seconds."""
 
     def __init__(self, provider: str, policy: BreakerPolicy, clock: Callable[[], float]) -> None:
         self._provider = provider
@@ -41,28 +41,28 @@ class Breaker:
     def state(self) -> State:
         if self._opened is None:
             return "closed"
-        return "open" if self._left(self._opened) > 0 else "half-open"
+        return "open" if self._seconds_left(self._opened) > 0 else "half-open"
 
     def admit(self) -> "Permit":
-        """Let a call through; its permit must be told how it ended. Raises UpstreamUnavailable."""
+        """Let a call through; its outcome must be reported to the permit. Raises UpstreamUnavailable."""
         permit = Permit(self)
         if self._opened is None:
             return permit
-        left = self._left(self._opened)
-        if left > 0 or self._probe is not None:
+        seconds_left = self._seconds_left(self._opened)
+        if seconds_left > 0 or self._probe is not None:
             count(Event.BREAKER_REFUSED, self._provider)
             raise UpstreamUnavailable(
                 f"Provider '{self._provider}' fails at the moment and is not asked: try again later.",
-                headers={"retry-after": str(max(1, math.ceil(left)))},
+                headers={"retry-after": str(max(1, math.ceil(seconds_left)))},
             )
         self._probe = permit
         return permit
 
-    def _left(self, opened: float) -> float:
+    def _seconds_left(self, opened: float) -> float:
         return self._policy.pause - (self._clock() - opened)
 
     def succeeded(self) -> None:
-        """The upstream answered, if only with a refusal: whatever was held against it is over."""
+        """The upstream answered, if only with a refusal: its failures are forgotten."""
         self._probe = None
         self._opened = None
         if self._failures:
@@ -71,7 +71,7 @@ class Breaker:
     def failed(self, permit: "Permit") -> None:
         """The upstream could not be reached, failed, or broke off."""
         now = self._clock()
-        if self._opened is not None:  # calls that were let through before it opened say nothing new
+        if self._opened is not None:  # calls admitted before it opened report nothing new
             if permit is self._probe:
                 self._probe = None
                 self._open(now)
@@ -85,13 +85,13 @@ class Breaker:
         count(Event.BREAKER_OPENED, self._provider)
 
     def release(self, permit: "Permit") -> None:
-        """The call ended without telling anything about the upstream: its caller left."""
+        """The call ended without an outcome of the upstream's: its client disconnected."""
         if permit is self._probe:
             self._probe = None
 
 
 class Permit:
-    """One call that was let through. The first outcome counts."""
+    """One admitted call. The first reported outcome counts."""
 
     __slots__ = ("_breaker",)
 
@@ -111,7 +111,7 @@ class Permit:
         self._breaker = None
 
     def release(self) -> None:
-        """See Breaker. To be called in any case at the end: it counts only if nothing else was told."""
+        """See Breaker. Always called at the end; it has no effect after another outcome."""
         if self._breaker is not None:
             self._breaker.release(self)
         self._breaker = None

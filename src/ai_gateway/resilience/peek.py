@@ -5,7 +5,7 @@ from typing import Any, override
 
 
 async def peek[Item](items: AsyncGenerator[Item]) -> Item | None:
-    """The first item, if there is one; whatever else happens instead, the generator is closed then."""
+    """The first item, if there is one. If reading it fails, the generator is closed."""
     try:
         return await anext(items, None)
     except BaseException:
@@ -14,9 +14,9 @@ async def peek[Item](items: AsyncGenerator[Item]) -> Item | None:
 
 
 class PendingStream[Item](AsyncGenerator[Item]):
-    """A stream that is opened when its first item is asked for, at no cost for the others.
+    """A stream that is opened when its first item is read; the other items have no overhead.
 
-    `opened` gives the first item, None for an empty stream, and what follows it.
+    `opened` gives the first item, None for an empty stream, and the rest.
     """
 
     def __init__(self, opened: Callable[[], Awaitable[tuple[Item | None, AsyncGenerator[Item]]]]) -> None:

@@ -1,7 +1,7 @@
-"""Whether, and when, to ask an upstream again. Pure: who calls decides what time and chance are.
+"""Whether and when to retry an upstream call. Pure functions: time and chance are arguments.
 
-Only calls of which nothing has been told yet are asked again, and only where a second try can end otherwise: the
-upstream could not be reached, broke off, or said that it failed. What the caller has to mend is never repeated.
+A call is only retried before any of its reply was sent, and only if another attempt can end differently: the upstream
+could not be reached, broke off, or reported a failure. A request that the caller has to correct is never retried.
 """
 
 from dataclasses import dataclass
@@ -9,46 +9,48 @@ from email.utils import parsedate_to_datetime
 
 from ai_gateway.errors import GatewayError
 
-# Refusals that may pass by themselves, if the operator wants them repeated.
+# Refusals that may be temporary, retried if the operator lists them.
 RETRYABLE_REFUSALS = frozenset({408, 409, 429})
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently. Times are seconds.
+    """How often to retry, and after which pause. Times are in seconds.
 
-    The pause before retry n is chance times `base` doubled n-1 times, at most `longest_pause` (full jitter); an
-    upstream's Retry-After counts instead, and one beyond `longest_wait` is passed on to the caller at once.
+    The pause before retry n is chance times `base` doubled n-1 times, at most `max_pause` (full jitter). An
+    upstream's Retry-After takes precedence; one beyond `max_wait` is passed on to the caller at once.
     """
 
     max_retries: int = 2
     refusals: frozenset[int] = frozenset({408})
     base: float = 0.5
-    longest_pause: float = 8.0
-    longest_wait: float = 20.0
+    max_pause: float = 8.0
+    max_wait: float = 20.0
 
-    def pause(self, failed: int, error: GatewayError, left: float, chance: float, *, now: float = 0) -> float | None:
-        """Seconds to wait before the next try; None to give up.
+    def pause(
+        self, failed: int, error: GatewayError, remaining: float, chance: float, *, now: float = 0
+    ) -> float | None:
+        """Seconds to wait before the next attempt; None to give up.
 
-        `failed` is how many tries have failed, `left` the time until the call's deadline, `chance` evenly
-        distributed from 0 to 1, and `now` the time of day in seconds since 1970, for upstreams that name a time.
+        `failed` counts the failed attempts, `remaining` is the time until the call's deadline, `chance` is evenly
+        distributed from 0 to 1, and `now` is the time in seconds since 1970, for a Retry-After with a date.
         """
-        if failed > self.max_retries or not self._worth_it(error):
+        if failed > self.max_retries or not self._is_retryable(error):
             return None
-        wanted = retry_after(error, now)
-        if wanted is not None and wanted > self.longest_wait:
+        asked_s = retry_after(error, now)
+        if asked_s is not None and asked_s > self.max_wait:
             return None
-        pause = min(self.longest_pause, self.base * 2 ** (failed - 1)) * chance if wanted is None else wanted
-        return pause if pause < left else None
+        pause = min(self.max_pause, self.base * 2 ** (failed - 1)) * chance if asked_s is None else asked_s
+        return pause if pause < remaining else None
 
-    def _worth_it(self, error: GatewayError) -> bool:
-        if error.retry_hint is not None:  # some upstreams know better than their status
+    def _is_retryable(self, error: GatewayError) -> bool:
+        if error.retry_hint is not None:  # the header of some upstreams, which is more precise than their status
             return error.retry_hint
         return error.retry or error.refusal in self.refusals
 
 
 def retry_after(error: GatewayError, now: float) -> float | None:
-    """Seconds that the upstream asked to wait, from `now` (since 1970) if it named a time; None if it did not say."""
+    """Seconds from `now` (since 1970) that the upstream asked to wait; None if it did not ask."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = error.headers.get(header, "").strip()
         if value.replace(".", "", 1).isascii() and value.replace(".", "", 1).isdecimal():

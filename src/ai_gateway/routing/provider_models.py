@@ -1,4 +1,4 @@
-"""The configured providers' own model lists: fetched on first use, cached, with a short timeout."""
+"""The model lists of the configured providers: fetched on first use, cached, with a short timeout."""
 
 import asyncio
 import secrets
@@ -27,10 +27,10 @@ type State = Literal["ready", "unreachable", "unknown"]
 
 @dataclass(slots=True)
 class CachedModels:
-    """One provider's models, by their ids there. `listed` is None until the provider has answered once.
+    """One provider's models, by the provider's ids. `listed` is None until the provider has answered once.
 
-    `answered_at` and `failed_at` are in seconds since the epoch; `latency_s` is what the last answer took, and
-    `failure` what was wrong the last time that something was.
+    `answered_at` and `failed_at` are in seconds since the epoch; `latency_s` is the duration of the last answer, and
+    `failure` the last error.
     """
 
     provider: Provider
@@ -44,12 +44,12 @@ class CachedModels:
     failure: GatewayError | None = field(default=None, repr=False)
 
     def answered(self, listed: dict[str, models.Model], latency_s: float) -> None:
-        """Its list is there."""
+        """Store a fetched list."""
         self.listed, self.state = listed, "ready"
         self.answered_at, self.latency_s = time.time(), latency_s
 
     def failed(self, failure: GatewayError) -> None:
-        """Its list could not be fetched: the previous one stays."""
+        """Note a failed fetch: the previous list stays."""
         self.state, self.failed_at, self.failure = "unreachable", time.time(), failure
         forget_frames(failure)
 
@@ -57,7 +57,7 @@ class CachedModels:
 class Catalogue:
     """The cached models of every provider, in order of configuration. Each is refreshed by one task at a time.
 
-    `clock` gives seconds that only grow.
+    `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class Catalogue:
             await asyncio.wait(waiting)
 
     async def check(self, timeout_s: float) -> None:
-        """Ask every provider for its list now, for so long at the most, and wait for what comes of it."""
-        # Those that run already are shared, as above, and may take longer than may be waited here.
+        """Fetch every provider's list now, with this timeout, and wait for all results."""
+        # Fetches in progress are shared, as above, and may have a longer timeout of their own.
         joined = {cached.refreshing: cached for cached in self._cache.values() if cached.refreshing is not None}
         started = []
         for cached in self._cache.values():
@@ -162,7 +162,7 @@ class Catalogue:
                 listed = await _fetched(cached.provider)
             cached.answered(listed, time.perf_counter() - started)
             self.version += 1
-        except Exception as error:  # whatever is wrong with one provider must not hide the others
+        except Exception as error:  # one failing provider must not hide the others
             failure = _failure_of(cached.provider, error)
             _log.warning(
                 "models not listed", provider=cached.provider.name, reason=failure.message, detail=failure.detail
@@ -186,7 +186,7 @@ async def _fetched(provider: Provider) -> dict[str, models.Model]:
 
 
 def _failure_of(provider: Provider, error: Exception) -> GatewayError:
-    """What is known of it, in words that callers may read."""
+    """The failure as an error whose message callers may read."""
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, TimeoutError):

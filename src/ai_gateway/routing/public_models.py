@@ -27,7 +27,7 @@ class PublicModels:
 
 
 def public_model(routing: Routing, name: str) -> models.Model | None:
-    """The model of this id, from what is known here; None where it has to be retrieved from its provider."""
+    """The model of this id, from the cached lists; None if it has to be fetched from its provider."""
     try:
         resolution = routing.find(name)
     except ModelNotFound:

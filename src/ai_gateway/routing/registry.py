@@ -9,11 +9,11 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.config.upstreams import unconfigured_hint
 
 BUILT_IN = "custom"
-_LONGEST_COMPARED = 40  # as long as the name of a provider may be
+_MAX_COMPARED_LENGTH = 40  # as long as the name of a provider may be
 
 
 class Registry:
-    """Looks providers up by their path segment. `missing` has what to set for some that are not configured."""
+    """Looks providers up by their path segment. `missing` names the settings that some known providers lack."""
 
     def __init__(self, providers: Iterable[Provider], missing: Mapping[str, str] | None = None) -> None:
         self._providers = {provider.name: provider for provider in providers}
@@ -36,13 +36,13 @@ class Registry:
         return self.names == [BUILT_IN]
 
     def hint(self, name: str) -> str | None:
-        """What to set so that a known but unconfigured provider can be used; None for any other name."""
+        """The settings that a known but unconfigured provider needs; None for any other name."""
         if name in self._providers:
             return None
         return self._missing.get(name) or unconfigured_hint(name)
 
     def get(self, name: str) -> Provider:
-        """The provider. Raises ProviderNotFound, which lists the known ones and says what is missing."""
+        """The provider. Raises ProviderNotFound, which lists the known ones and the missing settings."""
         try:
             return self._providers[name]
         except KeyError:
@@ -59,5 +59,5 @@ class Registry:
             likely = "The likely path begins with one /v1, such as /v1/chat/completions"
             ends = "set the client's base_url to end in that, or before it where the client adds /v1 itself"
             return f"'{name}' is no provider. {likely}: {ends}. {known}"
-        near = difflib.get_close_matches(name, self.names, n=1) if len(name) <= _LONGEST_COMPARED else []
+        near = difflib.get_close_matches(name, self.names, n=1) if len(name) <= _MAX_COMPARED_LENGTH else []
         return f"There is no such provider{f'; did you mean {near[0]!r}?' if near else '.'} {known}"

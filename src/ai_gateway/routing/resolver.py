@@ -1,7 +1,7 @@
 """Resolves the requested model to its targets, from one immutable snapshot that a reload can replace.
 
-The order: the provider in the path; an alias or a route of the operator's; a `provider/` in front; the model list; the
-configured providers' own lists; the built-in provider, while it is the only one.
+The order: the provider in the path; the operator's aliases and routes; a `provider/` prefix; the model list; the
+lists of the configured providers; the built-in provider, while it is the only one.
 """
 
 import difflib
@@ -19,21 +19,21 @@ from ai_gateway.routing.provider_models import Catalogue
 from ai_gateway.routing.registry import BUILT_IN, Registry
 from ai_gateway.routing.rules import Rules
 
-_MOST_SHOWN = 10
-_MOST_KEPT, _LONGEST_KEPT = 256, 256  # resolutions that are kept for further calls, and the length of their models
-# Much is kept for each model that was called, such as breakers and prices, and callers choose names of any length.
-_LONGEST = 8192
-# Upstreams choose what ids are like, and callers the name. difflib takes quadratic time: it only compares the name with
-# the few ids that have the most pairs of letters in common with it.
-_LONGEST_SHOWN = 100
-_MOST_COMPARED = 1_000
-_MOST_ALIKE = 8
+_MAX_SHOWN = 10
+_MAX_KEPT, _MAX_KEPT_LENGTH = 256, 256  # cached resolutions, and the length of their models
+# Breakers, prices and others are cached for each requested model, and callers choose names of any length.
+_MAX_LENGTH = 8192
+# Upstreams choose their ids, and callers the name. difflib takes quadratic time: it only compares the name with the
+# few ids that share the most letter pairs with it.
+_MAX_SHOWN_LENGTH = 100
+_MAX_COMPARED = 1_000
+_MAX_ALIKE = 8
 _rng = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
 @dataclass(slots=True)  # never changed; not frozen because many are made: see `Call`
 class Target:
-    """A provider, and what the model is called there. `listed` is the entry of the model list, if that resolved it."""
+    """A provider, and its name for the model. `listed` is the entry of the model list, if that resolved it."""
 
     provider: Provider
     model: str
@@ -81,19 +81,19 @@ class Routing:
         return resolution
 
     def at(self, provider: str, model: str) -> Resolution:
-        """A provider's own model. Raises ProviderNotFound, or ModelNotFound for a name that no model has."""
+        """A provider's own model. Raises ProviderNotFound, or ModelNotFound for a name that is not valid."""
         found = self._at.get((provider, model))
         if found is None:
             _check_length(model)
             found = Resolution((Target(self.registry.get(provider), model),))
-            if len(model) <= _LONGEST_KEPT:
-                if len(self._at) >= _MOST_KEPT:  # callers choose models
+            if len(model) <= _MAX_KEPT_LENGTH:
+                if len(self._at) >= _MAX_KEPT:  # callers choose models
                     self._at.clear()
                 self._at[provider, model] = found
         return found
 
     def find(self, model: str, rng: random.Random | None = None) -> Resolution | None:
-        """The resolution from what is known now. Raises ModelNotFound if that needs an unconfigured provider."""
+        """The resolution from cached lists. Raises ModelNotFound if that needs an unconfigured provider."""
         name = self.rules.aliases.follow(model)
         route = self.rules.routes.get(name)
         if route is not None:
@@ -168,11 +168,11 @@ class Routing:
         match = self.catalogue.find(name)
         if match is None:
             return None
-        self.catalogue.refresh()  # stale entries are served while they are refreshed for later calls
+        self.catalogue.refresh()  # stale lists are used while they are refreshed for later calls
         return Target(*match)
 
     def _unconfigured(self, model: str, providers: Iterable[str]) -> ModelNotFound:
-        """The error for a model that only these providers have."""
+        """The error for a model that only unconfigured providers have."""
         hints = [self.registry.hint(name) for name in providers]
         needed = " and ".join(f"'{name}'" for name in providers)
         how = " or ".join(dict.fromkeys(filter(None, hints)))
@@ -199,36 +199,36 @@ class Routing:
 
 
 def _quoted(model: str) -> str:
-    """The caller's own word, bounded and without what is no text."""
-    return repr(f"{model[:_LONGEST_SHOWN]}..." if len(model) > _LONGEST_SHOWN else model)
+    """The requested name for an error message: bounded, and without control characters."""
+    return repr(f"{model[:_MAX_SHOWN_LENGTH]}..." if len(model) > _MAX_SHOWN_LENGTH else model)
 
 
 def _capped(known: tuple[str, ...]) -> str:
-    shown = list(islice((name for name in known if len(name) <= _LONGEST_SHOWN), _MOST_SHOWN))
+    shown = list(islice((name for name in known if len(name) <= _MAX_SHOWN_LENGTH), _MAX_SHOWN))
     more = len(known) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _close_matches(model: str, known: tuple[str, ...]) -> list[str]:
-    """Up to three of the known ids, compared with and without the provider in front."""
-    if len(model) > _LONGEST_SHOWN:
+    """Up to three of the known ids, compared with and without the provider's prefix."""
+    if len(model) > _MAX_SHOWN_LENGTH:
         return []
     pairs, by_name = _pairs(model.lower()), _names(known)
-    alike = nlargest(_MOST_ALIKE, by_name, key=lambda name: _likeness(pairs, by_name[name][1]))
+    alike = nlargest(_MAX_ALIKE, by_name, key=lambda name: _likeness(pairs, by_name[name][1]))
     matches = difflib.get_close_matches(model.lower(), alike, n=3)
     return list(dict.fromkeys(by_name[name][0] for name in matches))
 
 
 def _check_length(model: str) -> None:
-    if len(model) > _LONGEST:
+    if len(model) > _MAX_LENGTH:
         raise ModelNotFound(f"There is no model {_quoted(model)}, of {len(model)} characters.", param="model")
 
 
 @lru_cache(maxsize=1)
 def _names(known: tuple[str, ...]) -> Mapping[str, tuple[str, frozenset[str]]]:
-    """The ids by what a caller may have meant, with the pairs of letters in that."""
+    """The ids by the names that a caller may have meant, with the letter pairs of each."""
     by_name: dict[str, tuple[str, frozenset[str]]] = {}
-    for name in islice((name for name in known if len(name) <= _LONGEST_SHOWN), _MOST_COMPARED):
+    for name in islice((name for name in known if len(name) <= _MAX_SHOWN_LENGTH), _MAX_COMPARED):
         whole = name.lower()
         by_name[whole] = name, _pairs(whole)
         bare = whole.partition("/")[2] or whole

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TargetRef:
-    """A target as it is configured: a provider by name, and what the model is called there."""
+    """A configured target: the provider by its name, and the provider's name for the model."""
 
     provider: str
     model: str
@@ -17,7 +17,7 @@ class TargetRef:
 class Route:
     """Targets in order of preference; with weights, the first one is random and the others follow in order.
 
-    `missing` are the providers of further targets, which are not configured.
+    `missing` lists the providers of further targets, which are not configured.
     """
 
     targets: tuple[TargetRef, ...]

@@ -10,7 +10,7 @@ from ai_gateway.routing.aliases import Aliases
 from ai_gateway.routing.mapping_file import Mapping as MappingFile, read_mapping
 from ai_gateway.routing.route import Route, TargetRef
 
-_LONGEST_NAME = 256
+_MAX_NAME_LENGTH = 256
 _NONE: Mapping[str, str] = {}
 
 
@@ -31,8 +31,8 @@ def read_rules(
 ) -> Rules:
     """The rules for these providers. Raises SettingsError with all problems.
 
-    What leads to a provider that is known but lacks a key here is a warning: requests for it say so, and other
-    machines with the same file may have the key. `missing` has what to set for such providers of gateway.toml.
+    A target at a known provider without a key is a warning: requests for it fail with an error that says so, and the
+    file may be shared with machines that have the key. `missing` has the settings that such providers need.
     """
     problems: list[str] = []
     known = _Providers(providers, missing, [] if warnings is None else warnings)
@@ -54,7 +54,7 @@ def read_rules(
 
 @dataclass(frozen=True, slots=True)
 class _Providers:
-    """The configured providers, the others that are known, and where warnings about those go."""
+    """The configured providers, the other known ones, and the list for warnings about those."""
 
     configured: Collection[str]
     missing: Mapping[str, str]
@@ -65,7 +65,7 @@ class _Providers:
         return {*self.configured, *self.missing, *known_providers()}
 
     def hint(self, name: str) -> str | None:
-        """What to set for a known provider that is not configured."""
+        """The settings that a known but unconfigured provider needs."""
         return None if name in self.configured else self.missing.get(name) or unconfigured_hint(name)
 
 
@@ -93,7 +93,7 @@ def _alias_problems(table: Mapping[str, str], providers: _Providers, routes: Col
 
 
 def _name_problems(kind: str, name: str) -> Iterator[str]:
-    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+    if not name.strip() or len(name) > _MAX_NAME_LENGTH or not name.isprintable():
         yield f"the {kind} {name[:40]!r} is no name that a request could carry"
 
 

@@ -11,7 +11,7 @@ from ai_gateway.tools.tool import Citation, Result
 _NUMBER = re.compile(r"(?<![\w\]])\[(\d{1,3})\](?!\()")
 # The beginning of a source in a result: its number within the result.
 _SOURCE = re.compile(r"^\[(\d{1,3})\](?= )", re.MULTILINE)
-_MOST = 500
+_MAX_CITATIONS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def annotations(text: str, cited: Sequence[Cited]) -> list[dict[str, Any]]:
     for source in {one.source.url: one.source for one in cited}.values():
         for start, end in _places(text, source.url):
             found.setdefault(start, (end, source))
-    return [_annotation(start, *found[start]) for start in sorted(found)[:_MOST]]
+    return [_annotation(start, *found[start]) for start in sorted(found)[:_MAX_CITATIONS]]
 
 
 def shifted(notes: Sequence[dict[str, Any]], by: int) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def _places(text: str, url: str) -> list[tuple[int, int]]:
     """The occurrences of a URL in the text, including the Markdown link around it."""
     places: list[tuple[int, int]] = []
     at = text.find(url) if url else -1
-    while at >= 0 and len(places) < _MOST:
+    while at >= 0 and len(places) < _MAX_CITATIONS:
         end = at + len(url)
         if not _goes_on(text, end):
             opened = text.rfind("[", max(0, at - 300), at) if text[at - 2 : at] == "](" else -1

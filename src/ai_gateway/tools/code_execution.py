@@ -14,8 +14,8 @@ from ai_gateway.errors import UnsupportedParameter, UnsupportedValue
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 from ai_gateway.tools.tool import Function, Result, Tool, Use
 
-_LONGEST_CODE = 64 * 2**10
-_LARGEST_STATE = 4 * 2**20
+_MAX_CODE_LENGTH = 64 * 2**10
+_MAX_STATE_BYTES = 4 * 2**20
 _IDLE_S = 1_800.0
 _OPTIONS = ("timeout_s",)
 
@@ -54,8 +54,8 @@ class CodeExecution(Tool):
             return Result(
                 "The argument `code` is missing: it has to be a text of Python.", failed=True, error="invalid_arguments"
             )
-        if len(code) > _LONGEST_CODE:
-            return Result(f"The code is too long: at most {_LONGEST_CODE} characters are run.", failed=True)
+        if len(code) > _MAX_CODE_LENGTH:
+            return Result(f"The code is too long: at most {_MAX_CODE_LENGTH} characters are run.", failed=True)
         seconds = min(use.seconds, _timeout(use.options) or self._limits.seconds)
         key = (use.caller.key_id, use.caller.project_id, use.session)
         if not use.session or not self._sandbox.keeps_state:
@@ -67,7 +67,7 @@ class CodeExecution(Tool):
             async with session.taken:
                 had = session.state is not None
                 ran = await self._sandbox.run(code, session.state, seconds)
-                session.state = ran.state if ran.state is not None and len(ran.state) <= _LARGEST_STATE else None
+                session.state = ran.state if ran.state is not None and len(ran.state) <= _MAX_STATE_BYTES else None
                 session.used = time.monotonic()
         except asyncio.CancelledError:
             session.state = None

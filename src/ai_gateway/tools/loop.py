@@ -35,7 +35,7 @@ type Fields = dict[str, Any]
 type SoFar = Callable[[Callable[[], Item[Reply]]], None]
 """Called after each round with a function that gives the reply so far."""
 
-_LONGEST_S = 3600.0
+_MAX_S = 3600.0
 _PER_BYTE = 3  # copies: as a piece, joined, and in the next round's request
 _A_PIECE = 80  # bytes of a piece beside its text
 _ALIVE = Verbatim(())  # a keep-alive
@@ -73,7 +73,7 @@ class ToolLoop:
         self._body = body
         self._limits = limits
         self._provider = provider
-        self._turn = Turn(call, body, offer, limits, seconds if math.isfinite(seconds) else _LONGEST_S)
+        self._turn = Turn(call, body, offer, limits, seconds if math.isfinite(seconds) else _MAX_S)
         self._head: Fields = {}
         self._theirs_run: dict[tuple[int, int], int] = {}  # renumbered entries of a gateway behind this one
         self._others: dict[int, int] = {}  # the caller's own calls of the round, by the model's index

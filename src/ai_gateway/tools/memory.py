@@ -15,8 +15,8 @@ from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedV
 from ai_gateway.tools.tool import Function, Result, Tool, Use
 
 _OPTIONS = ("read_only", "subject")
-_LONGEST_SUBJECT = 256
-_MOST_FOUND = 50
+_MAX_SUBJECT_LENGTH = 256
+_MAX_FOUND = 50
 _USUAL = 10
 _log = structlog.get_logger(__name__)
 
@@ -134,7 +134,7 @@ def _limit(arguments: Mapping[str, JsonValue]) -> int:
         return _USUAL
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise _WrongArgument("The argument `limit` has to be a whole number from 1 on.")
-    return min(limit, _MOST_FOUND)
+    return min(limit, _MAX_FOUND)
 
 
 def _subject(options: Mapping[str, JsonValue]) -> str:
@@ -145,9 +145,9 @@ def _subject(options: Mapping[str, JsonValue]) -> str:
     subject = options.get("subject")
     if subject is None:
         return ""
-    if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable():
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_LENGTH or not subject.isprintable():
         raise UnsupportedValue(
-            f"subject of gateway:memory has to be a text of 1 to {_LONGEST_SUBJECT} printable characters."
+            f"subject of gateway:memory has to be a text of 1 to {_MAX_SUBJECT_LENGTH} printable characters."
         )
     return subject
 
@@ -170,4 +170,4 @@ _CONTENT: JsonValue = {"type": "string", "description": "What to save"}
 _REPLACED: JsonValue = {"type": "string", "description": "The id of the memory to replace"}
 _ID: JsonValue = {"type": "string", "description": "The id of the memory"}
 _QUERY: JsonValue = {"type": "string", "description": "Words to look for"}
-_LIMIT: JsonValue = {"type": "integer", "minimum": 1, "maximum": _MOST_FOUND, "description": "At most so many"}
+_LIMIT: JsonValue = {"type": "integer", "minimum": 1, "maximum": _MAX_FOUND, "description": "At most so many"}

@@ -29,7 +29,7 @@ _DEPTH = 200
 _SUSPENSIONS = 100  # at most so many suspensions, such as sleeps, which return at once
 _ADDRESS_SPACE = 768 * 2**20  # beside MEMORY: program, thread stacks, and reply buffers
 _FRAMES = 8
-_LONGEST_PROBLEM = 2_000
+_MAX_PROBLEM_LENGTH = 2_000
 # A line where the last statement may begin: not indented, not blank, and not a closing bracket.
 _LAST_STATEMENT = re.compile(r"^(?![\s)\]}#]).", re.MULTILINE)
 _LATE = "TimeoutError: feed time limit exceeded"
@@ -104,8 +104,8 @@ class MontySandbox(Sandbox):
         message = error.display("type-msg")
         if message.endswith(f"> {self._limits.output} bytes"):
             message = f"MemoryError: more than {self._limits.output} bytes were printed"
-        if len(message) > _LONGEST_PROBLEM:
-            message = f"{message[:_LONGEST_PROBLEM]} ... (truncated)"
+        if len(message) > _MAX_PROBLEM_LENGTH:
+            message = f"{message[:_MAX_PROBLEM_LENGTH]} ... (truncated)"
         frames = error.traceback()[-_FRAMES:]
         return "\n".join(
             (message, *(f"  line {frame.line}, in {frame.function_name or '<module>'}" for frame in frames))

@@ -15,7 +15,7 @@ from gateway_contract.openai import models
 PREFIX = "gateway_"
 """The reserved prefix of the gateway's function names."""
 TYPES = "gateway:"
-_LONGEST_NAME = 64  # https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`
+_MAX_NAME_LENGTH = 64  # https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`
 
 type Fields = dict[str, Any]
 type Hosted = (
@@ -71,7 +71,7 @@ class Offer:
         """Add the functions of the next tool, at this path. Raises InvalidRequest for a repeated tool."""
         names: list[str] = []
         for function in made:
-            name = f"{PREFIX}{function.name}"[:_LONGEST_NAME]
+            name = f"{PREFIX}{function.name}"[:_MAX_NAME_LENGTH]
             if name in self.functions:
                 raise InvalidRequest(
                     f"The tool '{TYPES}{tool}' is there twice: leave one out.", param=f"tools[{place}]"

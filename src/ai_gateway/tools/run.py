@@ -21,7 +21,7 @@ from ai_gateway.tools.tool import Result, Use
 
 # Copies of a result: itself, a message, and in the bodies of rounds; a character takes 1 to 4 bytes.
 _PER_CHARACTER = 6
-_LONGEST_NAME = 64
+_MAX_NAME_LENGTH = 64
 _log = structlog.get_logger(__name__)
 _OVER_LIMIT = "Not run: the request allows no more calls of this tool. Answer with what there is."
 
@@ -126,7 +126,7 @@ def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], l
     """The reason not to run a call, if any."""
     place, called = which
     if offered is None:
-        return Result(f"There is no tool '{called.name[:_LONGEST_NAME]}'.", failed=True)
+        return Result(f"There is no tool '{called.name[:_MAX_NAME_LENGTH]}'.", failed=True)
     if not offer.allows(offered.tool):
         return Result(f"Not run: '{offered.name}' has been switched off for this project.", failed=True)
     if called.is_over_limit:

@@ -71,7 +71,7 @@ _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000  # SECCOMP_RET_*: allow, EPERM, kill the process
-_FRAMES, _LONGEST_PROBLEM = 8, 2_000
+_FRAMES, _MAX_PROBLEM_LENGTH = 8, 2_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -190,7 +190,7 @@ def _run(code: str, most: int) -> dict[str, str]:
 
 
 def _error_text(error: BaseException) -> str:
-    message = traceback.format_exception_only(error)[-1].strip()[:_LONGEST_PROBLEM]
+    message = traceback.format_exception_only(error)[-1].strip()[:_MAX_PROBLEM_LENGTH]
     frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == "<code>"][-_FRAMES:]
     return "\n".join((message, *(f"  line {frame.lineno}, in {frame.name}" for frame in frames)))
 

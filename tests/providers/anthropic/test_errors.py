@@ -76,7 +76,7 @@ def test_every_status_has_its_error(status: int, kind: str, expected: tuple[int,
 @pytest.mark.parametrize(("status", "again"), [(529, True), (500, True), (402, False), (400, False), (504, False)])
 def test_what_may_pass_is_asked_again(status: int, again: bool) -> None:
     error = reply_error("anthropic", status, {}, to_json(told("any")))
-    assert (RetryPolicy().pause(1, error, left=60.0, chance=0.5) is not None) is again
+    assert (RetryPolicy().pause(1, error, remaining=60.0, chance=0.5) is not None) is again
 
 
 def test_an_empty_account_is_not_worth_another_try() -> None:
@@ -88,7 +88,7 @@ def test_an_empty_account_is_not_worth_another_try() -> None:
 @pytest.mark.parametrize(("status", "hint", "again"), [(402, "true", True), (401, "true", True), (529, "false", False)])
 def test_the_apis_own_hint_of_another_try_counts_and_comes_through(status: int, hint: str, again: bool) -> None:
     error = reply_error("anthropic", status, {"x-should-retry": hint}, to_json(told("any")))
-    assert (RetryPolicy().pause(1, error, left=60.0, chance=0.5) is not None) is again
+    assert (RetryPolicy().pause(1, error, remaining=60.0, chance=0.5) is not None) is again
     assert error.headers == {"x-should-retry": hint}
 
 

@@ -26,7 +26,7 @@ from ai_gateway.errors import InvalidRequest
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.providers.base import Provider
-from ai_gateway.relay import Relay, as_it_came, is_shared, relay, relay_stream
+from ai_gateway.relay import Relay, is_shared, relay, relay_stream, unparsed_item
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.anthropic_chat import models as listed
 from ai_gateway.translate.anthropic_chat.hosted import servers_asked
@@ -76,7 +76,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
         if body.stream:
             return relay_stream(self.gateway, call, relayed, partial(self._streamed, call, body, model, resolution))
         reply = await relay(self.gateway, call, relayed, partial(self._translated, call, body, model, resolution))
-        return as_it_came(models.AnthropicMessage, reply) if isinstance(reply, bytes) else reply
+        return unparsed_item(models.AnthropicMessage, reply) if isinstance(reply, bytes) else reply
 
     async def _translated(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
@@ -130,7 +130,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
             return await estimated()
         relayed = Relay(COUNT_TOKENS, model, resolution, call.parsed or {})
         reply = await relay(self.gateway, call, relayed, estimated)
-        return as_it_came(models.AnthropicCountMessageTokensResponse, reply) if isinstance(reply, bytes) else reply
+        return unparsed_item(models.AnthropicCountMessageTokensResponse, reply) if isinstance(reply, bytes) else reply
 
     @override
     async def list_models(

@@ -24,7 +24,7 @@ from ai_gateway.errors import GatewayError
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 # Seconds to read a page of 170 KB on a slow network. Slower readers only delay other readers of the page.
-_MOST_READERS = 64
+_MAX_READERS = 64
 _ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
 _REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
 _TERMS = (
@@ -165,7 +165,7 @@ def docs_routes(contract: Callable[[], dict[str, Any]], guard: Access | None = N
             shown = _Shown(now, document(now), _page(now).encode())
         return shown
 
-    readers = Admission(_MOST_READERS)
+    readers = Admission(_MAX_READERS)
     openapi = _Document(lambda: (current().document, "application/json", {}), readers, guard)
     as_text = _Document(lambda: (current().as_yaml(), "application/yaml", {}), readers, guard)  # RFC 9512
     docs = _Document(lambda: (current().page, "text/html; charset=utf-8", _HEADERS), readers, guard)

@@ -33,8 +33,8 @@ class Accounts(Protocol):
 
 # Seconds after which records that could not be stored, despite several attempts, mean a degraded state.
 _RECORDS_WAIT_S = 5.0
-_MOST_IDS = 10
-_MOST_PROVIDERS = 100
+_MAX_IDS = 10
+_MAX_PROVIDERS = 100
 
 
 def is_degraded(gateway: Gateway, model_list: ListStatus | None, accounts: models.AccountsHealth | None) -> bool:
@@ -108,13 +108,13 @@ def model_list_health(routing: Routing, status: ListStatus) -> models.ModelListH
         models=len(listing.available),
         skipped=len(status.models.problems),
         unavailable=[
-            models.UnavailableModels(provider=name, models=count) for name, count in lost.most_common(_MOST_PROVIDERS)
+            models.UnavailableModels(provider=name, models=count) for name, count in lost.most_common(_MAX_PROVIDERS)
         ],
     )
     if status.age_s is not None:
         report.age_s = round(status.age_s, 3)
     if listing.hidden:
-        report.hidden = list(listing.hidden)[:_MOST_IDS]
+        report.hidden = list(listing.hidden)[:_MAX_IDS]
     if status.problem is not None:
         report.problem = status.problem
     return report

@@ -19,8 +19,8 @@ from ai_gateway.errors import Overloaded
 from ai_gateway.observability.trace_names import Step
 
 _OPERATION = "makeBackgroundResponse"  # no HTTP request has it
-_MOST = 256  # at once, per worker
-_MOST_OF_ONE = 192  # so that one caller leaves places for others
+_MAX_JOBS = 256  # at once, per worker
+_MAX_JOBS_OF_ONE = 192  # so that one caller leaves places for others
 _TICK_S = 0.1
 _RENEW_S = 2.0
 _SAVE_S = 0.5  # the interval of storing events, and so the delay for other workers
@@ -88,7 +88,7 @@ class Background:
     def check(self, owner: str) -> None:
         """Raise Overloaded if the owner has too many already."""
         own = sum(each.work.owner == owner for each in self._running.values())
-        if len(self._running) >= _MOST or own >= _MOST_OF_ONE:
+        if len(self._running) >= _MAX_JOBS or own >= _MAX_JOBS_OF_ONE:
             raise Overloaded(
                 "Too many responses are being made in the background: send the request again in a while.",
                 headers={"retry-after": "5"},

@@ -17,8 +17,8 @@ from ai_gateway.accounts.store.base import StoreError
 
 _RECENT: Final = 64 * 1024  # bytes that stay in memory
 _PIECE: Final = 16 * 1024  # bytes that are stored, and sent, together
-_MOST: Final = 64 * 2**20  # bytes of one response that are kept
-_MOST_WAITING: Final = 2**20  # pending bytes while the store is unavailable
+_MAX_BYTES: Final = 64 * 2**20  # bytes of one response that are kept
+_MAX_WAITING: Final = 2**20  # pending bytes while the store is unavailable
 _END: Final = b"\n\n"  # ends an event, whose JSON has no line ends
 _DATA: Final = b"data:"
 _log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ class Events:
                 wanted = await self._stored.add_events(self._id, waiting)
             except StoreError as error:
                 _log.warning("events of a response not stored", response=self._id, error=str(error))
-                if self._unsaved > _MOST_WAITING:
+                if self._unsaved > _MAX_WAITING:
                     self._give_up()
                 return True
             if wanted:
@@ -131,7 +131,7 @@ class Events:
         self._size += len(piece.data)
         self._unsaved += len(piece.data)
         self._all += len(piece.data)
-        if self._all > _MOST and self.is_whole:
+        if self._all > _MAX_BYTES and self.is_whole:
             self._give_up()
         self._forget()
         self._tell()

@@ -41,7 +41,7 @@ from gateway_contract.openai_responses import models
 
 RESPONSE = replace(CHAT, name="createResponse")
 RESPONSE_STREAM = replace(CHAT_STREAM, name="createResponse")
-_MOST_PAIRS, _LONGEST_NAME, _LONGEST_VALUE = 16, 64, 512
+_MAX_PAIRS, _MAX_NAME_LENGTH, _MAX_VALUE_LENGTH = 16, 64, 512
 _ENCRYPTED = "reasoning.encrypted_content"
 _log = structlog.get_logger(__name__)
 
@@ -284,14 +284,15 @@ def written[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     """Raise InvalidRequest for more than OpenAI keeps: platform.openai.com "Create a model response", `metadata`."""
-    if len(metadata) > _MOST_PAIRS:
+    if len(metadata) > _MAX_PAIRS:
         raise InvalidRequest(
-            f"Invalid value for 'metadata': at most {_MOST_PAIRS} pairs.", param="metadata", code="invalid_value"
+            f"Invalid value for 'metadata': at most {_MAX_PAIRS} pairs.", param="metadata", code="invalid_value"
         )
     for name, value in metadata.items():
-        if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
+        if len(name) > _MAX_NAME_LENGTH or len(value) > _MAX_VALUE_LENGTH:
             raise InvalidRequest(
-                f"Invalid value for 'metadata': at most {_LONGEST_NAME} characters a name, {_LONGEST_VALUE} a value.",
+                f"Invalid value for 'metadata': at most {_MAX_NAME_LENGTH} characters a name, "
+                f"{_MAX_VALUE_LENGTH} a value.",
                 param="metadata",
                 code="invalid_value",
             )

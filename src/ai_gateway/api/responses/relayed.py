@@ -21,7 +21,7 @@ from ai_gateway.contract.native import CREATE_RESPONSE
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.errors import Unavailable
 from ai_gateway.observability.trace_names import Step
-from ai_gateway.relay import Relay, as_it_came, relay, relay_stream
+from ai_gateway.relay import Relay, relay, relay_stream, unparsed_item
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import is_sealed, unsealed
@@ -56,7 +56,7 @@ async def relayed(
         return await maker.whole(call, await maker.prepared(call, body, resolved))
 
     reply = await relay(maker.gateway, call, asked, whole)
-    return as_it_came(models.Response, reply) if isinstance(reply, bytes) else reply
+    return unparsed_item(models.Response, reply) if isinstance(reply, bytes) else reply
 
 
 async def _queued(

@@ -28,7 +28,7 @@ from ai_gateway.translate.responses_chat.tools import Fields
 _NOTHING_MAY_BE_KEPT = "zero_data_retention"
 _CANCEL_S = 5.0  # its maker notices a cancellation within 2 s
 _LOOK_S = 0.05
-_MOST_REFERRED = 1_000  # responses whose items one request may refer to; clients may refer to every turn
+_MAX_REFERRED = 1_000  # responses whose items one request may refer to; clients may refer to every turn
 _PER_BYTE = 4  # copies: stored, parsed, and as messages
 _log = structlog.get_logger(__name__)
 
@@ -241,9 +241,9 @@ def _by_response(ids: Iterable[str]) -> dict[str, list[str]]:
         seen.add(each)
         if (response_id := response_of(each)) is not None:
             found.setdefault(response_id, []).append(each)
-    if len(found) > _MOST_REFERRED:
+    if len(found) > _MAX_REFERRED:
         raise InvalidRequest(
-            f"'input' refers to items of {len(found)} responses, and may to those of {_MOST_REFERRED}: "
+            f"'input' refers to items of {len(found)} responses, and may to those of {_MAX_REFERRED}: "
             "send the items themselves, or use 'previous_response_id'.",
             param="input",
         )

@@ -9,7 +9,7 @@ from ai_gateway.cli.administration.client import Api, Refusal
 from gateway_contract.openai_admin import models
 
 DEFAULT = "default"
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,6 @@ def _near(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, every, n=3, cutoff=0.6)
     if near:
         return f" Did you mean {' or '.join(repr(each) for each in near)}?"
-    if every and len(every) <= _MOST_NAMED:
+    if every and len(every) <= _MAX_NAMED:
         return f" There are: {', '.join(every)}."
     return f" There are {len(every)}: `list` shows them." if every else " There are none yet."

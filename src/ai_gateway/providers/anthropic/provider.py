@@ -30,7 +30,7 @@ from gateway_contract.openai import models
 
 API_VERSION = "2023-06-01"  # the last one that lets a caller set the temperature
 _PAGE = 1_000
-_MOST_PAGES = 20
+_MAX_PAGES = 20
 
 type Fields = dict[str, object]
 
@@ -57,7 +57,7 @@ class Anthropic(HttpProvider):
     async def list_models(self, attempt: Attempt) -> Fields:
         listed: list[ModelInfo] = []
         after = ""
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             page = read(self.name, ModelPage, await self._get(attempt, f"/models?limit={_PAGE}{after}"))
             listed += page.data
             if not page.has_more or not page.last_id:

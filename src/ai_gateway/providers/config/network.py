@@ -20,7 +20,7 @@ PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _ENTRY = re.compile(
     r"(?:\[(?P<address>[0-9a-f:./]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9a-f:./]+)"
 )
-_LARGEST_FILE = 4 * 2**20
+_MAX_FILE_BYTES = 4 * 2**20
 
 
 def network_of(  # noqa: PLR0913, PLR0917 - what a network is made of
@@ -75,7 +75,7 @@ def _digest(files: list[Path]) -> str:
     for path in files:
         try:
             with path.open("rb") as file:
-                digest.update(file.read(_LARGEST_FILE))
+                digest.update(file.read(_MAX_FILE_BYTES))
         except OSError:
             continue
     return digest.hexdigest() if files else ""

@@ -23,7 +23,7 @@ from ai_gateway.providers.custom.schema import (
 _CHECKING = 10
 """The work of checking one value against one schema."""
 
-_DEEPEST = 100
+_MAX_DEPTH = 100
 
 type Rule = Callable[["Checker", JsonValue, Schema], bool]
 
@@ -39,7 +39,7 @@ class Checker:
         """Whether the value satisfies this schema."""
         if not isinstance(schema, dict):
             return schema is not False
-        if self._depth > _DEEPEST:
+        if self._depth > _MAX_DEPTH:
             return True
         self.document.work.spend(_CHECKING)
         self.document.visit(schema)

@@ -8,7 +8,7 @@ from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
 _STEPS = 3_000_000  # of all inputs; other requests are served in between
-_LONGEST = 400_000  # of one input, which is not interrupted
+_MAX_LENGTH = 400_000  # of one input, which is not interrupted
 _TURN = 20_000
 _NUMBERS_EACH = 8
 """How many numbers of a vector are one step of work; a letter of its text is another."""
@@ -28,9 +28,9 @@ async def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingRe
     data: list[models.Embedding] = []
     for index, one in enumerate(inputs if body.model != faults.EMPTY else ()):
         text = one.text
-        if len(text) > _LONGEST:
+        if len(text) > _MAX_LENGTH:
             raise UnsupportedValue(
-                f"The built-in provider reads at most {_LONGEST} characters of one input: send it in parts.",
+                f"The built-in provider reads at most {_MAX_LENGTH} characters of one input: send it in parts.",
                 param="input",
             )
         steps = len(text) + dimensions // _NUMBERS_EACH

@@ -73,14 +73,14 @@ _PROPERTIES = {
 _ANY = Chars(((10, 10), (13, 13)), negated=True)
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 _HEX_DIGITS = {"x": 2, "u": 4}
-_DEEPEST = 40
-_LONGEST = 2_000
+_MAX_DEPTH = 40
+_MAX_LENGTH = 2_000
 _LAST = 0x10FFFF
 
 
 def parse(pattern: str) -> Node:
     """Parse the whole pattern, or raise `UnsupportedPattern`."""
-    if len(pattern) > _LONGEST:
+    if len(pattern) > _MAX_LENGTH:
         raise UnsupportedPattern("too long")
     parser = _Parser(pattern)
     node = parser.either(0)
@@ -99,7 +99,7 @@ class _Parser:
         return self._at >= len(self._pattern)
 
     def either(self, depth: int) -> Node:
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise UnsupportedPattern("nested too deeply")
         options = [self._row(depth)]
         while self._take("|"):

@@ -16,7 +16,7 @@ from ai_gateway.providers.custom.work import Work
 
 _SPREAD = 99
 _DRAWS = 3
-_MOST_ROUNDS = 64
+_MAX_ROUNDS = 64
 _TRIES = 12
 
 
@@ -64,13 +64,13 @@ def _range(parts: Parts) -> tuple[Fraction | None, Fraction | None]:
 
 
 _WIDE = 2**15
-_MOST_STEP = 10**100
+_MAX_STEP = 10**100
 """Multiples of larger numbers are longer than JSON parsers accept."""
 
 
 def _steps(parts: Parts) -> list[Fraction]:
     steps = (number_in(part, "multipleOf") for part in parts)
-    return [step for step in steps if step is not None and 0 < step < _MOST_STEP]
+    return [step for step in steps if step is not None and 0 < step < _MAX_STEP]
 
 
 def _common_multiple(steps: list[Fraction]) -> Fraction:
@@ -125,7 +125,7 @@ def _expressions(parts: Parts) -> list[str]:
 
 def _patterned(parts: Parts, dice: Dice, low: int, work: Work) -> Iterator[str]:
     """Strings for the patterns: a few random ones, then longer ones, and padded ones for unanchored patterns."""
-    rounds = [None] * _DRAWS + [*range(1, min(low, _MOST_ROUNDS) + 1), low]
+    rounds = [None] * _DRAWS + [*range(1, min(low, _MAX_ROUNDS) + 1), low]
     for expression in _expressions(parts):
         try:
             yield from (pattern.write(expression, dice, work, extra=extra) for extra in rounds)

@@ -25,13 +25,13 @@ NEVER: Schema = {"enum": []}
 SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
 TYPES = SCALARS | {"object", "array"}
 
-_MOST_PARTS = 200
-_MOST_MEASURED = 1_000
+_MAX_PARTS = 200
+_MAX_MEASURED = 1_000
 _VISITING = 3
 _VISITED_EACH = 8
 """The work of looking at one schema: a base, and a step for so many items, keys, letters or digits of its keywords."""
 
-_DEEPEST = 60
+_MAX_DEPTH = 60
 _UNBOUNDED = math.inf
 
 
@@ -72,7 +72,7 @@ class Document:
         parts: list[Schema] = []
         seen: set[int] = set()
         pending = deque(schemas)
-        while pending and len(parts) < _MOST_PARTS:
+        while pending and len(parts) < _MAX_PARTS:
             schema = pending.popleft()
             if schema is False:
                 schema = NEVER
@@ -113,7 +113,7 @@ class Document:
         if id(schema) in self._heights:
             return self._heights[id(schema)]
         self._measured += 1
-        if id(schema) in trail or len(trail) > _DEEPEST or self._measured > _MOST_MEASURED:
+        if id(schema) in trail or len(trail) > _MAX_DEPTH or self._measured > _MAX_MEASURED:
             return _UNBOUNDED
         self.visit(schema)
         height = self._own_height(schema, trail | {id(schema)})
@@ -141,7 +141,7 @@ def _inevitable(schema: Schema) -> list[JsonValue]:
     )
     least = number_in(schema, "minItems") or 0
     if least > 0:
-        first = schemas_in(schema, "prefixItems")[: int(min(least, _MOST_PARTS))]
+        first = schemas_in(schema, "prefixItems")[: int(min(least, _MAX_PARTS))]
         children += [*first, *([schema.get("items", True)] if least > len(first) else [])]
     return children
 

@@ -24,7 +24,7 @@ _FETCH_TIMEOUT_S = 5.0
 # Providers work without the list, so a slow host of it may delay startup only briefly.
 _START_WAIT_S = 2.0
 _RETRY_S = 30.0
-_MOST_WARNINGS = 20
+_MAX_WARNINGS = 20
 _rng = random.SystemRandom()  # jitter: replicas that start together must not fetch together for ever
 
 type State = Literal["loading", "fresh", "stale", "missing"]
@@ -43,7 +43,7 @@ class ListStatus:
 class ListFeed:
     """Runs between `start` and `aclose`. `on_change` is called with every list that differs from the previous one.
 
-    `clock` gives seconds since the epoch: the age of a stored list counts from before this process.
+    `clock` gives seconds since the epoch: a stored list may be older than this process.
     """
 
     def __init__(  # noqa: PLR0913 - by name, and most have a default
@@ -122,7 +122,7 @@ class ListFeed:
         while True:
             try:
                 await self._refresh()
-            except Exception as error:  # whatever failed, the next attempt must run
+            except Exception as error:  # any failure: the next attempt must run
                 self._problem = _reason(error)
                 self._is_fresh = False
                 _log.warning("model list not renewed", reason=self._problem, kept=self._models is not None)
@@ -163,7 +163,7 @@ class ListFeed:
             return
         try:
             await asyncio.to_thread(self._store.save, raw, self._fetched_at)
-        except OSError as error:  # logged once: the list is in memory all the same
+        except OSError as error:  # logged once, because the list in memory is not affected
             self._save_failed = True
             _log.warning("model list not stored", path=str(self._store.path), reason=error.strerror)
 
@@ -182,7 +182,7 @@ def _reason(error: Exception) -> str:
 
 
 def _warn(models: ModelList) -> None:
-    for problem in models.problems[:_MOST_WARNINGS]:
+    for problem in models.problems[:_MAX_WARNINGS]:
         _log.warning("entry of the model list skipped", reason=problem)
-    if len(models.problems) > _MOST_WARNINGS:
-        _log.warning("more entries of the model list skipped", count=len(models.problems) - _MOST_WARNINGS)
+    if len(models.problems) > _MAX_WARNINGS:
+        _log.warning("more entries of the model list skipped", count=len(models.problems) - _MAX_WARNINGS)

@@ -7,8 +7,8 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic_core import from_json
 
-_LONGEST_ID = 256
-_HIGHEST_PRICE = 1_000_000
+_MAX_ID_LENGTH = 256
+_MAX_PRICE = 1_000_000
 _HANDLE = re.compile(r"/?([A-Za-z][A-Za-z0-9_-]{0,39})(/[A-Za-z0-9._-]+)*/?")
 # A handle that begins with one of these is the path of an operation and names no provider.
 _OPERATIONS = frozenset({"v1", "chat", "completions", "embeddings", "messages"})
@@ -101,7 +101,7 @@ def _entry(item: object) -> ListedModel:
         raise InvalidList("not an object")
     model, family = item.get("model_version"), item.get("model_family")
     if not isinstance(model, str) or not _is_id(model):
-        raise InvalidList(f"model_version must be a printable text of 1 to {_LONGEST_ID} characters")
+        raise InvalidList(f"model_version must be a printable text of 1 to {_MAX_ID_LENGTH} characters")
     if family is not None and not isinstance(family, str):
         raise InvalidList("model_family must be a text")
     return ListedModel(
@@ -114,7 +114,7 @@ def _entry(item: object) -> ListedModel:
 
 
 def _is_id(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_ID and text.isprintable() and text == text.strip()
+    return 0 < len(text) <= _MAX_ID_LENGTH and text.isprintable() and text == text.strip()
 
 
 def _provider(handle: object, family: str | None) -> str:
@@ -140,6 +140,6 @@ def _price(item: Mapping[str, object], name: str) -> Decimal | None:
             price = Decimal(str(value))
         except (InvalidOperation, ValueError):  # ValueError: an integer beyond sys.set_int_max_str_digits
             price = Decimal("NaN")
-    if not price.is_finite() or not 0 <= price <= _HIGHEST_PRICE:
-        raise InvalidList(f"{name} must be a number from 0 to {_HIGHEST_PRICE}")
+    if not price.is_finite() or not 0 <= price <= _MAX_PRICE:
+        raise InvalidList(f"{name} must be a number from 0 to {_MAX_PRICE}")
     return price

@@ -32,9 +32,9 @@ from ai_gateway.tools.mcp.egress import TooLarge
 from ai_gateway.tools.mcp.server import McpFailure, McpServer
 from ai_gateway.tools.tool import Result
 
-_MOST_PAGES = 20
-_MOST_TOOLS = 500
-_LONGEST_REASON = 500
+_MAX_PAGES = 20
+_MAX_TOOLS = 500
+_MAX_REASON_LENGTH = 500
 _FAREWELL_S = 2.0
 _log = structlog.get_logger(__name__)
 
@@ -64,13 +64,13 @@ class McpSession:
         """Every tool of the server. Raises McpFailure."""
         found: list[Tool] = []
         cursor: str | None = None
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             page = await self._asked(partial(Client.list_tools, cursor=cursor), seconds)
             found += page.tools
             cursor = page.next_cursor
-            if cursor is None or len(found) >= _MOST_TOOLS:
+            if cursor is None or len(found) >= _MAX_TOOLS:
                 break
-        return found[:_MOST_TOOLS]
+        return found[:_MAX_TOOLS]
 
     async def call(self, name: str, arguments: Mapping[str, JsonValue], seconds: float) -> Result:
         """Call a tool. Raises McpFailure."""
@@ -138,7 +138,7 @@ class McpSession:
             case McpFailure():
                 return error
             case MCPError():
-                message = f"refused: {strike(str(error)[:_LONGEST_REASON])}"
+                message = f"refused: {strike(str(error)[:_MAX_REASON_LENGTH])}"
             case ValidationError():
                 message = "does not answer as the protocol demands."
             case TooLarge():

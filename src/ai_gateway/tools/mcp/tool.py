@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _SESSION, _EGRESS = "ai_gateway.tools.mcp.session", "ai_gateway.tools.mcp.egress"
 _OPTIONS = ("servers", "allowed_tools")
 _LIST_S = 60.0  # for which a list of tools is cached
-_LONGEST_LIST_S = 10.0
+_MAX_LIST_S = 10.0
 _IDLE_S = 120.0
-_MOST_SESSIONS = 256
-_MOST_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
+_MAX_SESSIONS = 256
+_MAX_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
 # With the gateway's prefix, this makes 64, OpenAI's limit for function names.
-_LONGEST_NAME = 56
-_LONGEST_DESCRIPTION = 2_000
+_MAX_NAME_LENGTH = 56
+_MAX_DESCRIPTION_LENGTH = 2_000
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class McpTool(Tool):
         self._sessions: OrderedDict[_Key, McpSession] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._replies = ByteBudget(_MOST_REPLIES)
+        self._replies = ByteBudget(_MAX_REPLIES)
 
     @override
     async def functions(self, caller: Caller, options: Mapping[str, JsonValue]) -> Sequence[Function]:
@@ -139,7 +139,7 @@ class McpTool(Tool):
                 return listed.tools
             try:
                 session = await self._session((server.name, None, "", ""))
-                listed.tools = await session.tools(min(_LONGEST_LIST_S, server.seconds))
+                listed.tools = await session.tools(min(_MAX_LIST_S, server.seconds))
             except McpFailure as failure:
                 _log.warning("MCP tools not listed", server=server.name, problem=str(failure))
                 if not listed.known:
@@ -159,8 +159,8 @@ class McpTool(Tool):
             return await self._run(server, tool.name, use)
 
         description = tool.description or tool.title or tool.name
-        if len(description) > _LONGEST_DESCRIPTION:
-            description = f"{description[:_LONGEST_DESCRIPTION]} ..."
+        if len(description) > _MAX_DESCRIPTION_LENGTH:
+            description = f"{description[:_MAX_DESCRIPTION_LENGTH]} ..."
         hints = tool.annotations
         origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
         # OpenAI refuses functions whose parameters are not an object with `properties`.
@@ -191,7 +191,7 @@ class McpTool(Tool):
         if self._closed:
             raise McpFailure("The gateway is stopping.")
         if session is None or session.is_over:
-            if len(self._sessions) >= _MOST_SESSIONS:
+            if len(self._sessions) >= _MAX_SESSIONS:
                 raise McpFailure("There are too many sessions with MCP servers: try later.")
             session = self._sessions[key] = made.session(self._servers[key[0]], made.http)
         self._sessions.move_to_end(key)
@@ -202,7 +202,7 @@ class McpTool(Tool):
         now = time.monotonic()
         for key in [*self._sessions]:
             session = self._sessions[key]
-            crowded = len(self._sessions) >= _MOST_SESSIONS
+            crowded = len(self._sessions) >= _MAX_SESSIONS
             if not session.busy and (session.is_over or crowded or now - session.used > _IDLE_S):
                 del self._sessions[key]
                 self._close_later(session)
@@ -235,10 +235,10 @@ def function_name(server: str, tool: str) -> str:
     """
     plain = f"mcp_{server}_{tool}"
     name = _NO_NAME.sub("_", plain)
-    if name == plain and len(name) <= _LONGEST_NAME:
+    if name == plain and len(name) <= _MAX_NAME_LENGTH:
         return name
     digest = hashlib.sha256(f"{server}\0{tool}".encode("utf-8", "replace")).hexdigest()[:8]
-    return f"{name[: _LONGEST_NAME - 9]}_{digest}"
+    return f"{name[: _MAX_NAME_LENGTH - 9]}_{digest}"
 
 
 def _names(options: Mapping[str, JsonValue], option: str) -> list[str] | None:

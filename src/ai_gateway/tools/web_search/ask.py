@@ -12,7 +12,7 @@ from ai_gateway.providers.http.single import single_request
 from ai_gateway.providers.upstream import Proxy
 from ai_gateway.tools.web_search.results import NotSearched
 
-_LARGEST_REPLY = 4 * 2**20
+_MAX_REPLY_BYTES = 4 * 2**20
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 _REFUSALS = {
     401: "The search refused the gateway's key.",
@@ -32,7 +32,7 @@ async def ask(
     more = {"content-type": "application/json"} if sent is not None else {}
     try:
         async with single_request(url, {**_HEADERS, **more, **headers}, seconds, body=sent, proxy=proxy) as reply:
-            raw = await reply.whole(_LARGEST_REPLY)
+            raw = await reply.whole(_MAX_REPLY_BYTES)
             status = reply.status
     except (*CLIENT_FAILURES, TimeoutError, ValueError) as error:
         raise NotSearched("The search does not answer.") from error

@@ -19,9 +19,9 @@ ADDRESSES: Mapping[str | None, str] = {
 _SAFE = {"off": "0", "moderate": "1", "strict": "2"}  # SearXNG's
 _TAG = re.compile(r"<[^<>]{0,200}>")
 # Limits of a query, those of Brave: "Maximum of 400 characters and 50 words in the query".
-_LONGEST_QUERY = 400
-_MOST_WORDS = 50
-_MOST_OPERATORS = 10
+_MAX_QUERY_LENGTH = 400
+_MAX_WORDS = 50
+_MAX_OPERATORS = 10
 # Brave's `search_lang` by ISO 639-1 language, and by region where it distinguishes them: "Language codes" of
 # api-dashboard.search.brave.com. Any other value is a 422 there.
 _BRAVES_LANGUAGES = {
@@ -252,16 +252,16 @@ def _asked(query: Query) -> tuple[list[str], list[str], str]:
     """The operators for allowed domains, those for blocked ones, and the words."""
     allowed = [f"site:{domain}" for domain in query.allowed]
     blocked = [f"-site:{domain}" for domain in query.blocked]
-    if len(allowed) > _MOST_OPERATORS or len(" OR ".join(allowed)) > _LONGEST_QUERY // 2:
+    if len(allowed) > _MAX_OPERATORS or len(" OR ".join(allowed)) > _MAX_QUERY_LENGTH // 2:
         allowed = []
     kept: list[str] = []
-    for operator in blocked[:_MOST_OPERATORS]:
-        if len(" ".join([*kept, operator])) > _LONGEST_QUERY // 4:
+    for operator in blocked[:_MAX_OPERATORS]:
+        if len(" ".join([*kept, operator])) > _MAX_QUERY_LENGTH // 4:
             break
         kept.append(operator)
     operators = " ".join([*allowed, *kept])
-    words = _MOST_WORDS - 2 * len(allowed) - len(kept)
-    length = _LONGEST_QUERY - len(operators) - 4 * len(allowed) - 4
+    words = _MAX_WORDS - 2 * len(allowed) - len(kept)
+    length = _MAX_QUERY_LENGTH - len(operators) - 4 * len(allowed) - 4
     return allowed, kept, " ".join(query.text.split()[:words])[:length].rstrip()
 
 

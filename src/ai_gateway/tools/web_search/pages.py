@@ -18,8 +18,8 @@ _PLAIN = ("text/plain", "text/markdown")
 _READER = Path(__file__).with_name("page_text.py")
 _READERS = 2  # concurrent processes; each may use a core
 _AT_ONCE = 32 * 2**20  # bytes of pages being read, per worker
-_MOST_READ = 8 * MOST  # most bytes of a page's text as JSON
-_LONGEST_TITLE = 200
+_MAX_READ = 8 * MOST  # most bytes of a page's text as JSON
+_MAX_TITLE_LENGTH = 200
 
 
 class NotRead(Exception):
@@ -45,7 +45,7 @@ class Pages:
             raise NotRead("The page could not be fetched, or is no text.") from error
         if not text.strip():
             raise NotRead("The page has no text.")
-        title = title[:_LONGEST_TITLE] or url
+        title = title[:_MAX_TITLE_LENGTH] or url
         return Result(f"{NOTICE}\n\n[1] {title}\n{url}\n{quoted(text)}", citations=(Citation(url, title),))
 
     async def _text(self, fetched: Fetched) -> tuple[str, str]:
@@ -62,7 +62,7 @@ async def _read_apart(page: bytes) -> tuple[str, str]:
     said = b""
     try:
         output = await write_input(process, page)
-        while len(said) <= _MOST_READ and (more := await output.read(_MOST_READ)):
+        while len(said) <= _MAX_READ and (more := await output.read(_MAX_READ)):
             said += more
     finally:
         await asyncio.shield(end_program(process))

@@ -11,7 +11,7 @@ from ai_gateway.tools.tool import Function, Result, Tool, Use
 from ai_gateway.tools.web_search.pages import NotRead, Pages
 from ai_gateway.tools.web_search.results import Backend, NotSearched, Query, SafeSearch, is_allowed, kept, shown
 
-_LONGEST_QUERY = 400  # Brave's and Tavily's limit
+_MAX_QUERY_LENGTH = 400  # Brave's and Tavily's limit
 _SEARCH: Mapping[str, JsonValue] = {
     "type": "object",
     "properties": {"query": {"type": "string", "description": "What to search for, as one would type it."}},
@@ -66,7 +66,7 @@ class WebSearch(Tool):
             return Result("'query' has to be a text that is not empty.", failed=True, error="invalid_arguments")
         requested, options = use.options.get("max_results"), use.options
         query = Query(
-            text=text.strip()[:_LONGEST_QUERY],
+            text=text.strip()[:_MAX_QUERY_LENGTH],
             most=min(requested, self._most) if isinstance(requested, int) else self._most,
             allowed=_domains(options, "allowed_domains"),
             blocked=_domains(options, "blocked_domains"),

@@ -8,7 +8,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _SERVED = "srvtoolu_"
-_LONGEST_NAME = 64  # platform.openai.com/docs/api-reference/chat: names of functions; Anthropic's may have 128
+_MAX_NAME_LENGTH = 64  # platform.openai.com/docs/api-reference/chat: names of functions; Anthropic's may have 128
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -45,7 +45,7 @@ class CallIds:
 def _fitting(name: str) -> str:
     """A valid function name for one that OpenAI refuses: too long, or with other characters, as of MCP tools."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[: _LONGEST_NAME - 9]}_{digest}"
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[: _MAX_NAME_LENGTH - 9]}_{digest}"
 
 
 class ToolNames:
@@ -79,7 +79,7 @@ class ToolNames:
     def served_by(self, server: str, name: str) -> str:
         """The same for a tool of an MCP server, which the request need not offer any more."""
         own = f"{'gateway' if server == 'gateway' else f'gateway_mcp_{server}'}_{name}"
-        return self._served.get(f"{server}/{name}") or _FOREIGN.sub("_", own)[:_LONGEST_NAME]
+        return self._served.get(f"{server}/{name}") or _FOREIGN.sub("_", own)[:_MAX_NAME_LENGTH]
 
     @property
     def changed(self) -> Mapping[str, str]:

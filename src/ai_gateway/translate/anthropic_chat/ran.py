@@ -23,8 +23,8 @@ type Fields = dict[str, JsonValue]
 OURS: Final = "gateway"
 """The MCP server name of the gateway's own tools."""
 _ANSWER: Final = frozenset({"status", "result", "error", "sources"})
-_LONGEST_QUOTE = 150  # docs.claude.com, "Web search tool": `cited_text`
-_LONGEST_TITLE = 512
+_MAX_QUOTE_LENGTH = 150  # docs.claude.com, "Web search tool": `cited_text`
+_MAX_TITLE_LENGTH = 512
 _DIRECT: Final[Fields] = {"type": "direct"}
 _NAMES: Final[Mapping[str, str]] = {function: name for name, function in FUNCTIONS.items()}
 _SEARCH_ERRORS: Final[Mapping[str, str]] = {
@@ -122,9 +122,9 @@ def _page(call: Fields, sources: Sequence[Fields], text: str) -> Fields:
 
 def _citation(source: Fields) -> Fields:
     lines = [line.removeprefix("> ") for line in str(source["text"]).splitlines() if line.startswith("> ")]
-    quote = " ".join(lines)[:_LONGEST_QUOTE]
+    quote = " ".join(lines)[:_MAX_QUOTE_LENGTH]
     cited: Fields = {"type": "web_search_result_location", "cited_text": quote, "url": source["url"]}
-    return {**cited, "title": str(source["title"])[:_LONGEST_TITLE], "encrypted_index": kept(str(source["number"]))}
+    return {**cited, "title": str(source["title"])[:_MAX_TITLE_LENGTH], "encrypted_index": kept(str(source["number"]))}
 
 
 def _not_found(kind: str, error: str) -> Fields:

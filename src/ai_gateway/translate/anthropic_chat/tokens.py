@@ -53,7 +53,7 @@ _DIGITS: Final = b"0123456789"
 
 _PER_MESSAGE, _PER_TOOL, _FOR_TOOLS = 6, 12, 350
 # docs.claude.com, "Vision": width times height by 750, after the image is scaled to fit.
-_PIXELS_PER_TOKEN, _MOST_OF_IMAGE = 750, 1_600
+_PIXELS_PER_TOKEN, _MAX_OF_IMAGE = 750, 1_600
 _LEAST_OF_DOCUMENT, _BYTES_PER_DOCUMENT_TOKEN = 2_000, 30
 _HEADER = 4_096  # characters of base64 that contain an image's size; in a JPEG it may come later
 _AT_ONCE = 256 * 1024  # bytes that are counted on the event loop
@@ -171,8 +171,8 @@ def _json(model: BaseModel) -> str:
 def _image(source: BaseModel) -> int:
     size = _pixels(source.data[:_HEADER]) if isinstance(source, anthropic.AnthropicBase64ImageSource) else None
     if size is None:
-        return _MOST_OF_IMAGE
-    return max(1, min(ceil(size[0] * size[1] / _PIXELS_PER_TOKEN), _MOST_OF_IMAGE))
+        return _MAX_OF_IMAGE
+    return max(1, min(ceil(size[0] * size[1] / _PIXELS_PER_TOKEN), _MAX_OF_IMAGE))
 
 
 def _pixels(data: str) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from ai_gateway.translate.wires.ollama import CalledFunction, ToolCall
 
 # Their values are data, in which "$ref" is a word like any other.
 _DATA = frozenset({"const", "enum", "default", "examples"})
-_LONGEST_ANSWER = 1024 * 1024
+_MAX_ANSWER_LENGTH = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class ForcedContent:
         is_first = bool(begun) and not self._size
         self._kept.append(content)
         self._size += len(begun)
-        if (is_first and begun[0] != "{") or self._size > _LONGEST_ANSWER:
+        if (is_first and begun[0] != "{") or self._size > _MAX_ANSWER_LENGTH:
             self.is_text = True
             return self._take(), ""
         if is_first and self._forced.is_named:

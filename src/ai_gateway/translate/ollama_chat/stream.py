@@ -19,8 +19,8 @@ type _Function = (
     openai.ChatCompletionMessageToolCallChunkFunction | openai.ChatCompletionStreamResponseDeltaFunctionCall
 )
 # Arguments are buffered until the call is complete, so their size is bounded.
-_MOST_ARGUMENTS = 8 * 1024 * 1024
-_MOST_HELD = 64 * 1024
+_MAX_ARGUMENTS = 8 * 1024 * 1024
+_MAX_HELD = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class ChunkTranslator:
             self._held_size += sum(len(to_json(fields)) for fields in mine.places)
         if not piece.empty and not is_last:
             yield replace(piece, extras=self._take())
-        elif self._held_size > _MOST_HELD:
+        elif self._held_size > _MAX_HELD:
             yield Piece(extras=self._take())
 
     def _take(self) -> Extras | None:
@@ -168,7 +168,7 @@ class ChunkTranslator:
             call.arguments.append(more.arguments)
             self._collected += len(more.arguments)
         self._add(call.named, more)
-        if self._collected > _MOST_ARGUMENTS:
+        if self._collected > _MAX_ARGUMENTS:
             raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
 
     def _add(self, extras: Fields, piece: BaseModel) -> None:

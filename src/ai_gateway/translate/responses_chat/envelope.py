@@ -19,7 +19,7 @@ _VERSION = "gw1"
 SEALED = f"{_VERSION}."
 """The prefix of sealed data."""
 
-_MOST_BYTES = 8 * 1024 * 1024  # of a payload, unpacked
+_MAX_BYTES = 8 * 1024 * 1024  # of a payload, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Sealer:
         if not hmac.compare_digest(self._mac(provider, head), mac):
             return None
         try:
-            payload = from_json(zlib.decompressobj().decompress(_bytes(packed), _MOST_BYTES))
-        except ValueError:  # larger than `_MOST_BYTES`
+            payload = from_json(zlib.decompressobj().decompress(_bytes(packed), _MAX_BYTES))
+        except ValueError:  # larger than `_MAX_BYTES`
             return None
         return provider, cast("dict[str, JsonValue]", payload)
 

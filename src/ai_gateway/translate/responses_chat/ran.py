@@ -20,7 +20,7 @@ type Event = tuple[str, Fields]
 
 OURS: Final = "gateway"
 """The MCP server name of the gateway's own tools, and the id of the code's container."""
-_LONGEST_NAME = 64  # of a function in chat completions
+_MAX_NAME_LENGTH = 64  # of a function in chat completions
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _SEARCH, _CODE, _MCP = "web_search_call", "code_interpreter_call", "mcp_call"
 _KINDS: Final[Mapping[str, str]] = {SEARCH_FUNCTION: _SEARCH, FETCH_FUNCTION: _SEARCH, CODE_FUNCTION: _CODE}
@@ -43,7 +43,7 @@ class RanItems:
         """The function name of an MCP tool, which the request need not offer any more."""
         known = next((name for name, own in self.names.items() if own == McpName(server, tool)), None)
         own = f"gateway_{tool}" if server == OURS else f"gateway_mcp_{server}_{tool}"
-        return known or _FOREIGN.sub("_", own)[:_LONGEST_NAME]
+        return known or _FOREIGN.sub("_", own)[:_MAX_NAME_LENGTH]
 
     def kind(self, call: Mapping[str, JsonValue]) -> str:
         """The type of a call's item."""

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from ai_gateway.contract.strict_json import read_json
 from ai_gateway.translate.responses_chat.ran import RanItems
 
-_LONGEST_NAME = 64  # of a function in chat completions
+_MAX_NAME_LENGTH = 64  # of a function in chat completions
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _OPERATIONS = ("create_file", "update_file", "delete_file")
 
@@ -73,9 +73,9 @@ class ToolNames:
             return self._functions[tool]
         wanted = f"{tool.namespace}__{tool.name}" if tool.namespace else tool.name
         function = _FOREIGN.sub("_", wanted)
-        if len(function) > _LONGEST_NAME or function in self._by_function or not function:
+        if len(function) > _MAX_NAME_LENGTH or function in self._by_function or not function:
             digest = hashlib.sha256(f"{tool.kind} {tool.namespace or ''} {tool.name}".encode()).hexdigest()[:8]
-            function = f"{function[: _LONGEST_NAME - 9]}_{digest}"
+            function = f"{function[: _MAX_NAME_LENGTH - 9]}_{digest}"
         self._by_function[function] = tool
         self._functions[tool] = function
         self._bare.setdefault(tool.name, []).append(tool)

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.accounts.relayed_bounds import relayed_bound
-from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
@@ -160,9 +159,10 @@ async def _reserve(gateway: Gateway, call: Call, asked: Relay, *, stream: bool) 
     # Operations that generate nothing cost nothing.
     if asked.operation.last and gateway.accounting is not None and call.reservation is None:
         bound = relayed_bound(asked.fields, call.size + call.recalled)
-        wanted = Wanted(call.operation, asked.model, bound, asked.resolution.targets, stream=stream)
         with call.step(Step.RESERVE, {}):
-            await gateway.accounting.reserve(call, wanted)
+            await gateway.accounting.reserve(
+                call, call.operation, asked.model, bound, asked.resolution.targets, stream=stream
+            )
 
 
 async def _reply(asked: Relay, attempt: Attempt, target: Target) -> bytes:

@@ -10,7 +10,6 @@ import structlog
 from pydantic import BaseModel
 
 from ai_gateway.accounts.accounting import Accounting
-from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.chunks import text_size
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
@@ -188,8 +187,8 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
-            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
-            await reserve(call, Wanted(operation.name, body.model, bound, resolution.targets, False))
+            reserving = self.accounting.reserve(call, operation.name, body.model, bound, resolution.targets, False)
+            await (reserving if call.trace is None else _traced(call, reserving))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -213,8 +212,8 @@ class Gateway:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
-            reserve = self.accounting.reserve if call.trace is None else partial(_reserve_traced, self.accounting)
-            await reserve(call, Wanted(operation.name, body.model, bound, found.targets, True))
+            reserving = self.accounting.reserve(call, operation.name, body.model, bound, found.targets, True)
+            await (reserving if call.trace is None else _traced(call, reserving))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -273,9 +272,9 @@ async def _ready[Value](value: Value) -> Value:
     return value
 
 
-async def _reserve_traced(accounting: Accounting, call: Call, wanted: Wanted) -> None:
+async def _traced(call: Call, reserving: Coroutine[None, None, None]) -> None:
     with call.step(Step.RESERVE, {}):
-        await accounting.reserve(call, wanted)
+        await reserving
 
 
 async def close_quietly(provider: Provider) -> None:

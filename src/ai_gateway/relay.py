@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from ai_gateway.accounts.relayed_bounds import relayed_bound
-from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.conform.refused_usage import note_refused
 from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
@@ -161,9 +160,10 @@ async def _reserve(gateway: Gateway, call: Call, request: Relay, *, stream: bool
     # Operations that generate nothing cost nothing.
     if request.operation.last and gateway.accounting is not None and call.reservation is None:
         bound = relayed_bound(request.fields, call.size + call.recalled)
-        wanted = Wanted(call.operation, request.model, bound, request.resolution.targets, stream=stream)
         with call.step(Step.RESERVE, {}):
-            await gateway.accounting.reserve(call, wanted)
+            await gateway.accounting.reserve(
+                call, call.operation, request.model, bound, request.resolution.targets, stream=stream
+            )
 
 
 async def _reply(request: Relay, attempt: Attempt, target: Target) -> bytes:

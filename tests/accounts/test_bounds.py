@@ -1,5 +1,6 @@
 """What a request can take at the most: never less than an upstream may make of it, whatever it says."""
 
+import re
 from base64 import b64encode
 from typing import Any
 
@@ -151,3 +152,30 @@ def test_nothing_that_is_held_is_below_nothing_or_above_what_a_call_counts(token
     plan = Plan((Scope("key", "k", SpendLimit(id="k", threshold_amount=7), rates),), {"m"}, 0)
     held: list[Hold] = list(plan.held(tokens, cost).holds)
     assert [hold.amount for hold in held] == [max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_COST))]
+
+
+def test_only_messages_of_users_have_parts_that_may_count_for_more_than_their_bytes() -> None:
+    schema = models.CreateChatCompletionRequest.model_json_schema()
+    roles = schema["properties"]["messages"]["items"]["discriminator"]["mapping"]
+    texts = {"Text", "Refusal"}
+    parts: dict[str, set[str]] = {}
+    for role, reference in roles.items():
+        content = schema["$defs"][reference.rpartition("/")[2]]["properties"]["content"]
+        parts[role] = set(re.findall(r"ContentPart(\w+)'", str(_resolved(content, schema["$defs"])))) - {"s"}
+    assert {role for role, kinds in parts.items() if kinds - texts} == {"user"}, parts
+    assert parts["system"] == {"Text"}
+
+
+def _resolved(value: Any, known: dict[str, Any]) -> Any:
+    """A schema with those that it refers to, two steps deep: from a message to the kinds of its parts."""
+    found = str(value)
+    for _ in range(2):
+        found += "".join(str(known[name]) for name in re.findall(r"#/\$defs/(\w+)", found))
+    return found
+
+
+@pytest.mark.parametrize("role", ["assistant", "user"])
+def test_only_the_id_of_a_reply_that_was_heard_opens_a_bound(role: str) -> None:
+    message = {"role": role, "content": "Hi", **({"audio": {"id": "audio_1"}} if role == "assistant" else {})}
+    body = models.CreateChatCompletionRequest.model_validate({"model": "m", "messages": [message]})
+    assert chat_bound(body, SIZE).is_open == (role == "assistant")

@@ -7,7 +7,6 @@ from typing import cast, override
 
 import pytest
 
-from ai_gateway.accounts.bounds import Bound
 from ai_gateway.accounts.counters.base import Granted
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.entities import SpendLimit
@@ -15,7 +14,6 @@ from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.reservation import CallReservation, CountedHold, Settling
-from ai_gateway.accounts.wanted import Wanted
 from ai_gateway.contract.call import Call
 from tests.accounts.calls import started
 
@@ -50,8 +48,7 @@ def scope(name: str) -> Scope:
 
 def reservation(accounting: Settling, at_s: float, held: Held | None = None) -> CallReservation:
     start = started(at=int(at_s * 1000), bound=7)
-    wanted = Wanted("createChatCompletion", "m", Bound(1, 1), (), stream=False)
-    return CallReservation(accounting, Call("createChatCompletion", "r"), wanted, start, None, held, at_s, {})
+    return CallReservation(accounting, Call("createChatCompletion", "r"), (), start, None, held, at_s, {})
 
 
 @pytest.mark.parametrize("turns", range(8))

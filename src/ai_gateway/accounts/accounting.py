@@ -4,8 +4,6 @@ Every call that may go on to an upstream begins with a start and ends with one r
 """
 
 import asyncio
-import itertools
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,6 +12,7 @@ from typing import Protocol, cast, override
 import structlog
 
 from ai_gateway.accounts.bounds import Bound, whole_bound
+from ai_gateway.accounts.call_ids import CallIds
 from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
@@ -24,7 +23,7 @@ from ai_gateway.accounts.records import CallLog, Start
 from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
 from ai_gateway.accounts.reservation import CallReservation, CountedHold, estimated_tokens
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.accounts.wanted import Wanted
+from ai_gateway.accounts.targets import Target, names_of
 from ai_gateway.accounts.windows import Window
 from ai_gateway.contract.call import Call, Caller, Trace
 from ai_gateway.contract.outcome import Observer, Outcome
@@ -85,9 +84,7 @@ class Accounting(Observer):
         self._own = MemoryCounters()
         self._hold_times, self._settle_times = (time_of(Timing.COUNTERS, step) for step in ("hold", "settle"))
         self._plans: dict[tuple[object, ...], Plan] = {}
-        self._prefix = self._beginning = ""
-        self._second = 0
-        self._numbers = itertools.count()
+        self._ids = CallIds()
         self._settling: set[asyncio.Task[None]] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._open: dict[str, CallReservation] = {}
@@ -95,23 +92,21 @@ class Accounting(Observer):
         self._catching: set[asyncio.Task[None]] = set()
         self._catching_up = asyncio.Lock()
         self._away = False
-        self.start()
 
-    def start(self, owner: str | None = None) -> None:
+    def start(self, owner: str) -> None:
         """Begin to number calls. To be called in each process, or two workers would give out the same ids.
 
         `owner` names the process, and is part of the ids.
         """
-        # Unique, as a UUID for each call would be at some twenty times the cost.
-        self._prefix, self._second = owner or secrets.token_hex(8), 0
+        self._ids = CallIds(owner)
 
-    def _identifier(self, second: int) -> str:
-        if second != self._second:
-            self._second, self._beginning = second, f"{second:08x}{self._prefix}"
-        return f"{self._beginning}{next(self._numbers):08x}"
+    async def reserve(  # noqa: C901, PLR0913, PLR0917 - in one go, as each call pays for it
+        self, call: Call, operation: str, model: str, bound: Bound, targets: Sequence[Target], stream: bool
+    ) -> None:
+        """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable.
 
-    async def reserve(self, call: Call, wanted: Wanted) -> None:  # noqa: C901 - in one go, as each call pays for it
-        """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable."""
+        `model` is what its caller calls it by, and `bound` the most that it may use at any of the `targets`.
+        """
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
             raise Forbidden("You have insufficient permissions for this operation. Missing scopes: model.request.")
@@ -120,29 +115,32 @@ class Accounting(Observer):
                 "The gateway cannot keep records of calls at the moment: send the request again in a while.",
                 headers={"retry-after": "5"},
             )
-        bound, first = wanted.bound, wanted.targets[0]
+        first = targets[0]
         if bound.is_open or call.unknown is not None:
             bound = whole_bound(bound, call.unknown, self.policy.input_tokens)
-        now = time.time()
-        output = bound.output if bound.output is not None else self.policy.output_tokens * bound.choices
-        price = self.prices.find(first.provider.name, first.model, now)
-        cost = price.bound(bound.input, output, bound.service_tier, bound.searches) if price is not None else None
-        if len(wanted.targets) > 1:
-            cost = self._dearest(wanted, bound, output, now)
+        most_input, output, choices, tier, searches, _ = bound
+        if output is None:
+            output = self.policy.output_tokens * choices
+        at = now = time.time()
+        provider = first.provider.name
+        price = self.prices.find(provider, first.model, now)
+        cost = price.bound(most_input, output, tier, searches) if price is not None else None
+        if len(targets) > 1:
+            cost = self._dearest(targets, bound, output, now)
         if (turn := call.round) is not None and cost is not None:
             cost += turn.tools_bound
         at_ms = int(now * 1000)
-        identifier = self._identifier(at_ms // 1000)
+        identifier = self._ids.next(at_ms // 1000)
         held: Held | None = None
         headers: dict[str, str] = {}
-        at = now
         scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # which nobody else looks into
         limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
             scopes = limits.scopes_now(caller)
         if scopes:
-            held, answer = await self._hold(identifier, call, wanted, scopes, cost, now)
+            plan = self._plan(model, targets, scopes, now)
+            held, answer = await self._hold(identifier, call, model, plan, bound.output or 0, cost, now)
             at, headers = answer.at, limit_headers(held, answer.left, answer.resets)
         start = quickly(
             Start,
@@ -153,20 +151,22 @@ class Accounting(Observer):
                 caller.project_id,
                 caller.key_id,
                 call.wire.name,
-                wanted.operation,
-                wanted.model,
-                wanted.stream,
-                first.provider.name,
+                operation,
+                model,
+                stream,
+                provider,
                 first.model,
                 cost,
-                bound.input,
+                most_input,
                 output,
                 (at, *held.rows()) if held is not None else (),
                 (),
                 turn.number if turn is not None else 0,
             ),
         )
-        self._open[identifier] = call.reservation = CallReservation(self, call, wanted, start, price, held, at, headers)
+        self._open[identifier] = call.reservation = CallReservation(
+            self, call, targets, start, price, held, at, headers
+        )
         if call.trace is None:
             self.log.started(start)
         else:
@@ -195,32 +195,30 @@ class Accounting(Observer):
 
     # -- before the call --
 
-    def _plan(self, wanted: Wanted, scopes: tuple[Scope, ...], now: float) -> Plan:
+    def _plan(self, model: str, targets: Sequence[Target], scopes: tuple[Scope, ...], now: float) -> Plan:
         """What the caller has to hold for such a call. Raises ModelNotAllowed."""
-        targets = wanted.targets
         if len(targets) == 1:
-            key: tuple[object, ...] = (scopes, wanted.model, targets[0].provider.name, targets[0].model)
+            key: tuple[object, ...] = (scopes, model, targets[0].provider.name, targets[0].model)
         else:
-            key = (scopes, wanted.model, *[(target.provider.name, target.model) for target in targets])
+            key = (scopes, model, *[(target.provider.name, target.model) for target in targets])
         plan = self._plans.get(key)
         if plan is not None and plan.is_good(now):
             return plan
-        names = wanted.names()
+        names = names_of(targets)
         for scope in scopes:
-            if not scope.allows(wanted.model, names):
-                raise model_not_allowed(scope, wanted.model)
+            if not scope.allows(model, names):
+                raise model_not_allowed(scope, model)
         if len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
-        plan = self._plans[key] = Plan(scopes, {wanted.model}.union(*names), now)
+        plan = self._plans[key] = Plan(scopes, {model}.union(*names), now)
         return plan
 
     async def _hold(  # noqa: C901, PLR0913, PLR0917 - called at one place, for each call of a caller with limits
-        self, identifier: str, call: Call, wanted: Wanted, scopes: tuple[Scope, ...], cost: int | None, now: float
+        self, identifier: str, call: Call, model: str, plan: Plan, output: int, cost: int | None, now: float
     ) -> tuple[Held, Granted]:
-        plan = self._plan(wanted, scopes, now)
         if cost is None and plan.money_of is not None and self.policy.unpriced == "refuse":
-            raise unpriced(plan.money_of, wanted.model)
-        held = plan.held(estimated_tokens(call.size + call.recalled) + (wanted.bound.output or 0), cost or 0)
+            raise unpriced(plan.money_of, model)
+        held = plan.held(estimated_tokens(call.size + call.recalled) + output, cost or 0)
         if not held.holds:
             return held, Granted(now, (), ())
         if self._catching:  # calls that began before a limit was set count before this one
@@ -238,7 +236,7 @@ class Accounting(Observer):
         except CountersError as error:
             held, answer = await self._hold_alone(identifier, held, error)
         if isinstance(answer, Refused):
-            raise limited(held, answer, wanted.model, now)
+            raise limited(held, answer, model, now)
         return held, answer
 
     def _divided(self, held: Held) -> Held:
@@ -294,10 +292,10 @@ class Accounting(Observer):
             _log.warning("counters are back")
         self._away = problem is not None
 
-    def _dearest(self, wanted: Wanted, bound: Bound, output: int, now: float) -> int | None:
+    def _dearest(self, targets: Sequence[Target], bound: Bound, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
         most = 0
-        for target in wanted.targets:
+        for target in targets:
             price = self.prices.find(target.provider.name, target.model, now)
             if price is None:
                 return None
@@ -321,7 +319,7 @@ class Accounting(Observer):
                 of = caller.key_id, caller.project_id, caller.name
                 if of not in known:
                     known[of] = limits.scopes_now(caller)
-                if known[of] != caller.scopes and reservation.result is None:
+                if known[of] != caller.scopes and not reservation.is_settled:
                     try:
                         await self._hold_later(reservation, known[of])
                     except CountersError as error:
@@ -342,13 +340,13 @@ class Accounting(Observer):
             held = held.without_money()
         if not held.holds:
             return
-        identifier = f"{reservation.start.id}.{next(self._numbers):x}"
+        identifier = self._ids.another(reservation.start.id)
         answer = await self.counters.reserve(identifier, held.holds)
         if isinstance(answer, Unknown):
             answer = await self._seed_and_reserve(identifier, held, answer)
         if not isinstance(answer, Granted):
             return
-        if reservation.result is not None:  # it has ended meanwhile: the ledger has what it cost
+        if reservation.is_settled:  # it has ended meanwhile: the ledger has what it cost
             await self.settle(identifier, held, [0] * len(held.holds), answer.at)
             return
         reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))

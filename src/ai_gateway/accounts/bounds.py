@@ -34,6 +34,13 @@ _SEARCHES = ("search", "plugins")  # parts of the names of fields with which oth
 _OUTPUT = ("tokens", "predict", "budget", "max_length", "max_gen")
 _INPUT = ("prompt", "input", "context", "ctx")
 _ELSEWHERE = ("cached", "file_id", "files", "previous_", "conversation")
+# The fields of a chat, beside its messages, that its bound goes by.
+_COUNTED = frozenset(
+    {"tools", "functions", "n", "max_completion_tokens", "max_tokens", "web_search_options", "service_tier"}
+)
+# The parts of messages of all other classes are texts.
+_User = models.ChatCompletionRequestUserMessage
+_Assistant = models.ChatCompletionRequestAssistantMessage
 _CHOICES = frozenset({"best_of", "candidate_count", "candidateCount", "num_return_sequences"})
 _DEEPEST = 3
 
@@ -57,18 +64,27 @@ def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
     """For a chat, whose body has so many bytes."""
     messages = body.messages
     tokens = size + PER_MESSAGE * len(messages)
-    if body.tools or body.functions:
-        tokens += FOR_TOOLS + PER_MESSAGE * len(body.tools or body.functions or ())
     is_open = False
     for message in messages:
-        content = message.content
-        if isinstance(content, list):
-            for part in content:
-                beyond = _beyond_text(part)
-                is_open = is_open or beyond is None
-                tokens += beyond or 0
-        if message.role == "assistant" and message.audio is not None:  # the id of a reply that the upstream has kept
+        # An attribute of messages of any class would take many times as long as one of a known class.
+        if type(message) is _User:
+            content = message.content
+            if type(content) is not str:
+                for part in content:
+                    beyond = _beyond_text(part)
+                    is_open = is_open or beyond is None
+                    tokens += beyond or 0
+        elif type(message) is _Assistant and message.audio is not None:  # the id of a reply that the upstream has kept
             is_open = True
+    if not body.__pydantic_extra__ and _COUNTED.isdisjoint(body.__pydantic_fields_set__):
+        return quickly(Bound, (tokens, None, 1, None, 0, is_open))
+    return _chat_bound(body, tokens, is_open)
+
+
+def _chat_bound(body: models.CreateChatCompletionRequest, tokens: int, is_open: bool) -> Bound:
+    """By what the body has beside its messages, which have so many tokens."""
+    if body.tools or body.functions:
+        tokens += FOR_TOOLS + PER_MESSAGE * len(body.tools or body.functions or ())
     choices, output, older = body.n or 1, body.max_completion_tokens, body.max_tokens
     if older is not None or (output is not None and output <= 0):
         output = _limit(output, older)

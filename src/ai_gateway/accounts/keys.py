@@ -126,7 +126,7 @@ class KeyRing:
             caller = self._callers.get(digest) or self._made(digest, key)
         if caller is None or (caller.expires_at is not None and caller.expires_at <= time.time()):
             return None
-        if caller.is_stored and self._directory is not None and self._directory.age_s > _LONGEST_AWAY_S:
+        if caller.is_stored and self._is_away:
             raise _STORE_AWAY
         return caller
 
@@ -140,6 +140,16 @@ class KeyRing:
             # Clients such as LiteLLM's recognise a wrong key by OpenAI's message.
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
+
+    def still_knows(self, caller: Caller) -> bool:
+        """Whether a caller of this `state` would be found now as well: in time, a stored key comes to be unsure."""
+        is_over = caller.expires_at is not None and caller.expires_at <= time.time()
+        return not (is_over or (caller.is_stored and self._is_away))
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether the store has been unavailable for so long that keys may be revoked."""
+        return self._directory is not None and self._directory.age_s > _LONGEST_AWAY_S
 
     def scopes_now(self, caller: Caller) -> tuple[Scope, ...]:
         """The present limits of a caller whose call may have begun before a change."""

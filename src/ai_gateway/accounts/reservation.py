@@ -1,9 +1,9 @@
 """What is held for a call while it runs, and what it comes to when it is over."""
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, override
 
 from ai_gateway.accounts.holds import Held, Plan
@@ -11,7 +11,7 @@ from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start, ToolRecord
-from ai_gateway.accounts.wanted import Wanted
+from ai_gateway.accounts.targets import Target, names_of
 from ai_gateway.contract.call import Call, Notes, OwnText, Reservation
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.rounds import ToolRun
@@ -21,6 +21,7 @@ from ai_gateway.observability.trace_names import Step
 
 _BYTES_PER_TOKEN = 4  # of English text
 _USD = 10**12
+_NO_TOOLS: Mapping[str, ToolRun] = MappingProxyType({})
 
 
 class Settling(Protocol):
@@ -46,32 +47,27 @@ class CountedHold(NamedTuple):
 class CallReservation(Reservation):
     """What is held for one call. `price` is that of its first target; `at` is when it was counted.
 
-    `later` is what is held of limits that were set since it began.
+    `later` is what is held of limits that were set since it began, and `left` says that its client has disconnected.
     """
 
     __slots__ = (
-        *(
-            "_accounting",
-            "_wanted",
-            "_at",
-            "_attempts",
-            "_held",
-            "_price",
-            "_size",
-            "_trace",
-            "caller",
-            "headers",
-            "later",
-            "left",
-        ),
-        *("result", "start", "_earlier", "_tools"),
-    )
+        "_accounting", "_at", "_attempts", "_basis", "_cost", "_earlier", "_held", "_price", "_priced_by", "_records",
+        "_search_cost", "_size", "_targets", "_tokens", "_tools", "_trace", "caller", "headers", "is_settled", "later",
+        "left", "start",
+    )  # fmt: skip
+    # What the call has come to, as soon as that is worked out.
+    _tokens: Tokens
+    _cost: int | None
+    _basis: Basis
+    _priced_by: str | None
+    _records: tuple[AttemptRecord, ...]
+    _search_cost: int
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
         self,
         accounting: Settling,
         call: Call,
-        wanted: Wanted,
+        targets: Sequence[Target],
         start: Start,
         price: Price | None,
         held: Held | None,
@@ -79,66 +75,68 @@ class CallReservation(Reservation):
         headers: dict[str, str],
     ) -> None:
         self.headers: dict[str, str] = headers
-        self.left = False
-        self.result: Result | None = None
+        self.start = start
+        self.caller = call.caller
+        self.later: tuple[CountedHold, ...] = ()
+        self.left = self.is_settled = False
         self._accounting = accounting
         # Not the call itself, which has this reservation: requests leave no cycles for the collector.
         self._attempts = call.attempts
         self._size = call.size + call.recalled
         self._trace = call.trace
-        self._wanted = wanted
-        self.caller = call.caller
-        self.start = start
-        self.later: tuple[CountedHold, ...] = ()
+        self._targets = targets
         self._price = price
         self._held = held
         self._at = at
-        self._tools: dict[str, ToolRun] = {}
+        self._tools: Mapping[str, ToolRun] = _NO_TOOLS
         self._earlier = call.round.earlier if call.round is not None else 0
 
     @override
     def cost(self) -> int | None:
-        cost = (self.result or self._worked_out()).cost
+        if not self.is_settled:
+            self._work_out()
+        cost = self._cost
         return None if cost is None or self._earlier is None else cost + self._earlier
 
     @override
     def ran(self, call_id: str, run: ToolRun) -> None:
-        self._tools[call_id] = run
+        self._tools = {**self._tools, call_id: run}
 
     @override
     async def settle(self) -> None:
-        if self.result is not None:
+        if self.is_settled:
             return
-        result = self.result = self._worked_out()
-        if not self.start.stream and (cost := result.cost if self._earlier == 0 else self.cost()) is not None:
+        self._work_out()
+        self.is_settled = True
+        if self._cost is not None and not self.start.stream and (cost := self.cost()) is not None:
             self.headers["x-gateway-cost"] = OwnText(_usd(cost))
         held = self._held
         if self._trace is None and not self.later:  # as nearly always
             if held is not None:
-                amounts = held.true_amounts(_all(result.tokens), result.cost)
+                amounts = held.true_amounts(_all(self._tokens), self._cost)
                 await self._accounting.settle(self.start.id, held, amounts, self._at)
             return
         own = [CountedHold(self.start.id, held, self._at)] if held is not None else []
         with self._trace.step(Step.SETTLE, {}) if self._trace is not None else nullcontext():
-            await self._settle([*own, *self.later], result)
+            await self._settle([*own, *self.later])
 
-    async def _settle(self, holds: list[CountedHold], result: "Result") -> None:
+    async def _settle(self, holds: list[CountedHold]) -> None:
         """All of them, also where it is cancelled: then the others in the background."""
-        tokens = _all(result.tokens)
+        tokens = _all(self._tokens)
         try:
             while holds:
                 identifier, held, at = holds.pop(0)
-                await self._accounting.settle(identifier, held, held.true_amounts(tokens, result.cost), at)
+                await self._accounting.settle(identifier, held, held.true_amounts(tokens, self._cost), at)
         finally:
             if holds:
-                self._accounting.soon(self._settle(holds, result))
+                self._accounting.soon(self._settle(holds))
 
     def missing_holds(self, scopes: Sequence[Scope], limit: int) -> Held:
         """What the call takes of the limits of these scopes, and is not held yet.
 
         Money is of the windows in which it began, as it is in the ledger.
         """
-        names = {self._wanted.model}.union(*self._wanted.names())
+        names = {self.start.model}.union(*names_of(self._targets))
         tokens = estimated_tokens(self._size) + self.start.bound_output
         counted = {
             hold.counter for held in (self._held, *(each.held for each in self.later)) if held for hold in held.holds
@@ -151,38 +149,37 @@ class CallReservation(Reservation):
 
     @override
     def abandon(self) -> None:
-        if self.result is None:
+        if not self.is_settled:
             self.left = True
             self._accounting.soon(self.settle())
 
     def record(self, outcome: Outcome) -> Record:
         """What is kept of the call."""
-        result = self.result or self._worked_out()
-        start, notes, began = self.start, outcome.notes, outcome.started
-        first_byte, tools = outcome.first_byte, self._tools
+        if not self.is_settled:
+            self._work_out()
+        start, notes, began, code = self.start, outcome.notes, outcome.started, outcome.code
+        first_byte, left, tools = outcome.first_byte, self.left, self._tools
         return quickly(
             Record,
             (
                 start,
-                result.tokens,
-                start.at + int((outcome.ended - began) * 1000),
+                self._tokens,
+                start[0] + int((outcome.ended - began) * 1000),
                 int((first_byte - began) * 1000) if first_byte is not None else None,
                 notes.provider or start.provider,
                 notes.model or start.upstream_model,
                 notes.service_tier,
-                "whole"
-                if outcome.code is None and outcome.status is not None and not self.left
-                else self._end(outcome),
-                result.basis,
+                "whole" if code is None and outcome.status is not None and not left else self._end(outcome),
+                self._basis,
                 outcome.status,
-                outcome.code if not self.left else None,  # of an error that nobody was there to read
-                result.cost,
-                result.price,
+                code if not left else None,  # of an error that nobody was there to read
+                self._cost,
+                self._priced_by,
                 tuple(sorted(notes.repairs)) if notes.repairs else (),
                 tuple(sorted(notes.dropped)) if notes.dropped else (),
-                result.search_cost,
+                self._search_cost,
                 tuple([_tool(run) for run in tools.values()]) if tools else (),
-                result.attempts,
+                self._records,
             ),
         )
 
@@ -193,28 +190,28 @@ class CallReservation(Reservation):
             return "whole"
         return "broken" if outcome.status < 400 else "failed"
 
-    def _worked_out(self) -> "Result":
-        """What the attempts come to, with the tools that were run after them."""
-        result = self._asked()
-        if self._tools and result.cost is not None:
-            result.cost += sum(tool.cost for tool in self._tools.values())
-        return result
-
-    def _asked(self) -> "Result":
-        """What the attempts come to: what upstreams have told, and an estimate where one has not."""
+    def _work_out(self) -> None:
+        """Sum up what the attempts have come to, with the tools that were run after them."""
         attempts = self._attempts
-        if len(attempts) == 1 and attempts[0].failure is None and (tokens := attempts[0].told) is not None:
-            price = self._price  # as nearly always
-            if price is None:
-                return Result(tokens, None, "reported", None)
-            cost = price.cost(tokens, attempts[0].service_tier)
-            result = Result(tokens, cost, "reported", price.basis)
-            if tokens.searches and cost is not None:
-                result.search_cost = price.search_cost(tokens.searches)
-            return result
-        return self._summed([notes for notes in attempts if notes.model])
+        notes = attempts[0] if len(attempts) == 1 else None
+        if notes is not None and notes.failure is None and (tokens := notes.tokens) is not None and any(tokens):
+            self._tell(tokens, notes.service_tier)  # as nearly always
+        else:
+            self._sum_up([notes for notes in attempts if notes.model])
+        if self._tools and self._cost is not None:
+            self._cost += sum(tool.cost for tool in self._tools.values())
 
-    def _summed(self, attempts: Sequence[Notes]) -> "Result":
+    def _tell(self, tokens: Tokens, tier: str | None) -> None:
+        """What the upstream of the only attempt has told."""
+        price = self._price
+        cost = self._cost = price.cost(tokens, tier) if price is not None else None
+        self._priced_by = price.basis if price is not None else None
+        self._tokens, self._basis, self._records, self._search_cost = tokens, "reported", (), 0
+        if price is not None and cost is not None and tokens.searches:
+            self._search_cost = price.search_cost(tokens.searches)
+
+    def _sum_up(self, attempts: Sequence[Notes]) -> None:
+        """What upstreams have told, and an estimate where one has not."""
         total = Tokens()
         cost: int | None = 0
         search_cost = 0
@@ -234,7 +231,8 @@ class CallReservation(Reservation):
                 search_cost += price.search_cost(tokens.searches) if price is not None and own is not None else 0
             cost = None if cost is None or own is None else cost + own
             records.append(_attempt(notes, tokens, own))
-        return Result(total, cost, basis, by, tuple(records), search_cost if cost is not None else 0)
+        self._tokens, self._cost, self._basis, self._priced_by, self._records = total, cost, basis, by, tuple(records)
+        self._search_cost = search_cost if cost is not None else 0
 
     def _estimated(self, notes: Notes) -> Tokens | None:
         """For an attempt that an upstream has worked at without telling how much; None if it refused.
@@ -250,18 +248,6 @@ class CallReservation(Reservation):
         if (counted := notes.tokens) is not None and any(counted):
             return counted._replace(output=output)
         return Tokens(min(estimated_tokens(self._size), start.bound_input), output)
-
-
-@dataclass(slots=True)
-class Result:
-    """What a call has come to."""
-
-    tokens: Tokens
-    cost: int | None
-    basis: Basis
-    price: str | None
-    attempts: tuple[AttemptRecord, ...] = ()
-    search_cost: int = 0
 
 
 def _attempt(notes: Notes, tokens: Tokens | None, cost: int | None) -> AttemptRecord:

@@ -6,6 +6,7 @@ from typing import Self
 
 from starlette.types import Receive, Scope
 
+from ai_gateway.contract.call import Caller
 from ai_gateway.contract.stream import Sink
 
 
@@ -26,6 +27,7 @@ class Connection:
 
     `write` sends more of the reply's body, bypassing ASGI and without waiting. It returns False, and sends nothing,
     while the reply has not begun or the client reads too slowly. `abort` closes the connection and drops unsent bytes.
+    `let_in` is who last was let in on it: by which header, and by which revision of the keys.
     """
 
     def __init__(self) -> None:
@@ -33,11 +35,13 @@ class Connection:
         self.callbacks: set[Callable[[], None]] = set()
         self.write: Sink = _cannot
         self.abort: Callable[[], None] = _nothing
+        self.let_in: tuple[str, int, Caller] | None = None
 
     def lose(self) -> None:
         """Call all that wait for the disconnect."""
         self.lost = True
         self.write, self.abort = _cannot, _nothing  # breaks the reference cycle with the protocol
+        self.let_in = None  # there is a key in it
         for leave in list(self.callbacks):
             leave()
 

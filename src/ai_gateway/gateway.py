@@ -19,7 +19,7 @@ from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
-from ai_gateway.contract.stream import Continued, Item, Received, Stream, Verbatim
+from ai_gateway.contract.stream import Conformed, Item, Received, Stream
 from ai_gateway.contract.write import to_json
 from ai_gateway.errors import ToolNotAllowed, ToolNotAvailable, UpstreamInvalidResponse
 from ai_gateway.observability.trace_names import Step
@@ -125,12 +125,12 @@ class Gateway:
         operation: ChatStreaming = CHAT_STREAM,
         *,
         most_calls: int | None = None,
-    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+    ) -> AsyncGenerator[Conformed[models.CreateChatCompletionStreamResponse]]:
         """The same as a stream, with deltas that report when tools start and end."""
         if not asks_for_tools(body):
             return self.stream(call, operation, body, resolution)
 
-        async def chunks() -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+        async def chunks() -> AsyncGenerator[Conformed[models.CreateChatCompletionStreamResponse]]:
             loop = await self._tool_loop(call, body, resolution, (CHAT, operation), most_calls)
             async with aclosing(loop.chunks()) as items:
                 async for item in items:
@@ -196,7 +196,7 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None = None
-    ) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
+    ) -> AsyncGenerator[Conformed[Piece]]:
         """The stream. Reading its first chunk opens it, and raises the error if there is none.
 
         `resolution` is given where the model is resolved already.
@@ -208,7 +208,7 @@ class Gateway:
         Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
     ](
         self, call: Call, operation: Streaming[Req, Piece], body: Req, resolution: Resolution | None
-    ) -> tuple[Item[Piece] | Verbatim | Continued | None, AsyncGenerator[Item[Piece] | Verbatim | Continued]]:
+    ) -> tuple[Conformed[Piece] | None, AsyncGenerator[Conformed[Piece]]]:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
@@ -327,9 +327,7 @@ def _relays(call: Call) -> bool:
 def _chunks[
     Req: Streamed,
     Piece: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse),
-](
-    operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target
-) -> AsyncGenerator[Item[Piece] | Verbatim | Continued]:
+](operation: Streaming[Req, Piece], body: Req, attempt: Attempt, target: Target) -> AsyncGenerator[Conformed[Piece]]:
     """One attempt at a stream."""
     request = _prepared(attempt, target, body)
     conformer = Conformer(target.provider, attempt, request.model)

@@ -7,7 +7,7 @@ from typing import Protocol, override
 from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.outcome import Outcome
-from ai_gateway.contract.stream import Continued, Item, Verbatim
+from ai_gateway.contract.stream import Conformed, Item
 from ai_gateway.operations import Operation, Streaming
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.tools.loop import Rounds
@@ -31,7 +31,7 @@ class Calls(Protocol):
 
     def stream(
         self, call: Call, operation: ChatStreaming, body: Body, resolution: Resolution
-    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]: ...
+    ) -> AsyncGenerator[Conformed[models.CreateChatCompletionStreamResponse]]: ...
 
 
 class GatewayRounds(Rounds):
@@ -47,9 +47,7 @@ class GatewayRounds(Rounds):
         return await self._calls.run(call, self._whole, body, self._resolution)
 
     @override
-    def chunks(
-        self, call: Call, body: Body
-    ) -> AsyncGenerator[Item[models.CreateChatCompletionStreamResponse] | Verbatim | Continued]:
+    def chunks(self, call: Call, body: Body) -> AsyncGenerator[Conformed[models.CreateChatCompletionStreamResponse]]:
         return self._calls.stream(call, self._streamed, body, self._resolution)
 
     @override

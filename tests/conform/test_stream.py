@@ -21,6 +21,7 @@ from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStr
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from gateway_contract.openai import models
+from tests.support.chat_streams import apart
 
 Chunk = models.CreateChatCompletionStreamResponse
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -391,14 +392,15 @@ async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> l
         yield DONE
 
     sent: list[Any] = []
-    async for item in conform_stream(
+    async for items in conform_stream(
         upstream(), Chunk, state, conformer, Continuations(conformer.said) if relays else None
     ):
-        if isinstance(item, Verbatim):
-            sent += map(json.loads, item.items)
-        else:
-            assert isinstance(item, Item)
-            sent.append(json.loads(item.raw or to_json(item.model)))
+        for item in apart(items):
+            if isinstance(item, Verbatim):
+                sent += map(json.loads, item.items)
+            else:
+                assert isinstance(item, Item)
+                sent.append(json.loads(item.raw or to_json(item.model)))
     return sent
 
 
@@ -434,7 +436,8 @@ def test_events_that_only_continue_a_text_are_relayed_as_bytes() -> None:
         sent.extend(
             [
                 len(item.items) if isinstance(item, Verbatim) else 0
-                async for item in conform_stream(upstream(), Chunk, state, conformer, Continuations())
+                async for items in conform_stream(upstream(), Chunk, state, conformer, Continuations())
+                for item in apart(items)
             ]
         )
 

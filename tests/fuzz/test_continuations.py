@@ -32,6 +32,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import EventParser
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from tests.fuzz.examples import EXAMPLES
+from tests.support.chat_streams import apart
 
 pytestmark = pytest.mark.slow
 
@@ -285,7 +286,7 @@ class Pipeline:
         arrived: AsyncGenerator[Any] = self._arrived(packets)
         stream = conform_stream(arrived, self._model, self._state, self._conformer, self._continuations)
         try:
-            for item in steps(stream):
+            for item in (each for items in steps(stream) for each in apart(items)):
                 if isinstance(item, Verbatim):
                     self.relayed += len(item.items)
                     self.sent += [(as_value(event), event) for event in item.items]

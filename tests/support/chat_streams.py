@@ -14,7 +14,18 @@ from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import DONE, Arrived, Framed, Packet, Stream
+from ai_gateway.contract.stream import (
+    DONE,
+    Arrived,
+    Conformed,
+    Continued,
+    Framed,
+    Item,
+    Packet,
+    Stream,
+    Together,
+    Verbatim,
+)
 from ai_gateway.contract.wire import Wire
 from ai_gateway.errors import GatewayError
 from ai_gateway.providers.base import Provider
@@ -54,6 +65,11 @@ FIRST = said(role="assistant", content="")
 def answer(*middle: dict[str, Any], finish: str = "stop", usage: dict[str, Any] | None = USAGE) -> Packets:
     """A whole stream, an event in a packet."""
     return [[each] for each in (FIRST, *middle, said(finish), *([chunk(usage=usage)] if usage else []))]
+
+
+def apart(item: Conformed[Any]) -> Sequence[Item[Any] | Verbatim | Continued]:
+    """The items that leave in one message, or the one that leaves alone."""
+    return item.items if isinstance(item, Together) else [item]
 
 
 def translated(

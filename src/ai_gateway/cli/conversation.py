@@ -17,7 +17,8 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import Sources
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Continued, Framed, Item, Stream, Verbatim
+from ai_gateway.contract.framing import SSE
+from ai_gateway.contract.stream import Continued, Framed, Item, Stream, Together, Verbatim
 from ai_gateway.errors import GatewayError
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.printable import printable_lines
@@ -170,12 +171,17 @@ class _Talk:
                 leave()
 
 
-def _texts(item: _Chunk | Item[_Chunk] | Verbatim | Continued | Framed) -> Iterator[str]:
+def _texts(item: _Chunk | Item[_Chunk] | Verbatim | Continued | Framed | Together) -> Iterator[str]:
     """The texts of an item's chunks, or the finish reason if there is none."""
     if isinstance(item, Continued | Framed):  # only for callers of other wires
         return
+    if isinstance(item, Together):
+        for each in item.items:
+            yield from _texts(each)
+        return
     if isinstance(item, Verbatim):
-        chunks = [CreateChatCompletionStreamResponse.model_validate_json(raw) for raw in item.items]
+        items = [raw.removeprefix(SSE.before) for raw in item.items] if item.are_framed else item.items
+        chunks = [CreateChatCompletionStreamResponse.model_validate_json(raw) for raw in items]
     else:
         chunks = [item.model if isinstance(item, Item) else item]
     for chunk in chunks:

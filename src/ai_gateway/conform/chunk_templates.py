@@ -66,7 +66,7 @@ class Template:
     """
 
     __slots__ = (
-        "_after", "_around", "_before", "_between", "_closing", "_framing", "_head", "_inside", "_opening", "_tail",
+        "_after", "_before", "_between", "_closing", "_framing", "_head", "_opening", "_tail",
         "arguments_at", "call", "choice", "edit", "fields", "gaps", "is_noted", "names",
     )  # fmt: skip
 
@@ -80,22 +80,21 @@ class Template:
         self.is_noted = False
         self._before, *self._between, self._after = constants
         self._head, self._tail = SSE.before + self._before, self._after + SSE.after
-        self._around = self._after + self._before
-        self._inside = itemgetter(slice(len(self._before), -len(self._after)))
         self._opening, self._closing = self._head[:-1], self._tail[1:]  # without the quotes
         self._framing = len(self._opening) + len(self._closing)
 
-    def texts(self, events: Sequence[bytes], at: int) -> list[bytes]:
-        """The texts in the gaps of consecutive matching events, from `at` on."""
-        if not events[at].startswith(self._before):
+    def texts(self, events: Sequence[bytes], at: int, are_framed: bool = False) -> list[bytes]:
+        """The texts in the gaps of consecutive matching events, from `at` on; these may have the framing of our own."""
+        before, after = (self._head, self._tail) if are_framed else (self._before, self._after)
+        if not events[at].startswith(before):
             return []
         run = events[at : at + min(_MAX_RUN, _LARGE // len(events[at]) + 1)]
-        if not run[-1].endswith(self._after):  # the last event of a stream, mostly
+        if not run[-1].endswith(after):  # the last event of a stream, mostly
             run = run[:-1]
-        texts = self._texts_of(run)
+        texts = self._texts_of(run, before, after)
         while not texts and len(run) > 1:
             run = run[: len(run) // 2]
-            texts = self._texts_of(run)
+            texts = self._texts_of(run, before, after)
         return texts
 
     def texts_of_packet(self, packet: bytes) -> list[bytes]:
@@ -112,16 +111,18 @@ class Template:
             # An event with other constants is not split off, so that its quotes make the text invalid.
             return self._texts_in(quoted[1:-1].split(self._tail + self._head))
         # Not split by the constants between two texts: for a separator that long, CPython prepares every search anew.
-        return self._texts_of(packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN))
+        events = packet[len(SSE.before) : -len(SSE.after)].split(_BETWEEN)
+        return self._texts_of(events, self._before, self._after)
 
-    def _texts_of(self, events: Sequence[bytes]) -> list[bytes]:
+    def _texts_of(self, events: Sequence[bytes], before: bytes, after: bytes) -> list[bytes]:
         """The texts of these events; empty unless all match.
 
         All are compared at once, which is several times as fast as one by one: their inner parts, joined by the
         constants, have to give the same bytes. An event shorter than the constants makes the result longer.
         """
-        inner = [*map(self._inside, events)]
-        if b"".join(events) != b"".join((self._before, self._around.join(inner), self._after)):
+        inner = [*map(itemgetter(slice(len(before), -len(after))), events)]
+        # The ends are exchanged, because a join of few large pieces would copy all of it once more.
+        if b"".join([after, *events, before]) != (after + before).join([b"", *inner, b""]):
             return []
         return self._texts_in(inner)
 

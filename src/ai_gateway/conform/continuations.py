@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from ai_gateway.conform.chunk_templates import Chunk, Edit, Template, calls_of, known_templates, proven_template
 from ai_gateway.conform.reply import exact_json
 from ai_gateway.contract.call import Bridge, Notes
-from ai_gateway.contract.stream import Continued, Sink
+from ai_gateway.contract.stream import Continued, Pieces, Sink
 from gateway_contract.openai import models
 
 # With include_usage, chunks have a null usage until the last. JSON strings cannot contain these bytes: their quotes
@@ -68,13 +68,14 @@ class Continuations:
         self._arguments: dict[tuple[int, int], list[bytes]] = {}
 
     def match(self, events: Sequence[bytes], at: int = 0) -> int:
-        """The end of the run of continuations from `at` on; events are given by their data."""
+        """The end of the run of continuations from `at` on; events are given by their data, or as Pieces."""
         self._matched = []
+        are_framed = isinstance(events, Pieces)
         while at < len(events):
             for template in self._templates:
                 if self._matched and template.edit != self.edit:
                     continue
-                texts = template.texts(events, at)
+                texts = template.texts(events, at, are_framed)
                 if texts:
                     self.edit = template.edit
                     self._matched.append((template, texts))
@@ -146,8 +147,13 @@ class Continuations:
         notes = self._notes
         if not template.is_noted:
             said = self._said.setdefault(template.choice, set())
-            said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
-            template.is_noted = said >= template.names
+            if template.gaps == 1:
+                template.is_noted = any(texts)
+                if template.is_noted:
+                    said |= template.names
+            else:
+                said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
+                template.is_noted = said >= template.names
         chunks = len(texts) // template.gaps
         if self._credit < _MAX_CREDIT:
             self._credit += chunks

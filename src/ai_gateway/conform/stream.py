@@ -2,40 +2,79 @@
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from ai_gateway.conform import rules
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations, null_usage
 from ai_gateway.conform.stream_state import StreamState
-from ai_gateway.contract.stream import DONE, Arrived, Continued, Done, Item, Packet, Received, Verbatim
+from ai_gateway.contract.framing import SSE
+from ai_gateway.contract.stream import (
+    DONE,
+    Arrived,
+    Conformed,
+    Done,
+    Item,
+    Last,
+    LastPacket,
+    LastTogether,
+    Packet,
+    Pieces,
+    Received,
+    Together,
+    Verbatim,
+)
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse
 from gateway_contract.openai import models
 
 
-async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+async def conform_stream[  # noqa: C901 - one generator, because each around it would be entered for every packet
+    Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)
+](
     arrived: AsyncGenerator[Arrived[Chunk]],
     model: type[Chunk],
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None = None,
-) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+) -> AsyncGenerator[Conformed[Chunk]]:
     """The legal stream. Failures of the provider pass through; raises UpstreamStreamTruncated for a truncated one.
 
     In mode `observe`, every chunk is relayed unchanged, and the repairs are only reported. With `continuations`, chunks
     that only continue a text bypass validation: relayed to a caller of the same wire, or as their texts to one of
-    another wire.
+    another wire. What arrived together is together then, for a caller of the same wire.
     """
+    is_joined = continuations is not None and not continuations.only_texts and not conformer.observes
+    has_ended = False
     async with aclosing(arrived):
         try:
             async for piece in arrived:
-                for item in _passed_on(piece, model, state, conformer, continuations):
+                passed_on = _passed_on(piece, model, state, conformer, continuations)
+                if is_joined:
+                    items: list[Any] = []
+                    try:
+                        for item in passed_on:
+                            items.append(item)  # noqa: PERF402 - those before one that fails are kept
+                        if piece.__class__ is LastPacket:
+                            state.terminated = has_ended = True
+                            items += state.end(conformer.usage_beside)
+                    finally:
+                        if items:
+                            yield items[0] if len(items) == 1 else _together(items)
+                    continue
+                for item in passed_on:
                     yield item
+                state.terminated |= piece.__class__ is LastPacket
         except GatewayError:
             for item in _unless_observed(state.unfinished(), conformer):
                 yield item
             raise
-        for item in _unless_observed(state.end(conformer.usage_beside), conformer):
-            yield item
+        if not has_ended:
+            for item in _unless_observed(state.end(conformer.usage_beside), conformer):
+                yield item
+
+
+def _together(items: list[Any]) -> Together:
+    return LastTogether(items) if items[-1].__class__ is Last else Together(items)
 
 
 def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
@@ -44,14 +83,16 @@ def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None,
-) -> Iterable[Item[Chunk] | Verbatim | Continued]:
+) -> Iterable[Conformed[Chunk]]:
     """The items to send for what has arrived."""
     if piece is DONE:
         state.terminated = True
         return ()
     if conformer.observes:
-        return _observed(piece.events if isinstance(piece, Packet) else (piece,), model, state, conformer)
+        return _observed(_data_of(piece) if isinstance(piece, Packet) else (piece,), model, state, conformer)
     if isinstance(piece, Packet):
+        if isinstance(piece.events, Pieces):
+            return _relayed_pieces(piece.events, model, state, conformer, continuations)
         return _relayed(piece.events, model, state, conformer, continuations)
     return _legal(conformer.event(model, piece), state, conformer, None)
 
@@ -74,7 +115,7 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None,
-) -> Iterator[Item[Chunk] | Verbatim | Continued]:
+) -> Iterator[Conformed[Chunk]]:
     """The items to send for events that arrived together; continuations are not parsed."""
     at = 0
     while at < len(events):
@@ -94,12 +135,55 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
         at = end
 
 
+def _relayed_pieces[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    pieces: Pieces,
+    model: type[Chunk],
+    state: StreamState[Chunk],
+    conformer: Conformer,
+    continuations: Continuations | None,
+) -> Iterator[Conformed[Chunk]]:
+    """The same for pieces: continuations need not even be split into lines."""
+    at = 0
+    while at < len(pieces):
+        end = continuations.match(pieces, at) if continuations is not None else at
+        if continuations is None or end == at:
+            data = _only_data(pieces[at])
+            if data is None:
+                rest = list(pieces.parse(b"".join(pieces[at:])))
+                yield from _relayed(rest, model, state, conformer, continuations)
+                return
+            yield from _legal(conformer.event(model, data), state, conformer, continuations)
+            at += 1
+            continue
+        runs = continuations.matched() if continuations.only_texts else ()
+        continuations.relayed()
+        if continuations.only_texts:
+            yield from runs
+        else:
+            yield Verbatim(continuations.edited(pieces[at:end]), are_framed=True)
+        at = end
+
+
+def _only_data(piece: bytes) -> bytes | None:
+    """The data of an event that has one line and the framing of our own; None for anything else."""
+    end = len(piece) - len(SSE.after)
+    if not piece.startswith(SSE.before) or piece.find(b"\n") != end or piece.find(b"\r") >= 0 or piece[-1:] != b"\n":
+        return None
+    return piece[len(SSE.before) : end] or None
+
+
+def _data_of(packet: Packet) -> Iterable[bytes]:
+    """The data of each event of a packet."""
+    events = packet.events
+    return events.parse(b"".join(events)) if isinstance(events, Pieces) else events
+
+
 def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
     event: Item[Chunk] | Done | None,
     state: StreamState[Chunk],
     conformer: Conformer,
     continuations: Continuations | None,
-) -> Iterator[Item[Chunk] | Verbatim | Continued]:
+) -> Iterator[Conformed[Chunk]]:
     """The items to send for an event: those held back until it, and its chunk if it is one."""
     if not isinstance(event, Item):
         state.terminated |= event is DONE
@@ -131,8 +215,8 @@ def _legal[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompl
 
 
 def _observed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    received: Sequence[Received[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
-) -> Iterator[Item[Chunk] | Verbatim | Continued]:
+    received: Iterable[Received[Chunk]], model: type[Chunk], state: StreamState[Chunk], conformer: Conformer
+) -> Iterator[Conformed[Chunk]]:
     """The chunk unchanged, after its repairs are reported."""
     for each in received:
         item = conformer.event(model, each)

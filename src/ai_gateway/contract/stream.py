@@ -1,9 +1,9 @@
 """Replies, chunks and streams on their way from a provider to the client, with their original bytes."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -24,11 +24,28 @@ class Run(bytes):
     """Events that arrived together and may be relayed with their framing."""
 
 
+class Pieces(list[bytes]):
+    """What arrived together, in pieces of which each is most probably one server-sent event with its framing.
+
+    The first one begins an event. `parse` takes what begins with one, and gives the data of each event: for a piece
+    that turns out to be anything else, and all that follow it.
+    """
+
+    __slots__ = ("parse",)
+    parse: Callable[[bytes], Iterable[bytes]]
+
+
 @dataclass(slots=True, frozen=True)
 class Packet:
-    """Events that arrived together: the JSON of each, or runs of them."""
+    """Events that arrived together: the JSON of each, or runs of them; or pieces, which have to be looked at."""
 
     events: Sequence[bytes]
+
+
+class LastPacket(Packet):
+    """The last one of a whole stream: its terminator has arrived, and nothing is left to read."""
+
+    __slots__ = ()
 
 
 type Arrived[Model: BaseModel] = Received[Model] | Packet | Done
@@ -54,12 +71,13 @@ type Reply[Model: BaseModel] = Model | Item[Model]
 
 @dataclass(slots=True, frozen=True)
 class Verbatim:
-    """Consecutive chunks to relay: the JSON of each, without line ends.
+    """Consecutive chunks to relay: the JSON of each, without line ends. None of them is a keep-alive.
 
-    None of them is a keep-alive.
+    If they are framed, each has the framing of server-sent events.
     """
 
     items: Sequence[bytes]
+    are_framed: bool = False
 
 
 @dataclass(slots=True)  # never changed; not frozen because one is made for every packet: see `Call`
@@ -89,6 +107,23 @@ class LastFramed(Framed):
     __slots__ = ()
 
 
+@dataclass(slots=True)  # never changed, as above
+class Together:
+    """Items that arrived together, to be sent in one message."""
+
+    items: Sequence[Item[Any] | Verbatim]
+
+
+class LastTogether(Together):
+    """The same with the last chunk of a whole stream among them."""
+
+    __slots__ = ()
+
+
+type Conformed[Chunk: BaseModel] = Item[Chunk] | Verbatim | Continued | Together
+"""The items of a stream that conforms to the contract."""
+
+
 def type_of(model: BaseModel) -> str:
     """The event name of an item on wires with named events: its `type`."""
     name = getattr(model, "type", None)
@@ -103,7 +138,7 @@ class Stream[Model: BaseModel]:
     stream that fails after its head, for operations with an event of their own for that.
     """
 
-    items: AsyncGenerator[Model | Item[Model] | Verbatim | Continued | Framed]
+    items: AsyncGenerator[Model | Item[Model] | Verbatim | Continued | Framed | Together]
     event: Callable[[BaseModel], str] = type_of
     broken: Callable[[bytes], bytes] | None = None
 

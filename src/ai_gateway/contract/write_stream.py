@@ -10,7 +10,17 @@ from starlette.types import Send
 
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import Framing
-from ai_gateway.contract.stream import Continued, Framed, Item, Last, LastFramed, Stream, Verbatim
+from ai_gateway.contract.stream import (
+    Continued,
+    Framed,
+    Item,
+    Last,
+    LastFramed,
+    LastTogether,
+    Stream,
+    Together,
+    Verbatim,
+)
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.contract.write import encoded_headers, to_json
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
@@ -27,7 +37,7 @@ STOPPING = Unavailable(
 _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
 # Between two keep-alives; idle timeouts of proxies are 30 seconds or more.
 _KEEP_ALIVE_S = 10.0
-_LAST = {Last, LastFramed}
+_LAST = (Last, LastFramed, LastTogether)
 _ERROR = "error"  # the name of error events on wires with named events
 
 
@@ -63,9 +73,8 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
             if _is_cancelled():
                 # The server stops, or the client has disconnected: without the error, a partial answer would look
                 # whole.
-                await send(
-                    {"type": "http.response.body", "body": head.held + _broken(stream, framing, rendered(STOPPING))}
-                )
+                head.held.append(_broken(stream, framing, rendered(STOPPING)))
+                await send({"type": "http.response.body", "body": b"".join(head.held)})
                 raise
             # It was the deadline, whose cancellation is undone by now: the client reads too slowly.
             count(Event.BROKEN_STREAM, call.notes.provider, _code_of(_OUT_OF_TIME))
@@ -77,7 +86,8 @@ async def _send_items(head: "_Head", stream: Stream[Any], rendered: Callable[[Ex
             last = _broken(stream, framing, rendered(error))
             forget_frames(error)
         await call.settle()
-        await send({"type": "http.response.body", "body": head.held + last})
+        head.held.append(last)
+        await send({"type": "http.response.body", "body": b"".join(head.held)})
 
 
 async def _send_on(head: "_Head", items: AsyncGenerator[Any], stream: Stream[Any]) -> None:
@@ -86,12 +96,16 @@ async def _send_on(head: "_Head", items: AsyncGenerator[Any], stream: Stream[Any
     first = await head.before(items)
     if first is None:
         return
-    await send({"type": "http.response.body", "body": _body(framing, first, stream), "more_body": True})
+    if isinstance(first, LastTogether):
+        head.held = _pieces(framing, first, stream)
+    else:
+        body = b"".join(_pieces(framing, first, stream))
+        await send({"type": "http.response.body", "body": body, "more_body": True})
     async for item in items:
-        body = _body(framing, item, stream)
-        if item.__class__ in _LAST:
-            head.held = body
+        if isinstance(item, _LAST):
+            head.held = _pieces(framing, item, stream)
         else:
+            body = b"".join(_pieces(framing, item, stream))
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
@@ -103,7 +117,7 @@ class _Head:
 
     def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None") -> None:
         self.is_sent = False
-        self.held = b""
+        self.held: list[bytes] = []
         """The framed last item, until it leaves with what ends the stream."""
         self.send = send
         self.call = call
@@ -144,7 +158,7 @@ class _Head:
                 await asyncio.wait({self._task})
         if not self.is_sent:
             await self._start()
-        if first is not None and self._late is not None:
+        if first is not None and first.__class__ is not LastTogether and self._late is not None:
             self._late.watch(self)
         return first
 
@@ -239,6 +253,20 @@ def _code_of(error: Exception) -> str:
 def _broken(stream: Stream[Any], framing: Framing, error: bytes) -> bytes:
     """The last bytes of a stream that fails after its head."""
     return framing.framed(error, _ERROR) if stream.broken is None else stream.broken(error)
+
+
+def _pieces(
+    framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed | Together, stream: Stream[Any]
+) -> list[bytes]:
+    """The bytes of an item, which are joined once for a message."""
+    if isinstance(item, Together):
+        pieces: list[bytes] = []
+        for each in item.items:
+            pieces += _pieces(framing, each, stream)
+        return pieces
+    if isinstance(item, Verbatim) and item.are_framed:
+        return [*item.items]
+    return [_body(framing, item, stream)]
 
 
 def _body(framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed, stream: Stream[Any]) -> bytes:

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 
 from ai_gateway.contract.budget import Growth
 from ai_gateway.contract.call import Call
-from ai_gateway.contract.stream import Continued, Item, Verbatim
+from ai_gateway.contract.stream import Conformed, Item, Verbatim
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamTimeout
 from ai_gateway.tools.history import Called
@@ -49,7 +49,7 @@ class Rounds(Protocol):
         """The whole reply of a round."""
         ...
 
-    def chunks(self, call: Call, body: Body) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    def chunks(self, call: Call, body: Body) -> AsyncGenerator[Conformed[Chunk]]:
         """The stream of a round, items only: because of `call.round`, nothing is relayed."""
         ...
 
@@ -155,12 +155,12 @@ class ToolLoop:
 
     # -- streamed --
 
-    def chunks(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    def chunks(self) -> AsyncGenerator[Conformed[Chunk]]:
         """The stream of all rounds together: one id, one finish reason, and the total usage."""
         # Several choices are only possible without gateway-run tools on offer.
         return self._one_round() if (self._body.n or 1) > 1 else self._all_rounds()
 
-    async def _all_rounds(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    async def _all_rounds(self) -> AsyncGenerator[Conformed[Chunk]]:
         turn = self._turn
         try:
             while True:
@@ -182,7 +182,7 @@ class ToolLoop:
         finally:
             turn.leave()
 
-    async def _one_round(self) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    async def _one_round(self) -> AsyncGenerator[Conformed[Chunk]]:
         call, body = self._turn.begin()
         try:
             async with aclosing(self._rounds.chunks(call, body)) as items:
@@ -193,7 +193,7 @@ class ToolLoop:
             self._turn.show()
             self._turn.leave()
 
-    async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Conformed[Chunk]]:
         """Run the gateway's calls, and report the start and end of each."""
         turn = self._turn
         first = len(turn.ran) + len(self._theirs_run)
@@ -211,7 +211,7 @@ class ToolLoop:
                 yield self._chunk({"gateway_tool_calls": [to_fields(ended)]})
         turn.add(said, ran)
 
-    async def _round(self, said: Said) -> AsyncGenerator[Item[Chunk] | Verbatim | Continued]:
+    async def _round(self, said: Said) -> AsyncGenerator[Conformed[Chunk]]:
         """The chunks of a round for the caller: without gateway-run calls, usage and finish reason."""
         turn = self._turn
         call, body = turn.begin()

@@ -20,9 +20,10 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from ai_gateway.providers.http.client import Transport, UpstreamReply, request_line
+from ai_gateway.providers.http.client import Transport, UpstreamReply
 from ai_gateway.providers.http.http1 import PIECE, Connection
 from ai_gateway.providers.http.pool import Pool
+from ai_gateway.providers.http.request_head import request_line
 from ai_gateway.providers.http.stream import OpenStream
 from ai_gateway.providers.upstream import Timeouts
 from tests.support.clock import StoppedClock

@@ -20,7 +20,8 @@ from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
-from ai_gateway.providers.http.stream import OpenStream, check_head, too_large
+from ai_gateway.providers.http.request_head import head_lines, json_headers, request_head, request_line
+from ai_gateway.providers.http.stream import OpenStream, check_head, too_large, whole_piece
 from ai_gateway.providers.http.tls import tls_context
 from ai_gateway.providers.upstream import Network, Sizes, Timeouts, Upstream
 
@@ -286,9 +287,8 @@ class _HttpStream(OpenStream):
         now: Callable[[], float],
         room: Allocation | None,
     ) -> None:
-        super().__init__(
-            provider, connection.status, connection.headers, _Deadline(connection, now), timeouts, sizes=sizes
-        )
+        deadline = _Deadline(connection, now)
+        super().__init__(provider, connection.status, connection.headers, deadline, timeouts, sizes=sizes)
         self._connection = connection
         self._room = room
 
@@ -303,15 +303,24 @@ class _HttpStream(OpenStream):
                 async with asyncio.timeout(DRAIN_S):
                     await self._connection.whole(_DRAINED)
 
+    @property
+    @override
+    def is_whole(self) -> bool:
+        return self._connection.is_whole
+
     @override
     async def next_bytes(self) -> bytes:
+        return whole_piece(await self.next_pieces())
+
+    @override
+    async def next_pieces(self) -> bytes | list[bytes]:
         connection = self._connection
         try:
-            while not (piece := connection.take()) and not connection.is_whole:
+            while not (pieces := connection.take_chunks()) and not connection.is_whole:
                 await connection.more()
         except (BrokenReply, ConnectionError) as error:
             raise broken_off(self.provider, error) from error
-        return piece
+        return pieces
 
     @override
     def divert(self, take: Sink) -> None:
@@ -345,43 +354,6 @@ async def read_large(provider: str, connection: Connection, sizes: Sizes, room: 
             room.charge(more, "replies")
         paid += more
     return body
-
-
-def json_headers(accept: str | None) -> dict[str, str]:
-    """The headers about the media types of a JSON request and of its reply, if that is known."""
-    return {} if accept is None else {"accept": accept, "content-type": "application/json"}
-
-
-def head_lines(headers: Mapping[str, str]) -> str:
-    """These headers as lines with line ends. Raises ValueError for a header that contains a line end."""
-    text = ""
-    for name, value in headers.items():
-        line = f"{name}: {value}"
-        if not line.isprintable() and ("\n" in line or "\r" in line or "\0" in line):
-            raise ValueError("a line of the request would hold another one")
-        text = f"{text}{line}\r\n"
-    return text
-
-
-def request_line(method: str, target: str) -> str:
-    """The request line with its line end. Raises ValueError for one that contains a line end or blank.
-
-    HEAD and CONNECT are not supported: the parser could not find the end of their replies.
-    """
-    if method in {"HEAD", "CONNECT"}:
-        raise ValueError(f"{method} requests are not for this client")
-    if not target.isprintable() or " " in target:
-        raise ValueError("a line of the request would hold another one")
-    return f"{method} {target} HTTP/1.1\r\n"
-
-
-def request_head(start: str, headers: Mapping[str, str], length: int | None) -> bytes:
-    """A request's head: its `start`, which is whole lines, and further headers.
-
-    Raises ValueError for a header that contains a line end.
-    """
-    own = f"Content-Length: {length}\r\n" if length is not None else ""
-    return f"{start}{head_lines(headers)}{own}\r\n".encode()
 
 
 def broken_off(provider: str, error: Exception) -> UpstreamStreamTruncated:

@@ -14,7 +14,7 @@ import httptools
 
 from ai_gateway.contract.stream import Sink
 from ai_gateway.providers.http.bounded_reads import BUFFER, BoundedReads, poll_of
-from ai_gateway.providers.http.broken import BrokenReply, Disconnected
+from ai_gateway.providers.http.broken import BrokenReply, Disconnected, fault_in
 from ai_gateway.providers.http.chunked import is_one_chunk, size_lines
 from ai_gateway.providers.http.plain_reply import CONTROL, NAMES, Check, plain_reply
 
@@ -79,7 +79,7 @@ class Connection(BoundedReads):
         self._check: Check | None = None
         self._fields = self._reason = self._overhead = self._size = self._offset = 0
         self._enough = _FOR_SOME
-        self._keep_alive = self._until_end = self._is_after_chunk = False
+        self._keep_alive = self._until_end = self._is_after_chunk = self._is_apart = False
 
     # -- for callers of the upstream --
 
@@ -105,6 +105,13 @@ class Connection(BoundedReads):
         while self._state != _WHOLE and self._size <= most:
             await self._arrival(most)
         return None if self._size > most else self._taken()
+
+    def take_chunks(self) -> bytes | list[bytes]:
+        """As `take`, but in the chunks that have arrived, if nothing else has."""
+        if not self._is_apart:
+            return self.take()
+        chunks, self._buffer, self._size, self._is_apart = self._buffer, [], 0, False
+        return chunks
 
     def take(self) -> bytes:
         """The next bytes of the body, up to `PIECE`; empty if there are none yet, or at the end."""
@@ -145,7 +152,7 @@ class Connection(BoundedReads):
             and self._transport.get_write_buffer_size() == 0
         )
         self._waiter = self._error = self.on_deadline = self.divert = None
-        self._buffer.clear()
+        self._buffer = []
         self._forget()
         self._state = _IDLE
         self.is_reused = True
@@ -217,12 +224,11 @@ class Connection(BoundedReads):
         if self._state == _HEAD and self._enough > _FOR_SOME and not self._overhead and self._take_plain(data):
             return
         self._overhead += len(data)
-        fault = self._parse(data)
+        fault = fault_in(self._parser, data)
         if parts := self._parts:
             self._overhead = 0
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._keep(parts[0] if len(parts) == 1 else b"".join(parts), data)
             parts.clear()
-            self._keep(body, data)
         if fault is None and self._overhead > _MAX_HEAD:
             fault = BrokenReply("the head of the reply, or what stands between its parts, is too large")
         if fault is not None:
@@ -317,24 +323,17 @@ class Connection(BoundedReads):
             self._wake()
         return plain is not None
 
-    def _parse(self, data: bytes) -> Exception | None:
-        """Parse bytes into the state; returns the error if they are invalid."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return BrokenReply("the upstream speaks another protocol from here on")
-        except httptools.HttpParserError as error:
-            raised = error.__context__  # by a callback of ours
-            return raised if isinstance(raised, Exception) else BrokenReply(f"{type(error).__name__}: {error}")
-        return None
-
     def _keep(self, body: bytes, packet: bytes) -> None:
         """Keep the body's part of one packet, unless it is diverted."""
         if self.divert is not None and self._state == _BODY and len(body) <= PIECE and self._diverts(body):
             self._is_after_chunk = is_one_chunk(packet, body)
             return
         buffer = self._buffer
-        if buffer and len(buffer[-1]) + len(body) <= _SMALL:
+        if self._is_apart:
+            buffer[:], self._is_apart = [b"".join(buffer)], False
+        if not buffer and len(self._parts) > 1 and len(body) <= PIECE:
+            self._buffer, self._is_apart = self._parts.copy(), True
+        elif buffer and len(buffer[-1]) + len(body) <= _SMALL:
             buffer[-1] += body
         else:
             buffer.append(body)
@@ -360,6 +359,7 @@ class Connection(BoundedReads):
             body = body[self._offset :]
         buffer.clear()
         self._size = self._offset = 0
+        self._is_apart = False
         return body
 
     def _arrival(self, enough: int) -> asyncio.Future[None]:

@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 from yarl import URL
 
-from ai_gateway.providers.http.client import request_head, request_line
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Origin, Pool
+from ai_gateway.providers.http.request_head import request_head, request_line
 from ai_gateway.providers.http.tls import default_tls
 from ai_gateway.providers.upstream import Proxy
 

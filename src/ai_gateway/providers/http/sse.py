@@ -7,8 +7,9 @@ from itertools import chain
 
 from pydantic_core import from_json, to_json
 
-from ai_gateway.contract.stream import Run
+from ai_gateway.contract.stream import Pieces, Run
 from ai_gateway.errors import UpstreamInvalidResponse
+from ai_gateway.providers.http.http1 import PIECE
 
 _DATA, _END = b"data: ", b"\n\n"
 _NAME = b"event: "
@@ -62,6 +63,22 @@ class EventParser:
     def is_between_events(self) -> bool:
         """Whether the next byte begins another event after the first one."""
         return self._begun and not (self._line or self._data or self._is_error)
+
+    def pieces(self, pieces: list[bytes]) -> Pieces | None:
+        """The pieces of a stream as such, if the first one begins an event; None if they have to be fed.
+
+        All together they are no larger than PIECE.
+        """
+        first = pieces[0]
+        if self._line or self._data or self._is_error or not first.startswith(_DATA) or not first.endswith(_END):
+            return None
+        if self._max_event < PIECE and sum(map(len, pieces)) > self._max_event:
+            return None
+        self._begun = True
+        self.lines += len(pieces)
+        made = Pieces(pieces)
+        made.parse = self.feed
+        return made
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that is complete now."""

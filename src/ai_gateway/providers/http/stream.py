@@ -4,11 +4,11 @@ import asyncio
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
-from ai_gateway.contract.stream import Sink
+from ai_gateway.contract.stream import Pieces, Sink
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.ndjson import LineParser
 from ai_gateway.providers.http.sse import EventParser, is_event_stream
@@ -76,6 +76,11 @@ class OpenStream(ABC):
     async def read(self) -> bytes:
         """The whole body, for a reply that turned out to be no stream."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to drain."""
+        return False
+
     @abstractmethod
     async def next_bytes(self) -> bytes:
         """The bytes that have arrived; empty at the end. Raises UpstreamStreamTruncated for a lost connection."""
@@ -83,6 +88,10 @@ class OpenStream(ABC):
     @abstractmethod
     async def drain(self) -> None:
         """Read the few bytes after the last item, so that the connection can be reused."""
+
+    async def next_pieces(self) -> bytes | list[bytes]:
+        """The same, or the data of several chunks of HTTP if all that has arrived is in these."""
+        return await self.next_bytes()
 
     def divert(self, take: Sink) -> None:  # noqa: B027 - not every client can, and none has to
         """Offer packets to `take` while a reader waits in `next_bytes`, which may save waking the reader.
@@ -98,15 +107,17 @@ class OpenStream(ABC):
         """The data of each server-sent event. Raises WholeReply for a body that is not events, as `batches` does."""
         return self._items(EventParser(self._sizes.event), are_events=True)
 
-    def batches(self, divert: Sink | None = None, run: re.Pattern[bytes] | None = None) -> AsyncGenerator[list[bytes]]:
+    def batches(
+        self, divert: Sink | None = None, run: re.Pattern[bytes] | None = None, *, in_pieces: bool = False
+    ) -> AsyncGenerator[list[bytes]]:
         """The same in batches that arrived together, without the packets of whole events that `divert` takes.
 
-        Events that match `run` are yielded as a Run: see EventParser.
+        Events that match `run` are yielded as a Run: see EventParser. With `in_pieces`, a batch may be Pieces.
         """
         parser = EventParser(self._sizes.event, run)
         if divert is not None:
             self._divert_events(parser, divert)
-        return self._batches(parser, are_events=True)
+        return self._batches(parser, are_events=True, apart=parser.pieces if in_pieces else None)
 
     def _divert_events(self, parser: EventParser, divert: Sink) -> None:
         deadline, now, idle_s = self._deadline, self._deadline.now, self._timeouts.stream_idle
@@ -132,7 +143,9 @@ class OpenStream(ABC):
                 for item in batch:
                     yield item
 
-    async def _batches(self, parser: Parser, *, are_events: bool) -> AsyncGenerator[list[bytes]]:
+    async def _batches(  # noqa: C901 - one generator, because each around it would be entered for every packet
+        self, parser: Parser, *, are_events: bool, apart: Callable[[list[bytes]], Pieces | None] | None = None
+    ) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self._sizes, self.headers)
         deadline, now = self._deadline, self._deadline.now
         self._end = end = now() + self._timeouts.stream
@@ -141,7 +154,14 @@ class OpenStream(ABC):
         try:
             while True:
                 deadline.at(min(self._idle, end, begun))
-                chunk = await self.next_bytes()
+                chunk = await self.next_pieces()
+                if apart is not None and isinstance(chunk, list) and (pieces := apart(chunk)) is not None:
+                    are_events, begun = False, end
+                    deadline.at(end)
+                    yield pieces
+                    self._idle = now() + self._timeouts.stream_idle
+                    continue
+                chunk = whole_piece(chunk)
                 if are_events:
                     are_events = False
                     if self._is_whole(chunk):
@@ -222,6 +242,11 @@ class TimerDeadline:
         """Remove the deadline."""
         if self._timer is not None:
             self._timer.cancel()
+
+
+def whole_piece(pieces: bytes | list[bytes]) -> bytes:
+    """What has arrived as one."""
+    return pieces if isinstance(pieces, bytes) else b"".join(pieces)
 
 
 def check_head(provider: str, sizes: Sizes, headers: Mapping[str, str]) -> None:

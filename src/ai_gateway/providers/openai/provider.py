@@ -6,8 +6,9 @@ from typing import Final, override
 
 from ai_gateway.conform.refused_usage import counting_refused
 from ai_gateway.contract.call import Attempt, Call
+from ai_gateway.contract.framing import SSE
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation
-from ai_gateway.contract.stream import DONE, Arrived, Done, Packet
+from ai_gateway.contract.stream import DONE, Arrived, Done, LastPacket, Packet, Pieces
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import ModelNotFound, UpstreamInvalidResponse, UpstreamRefused, UpstreamWrongAddress
@@ -27,6 +28,7 @@ from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
 
 _DONE = b"[DONE]"
+_DONE_PIECE = SSE.framed(_DONE)
 _PATHS: Final = {
     models.CreateChatCompletionRequest: "/chat/completions",
     models.CreateCompletionRequest: "/completions",
@@ -166,14 +168,19 @@ class OpenAICompatible(HttpProvider):
                 try:
                     async with (
                         self._stream(attempt, path, headers, to_wire(sent), EVENTS) as stream,
-                        aclosing(stream.batches(attempt.divert)) as batches,
+                        aclosing(stream.batches(attempt.divert, in_pieces=True)) as batches,
                     ):
                         async for events in batches:
-                            if _DONE not in events:
+                            done = _DONE_PIECE if events.__class__ is Pieces else _DONE
+                            if done not in events:
                                 yield Packet(events)
                                 continue
-                            if before := events[: events.index(_DONE)]:
-                                yield Packet(before)
+                            del events[events.index(done) :]
+                            if stream.is_whole:
+                                yield LastPacket(events)
+                                return
+                            if events:
+                                yield Packet(events)
                             yield DONE
                             await stream.drain()
                             return

@@ -20,12 +20,10 @@ from ai_gateway.providers.http.client import (
     DRAIN_S,
     UpstreamReply,
     broken_off,
-    json_headers,
-    request_head,
-    request_line,
 )
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
+from ai_gateway.providers.http.request_head import json_headers, request_head, request_line
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context
 from ai_gateway.providers.sdk.errors import HTTP_FAILURES, from_sdk_exception

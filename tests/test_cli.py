@@ -42,6 +42,21 @@ def test_every_command_takes_h_for_help() -> None:
         assert (short.returncode, short.stdout) == (0, run_command(*command, "--help").stdout)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["serve", "-h"], ["keys", "create", "-h"], ["version"]])
+def test_help_does_not_wait_for_what_commands_need(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from ai_gateway.cli import app\n"
+        "try:\n    app()\n"
+        "finally:\n"
+        "    print({'fastapi', 'aiohttp', 'uvicorn', 'ai_gateway.config.settings'} & set(sys.modules), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=STARTUP_S, check=False)
+    assert ended.stdout
+    assert ended.stderr == "set()\n"
+
+
 @pytest.mark.slow
 def test_the_shell_completes_commands_and_options() -> None:
     asked = {"_AI_GATEWAY_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "ai-gateway ch"}

@@ -9,7 +9,7 @@ import pytest
 from ai_gateway.accounts.store.base import Store
 from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from tests.support.servers import Server, new_database
+from tests.support.servers import Server, migrated_database
 
 type Stores = Callable[[], Store]
 """Makes stores of one database, one for each worker."""
@@ -20,13 +20,5 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "gateway.db")
     server: Server = request.getfixturevalue("postgres")
-    url = asyncio.run(_migrated(server))
+    url = asyncio.run(migrated_database(server))
     return lambda: PostgresStore(url)
-
-
-async def _migrated(server: Server) -> str:
-    url = await new_database(server)
-    store = PostgresStore(url)
-    await store.migrate()
-    await store.aclose()
-    return url

@@ -10,7 +10,7 @@ from ai_gateway.accounts.responses import StoredResponses
 from ai_gateway.accounts.store.base import Store
 from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from tests.support.servers import Server, new_database
+from tests.support.servers import Server, migrated_database
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +20,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     made: Store
     if request.param == "postgres":
         server: Server = request.getfixturevalue("postgres")
-        made = PostgresStore(await new_database(server))
-        await made.migrate()
+        made = PostgresStore(await migrated_database(server))
     else:
         made = SqliteStore(tmp_path / "s.db" if request.param == "sqlite" else None)
     await made.open()

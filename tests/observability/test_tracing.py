@@ -494,7 +494,7 @@ def test_a_tool_is_a_span_inside_of_the_calls_and_fails_as_one() -> None:
 @pytest.mark.slow
 def test_without_a_collector_nothing_of_it_is_imported() -> None:
     program = (
-        "import sys, ai_gateway.cli, ai_gateway.server.run, ai_gateway.app.build as b\n"
+        "import sys, ai_gateway.cli.starting, ai_gateway.server.run, ai_gateway.app.build as b\n"
         "from ai_gateway.app.configuration import read_configuration\n"
         "b.build(read_configuration())\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry.sdk')]\n"

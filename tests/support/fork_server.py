@@ -183,7 +183,7 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str) -> None:
 
 
 def _main() -> None:
-    import ai_gateway.cli  # noqa: F401 - what takes a second
+    import ai_gateway.cli.starting  # noqa: F401 - what takes a second
 
     gc.collect()
     gc.freeze()  # what is shared stays shared if no collector writes into it

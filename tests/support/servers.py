@@ -20,6 +20,7 @@ import asyncpg  # type: ignore[import-untyped]
 import psutil
 import pytest
 
+from ai_gateway.accounts.store.postgres import PostgresStore
 from tests.support.gateway import HOST, free_port
 from tests.support.processes import is_alive
 
@@ -39,6 +40,8 @@ class Server:
     environment: dict[str, str]
     answers: "Callable[[Server], bool]"
     process: subprocess.Popen[bytes] | None = None
+    migrated: str | None = None
+    """The database of a PostgreSQL that has the schema of a store and no rows."""
 
     def start(self) -> None:
         with (self.home / "output.log").open("ab") as output:
@@ -263,13 +266,24 @@ def running_cluster() -> Iterator[list[Server]]:
         yield nodes
 
 
-async def new_database(postgres: Server) -> str:
+async def new_database(postgres: Server, template: str = "template1") -> str:
     """The address of a database that nobody else has."""
     name = f"test_{secrets.token_hex(8)}"
     connection = await asyncpg.connect(f"postgresql://gateway@{HOST}:{postgres.port}/postgres")
-    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")  # two thirds of a log's
     await connection.close()
     return f"postgresql://gateway@{HOST}:{postgres.port}/{name}"
+
+
+async def migrated_database(postgres: Server) -> str:
+    """The same with the schema of a store, as a copy of one: to migrate each takes three times as long."""
+    if postgres.migrated is None:
+        url = await new_database(postgres)
+        store = PostgresStore(url)
+        await store.migrate()
+        await store.aclose()  # a database in use is not copied
+        postgres.migrated = url.rpartition("/")[2]
+    return await new_database(postgres, postgres.migrated)
 
 
 def flush(valkey: Server) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,27 +18,39 @@ from ai_gateway.contract.call import ANONYMOUS, Caller
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.tools.memory import MemoryTool
 from ai_gateway.tools.tool import Result, Use
-from tests.support.servers import Server, new_database
+from tests.support.servers import Server, migrated_database
 
 QUOTA = Quota(entries=20, size=2_000, entry_size=400)
 ALICE, BOB = Caller(key_id="key_alice", project_id="default"), Caller(key_id="key_bob", project_id="default")
 
 
+@pytest.fixture(scope="module")
+def shared_database(postgres: Server) -> str:
+    """One for all tests: each has the memories of the one before it deleted, which takes a tenth of a new one."""
+    return asyncio.run(migrated_database(postgres))
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made = await store_of(request, tmp_path)
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Makes stores of one database, one for each replica."""
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "gateway.db")
+    url: str = request.getfixturevalue("shared_database")
+    return lambda: PostgresStore(url)
+
+
+async def empty(store: Store) -> Store:
+    """The store, opened and without memories."""
+    await store.open()
+    await store.execute("DELETE FROM memories")
+    return store
+
+
+@pytest.fixture
+async def store(stores: Callable[[], Store]) -> AsyncIterator[Store]:
+    made = await empty(stores())
     yield made
     await made.aclose()
-
-
-async def store_of(request: pytest.FixtureRequest, directory: Path) -> Store:
-    made: Store = SqliteStore(directory / "gateway.db")
-    if request.param == "postgres":
-        server: Server = request.getfixturevalue("postgres")
-        made = PostgresStore(await new_database(server))
-        await made.migrate()
-    await made.open()
-    return made
 
 
 @pytest.fixture
@@ -174,19 +186,9 @@ async def test_quotas_hold_when_many_save_at_once(tool: MemoryTool) -> None:
     assert len(await contents(tool, limit=50)) == 20
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-async def test_quotas_hold_when_replicas_save_at_once(
-    engine: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    if engine == "postgres":
-        url = await new_database(request.getfixturevalue("postgres"))
-        stores: list[Store] = [PostgresStore(url) for _ in range(3)]
-        await stores[0].migrate()
-    else:
-        stores = [SqliteStore(tmp_path / "gateway.db") for _ in range(3)]
-    for each in stores:
-        await each.open()
-    replicas = [Memories(each, QUOTA) for each in stores]
+async def test_quotas_hold_when_replicas_save_at_once(stores: Callable[[], Store]) -> None:
+    made = [await empty(stores()) for _ in range(3)]
+    replicas = [Memories(each, QUOTA) for each in made]
 
     async def save(number: int) -> bool:
         tool = MemoryTool(lambda: replicas[number % 3], lambda _: True)
@@ -196,10 +198,10 @@ async def test_quotas_hold_when_replicas_save_at_once(
     try:
         saved = await asyncio.gather(*(save(number) for number in range(60)))
         assert sum(saved) == 20
-        rows, _ = await page_of_memories(stores[0], Subject(key_id=ALICE.key_id or ""), "", 100)
+        rows, _ = await page_of_memories(made[0], Subject(key_id=ALICE.key_id or ""), "", 100)
         assert len(rows) == 20
     finally:
-        for each in stores:
+        for each in made:
             await each.aclose()
 
 
@@ -380,12 +382,10 @@ class Remembering(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-def test_nobody_ever_has_what_another_has_saved(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_nobody_ever_has_what_another_has_saved(stores: Callable[[], Store]) -> None:
     with asyncio.Runner() as runner:
-        request.param = engine
         Remembering.loop = runner.get_loop()
-        Remembering.store = runner.run(store_of(request, tmp_path))
+        Remembering.store = runner.run(empty(stores()))
         bounds = settings(max_examples=15, stateful_step_count=20, deadline=None)
         run_state_machine_as_test(Remembering, settings=bounds)
         runner.run(Remembering.store.aclose())

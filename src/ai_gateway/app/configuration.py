@@ -12,6 +12,7 @@ from ai_gateway.app.accounts import place_at
 from ai_gateway.app.mcp_servers import mcp_servers
 from ai_gateway.app.own_address import is_own_address
 from ai_gateway.app.tools import searched_at
+from ai_gateway.config.constants import CONFIG_VARIABLE, DOTENV_VARIABLE
 from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.near_misses import near_misses
 from ai_gateway.config.problems import SettingsError, attempt, shown
@@ -19,8 +20,6 @@ from ai_gateway.config.secrets import FILE_SUFFIX
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.sources import (
     ALIASES,
-    CONFIG_VARIABLE,
-    DOTENV_VARIABLE,
     Sources,
     read_settings,
     read_sources,

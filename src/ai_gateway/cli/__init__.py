@@ -1,10 +1,13 @@
-"""`ai-gateway`: the command line, with a module for each subject."""
+"""`ai-gateway`: the command line, with a module for each subject.
+
+What a command needs is imported when it runs: the gateway takes a second to import, and help and completion need none
+of it.
+"""
 
 import os
 from typing import Annotated, override
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from ai_gateway.cli.chat import chat
@@ -23,9 +26,7 @@ from ai_gateway.cli.routes import routes
 from ai_gateway.cli.serve import serve
 from ai_gateway.cli.store import store
 from ai_gateway.cli.usage import costs, usage
-from ai_gateway.config.constants import VERSION
-from ai_gateway.config.sources import CONFIG_VARIABLE, DOTENV_VARIABLE
-from ai_gateway.config.validation import complaint
+from ai_gateway.config.constants import CONFIG_VARIABLE, DOTENV_VARIABLE, VERSION
 
 
 class Commands(TyperGroup):
@@ -36,6 +37,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            from pydantic import ValidationError  # noqa: PLC0415 - help must not pay for it
+
+            from ai_gateway.config.validation import complaint  # noqa: PLC0415
+
             if isinstance(error.__cause__, ValidationError):
                 error.message = complaint(error.__cause__)
             raise

@@ -60,6 +60,10 @@ def count(text: str) -> int:
     return found
 
 
+Host = Annotated[str | None, typer.Option(help="Address to listen on [SERVICE_HOST, default 127.0.0.1].")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on, 0 for any [SERVICE_PORT, default 9000].")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")]
 Url = Annotated[
     str | None,
     typer.Option(

@@ -1,10 +1,10 @@
-"""Loading of the configuration for `serve`, and for commands that check it."""
+"""Start of the gateway, and loading of its configuration for `serve` and for commands that check it."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
 
 import typer
 
@@ -13,16 +13,13 @@ from ai_gateway.app.application import Application
 from ai_gateway.app.build import build
 from ai_gateway.app.configuration import Configuration, configure, read_configuration
 from ai_gateway.app.local_administration import has_stored_keys
+from ai_gateway.cli.banner import print_banner
 from ai_gateway.cli.problems import print_problems
 from ai_gateway.config.problems import SettingsError, attempt
 from ai_gateway.config.settings import Settings
 from ai_gateway.config.sources import Sources, read_settings, read_sources
 from ai_gateway.server.certificate import Certificate, certificate_of
-
-Host = Annotated[str | None, typer.Option(help="Address to listen on [SERVICE_HOST, default 127.0.0.1].")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on, 0 for any [SERVICE_PORT, default 9000].")]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error [LOG_LEVEL].")]
-Workers = Annotated[int | None, typer.Option(help="Processes that serve [WORKERS, default 1].")]
+from ai_gateway.server.run import bind, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +77,21 @@ def built(**options: object) -> Application:
     except SettingsError as error:
         print_problems(error.problems)
         raise typer.Exit(2) from None
+
+
+def start(*, host: str | None, port: int | None, log_level: str | None, workers: int | None) -> None:
+    """Serve until told to stop. Exits with code 2 if there are problems."""
+    problems: list[str] = []
+    loaded = load(problems, host=host, port=port, log_level=log_level, workers=workers)
+    settings = loaded.settings
+    sock = attempt(problems, lambda: _bind(settings, has_keys=loaded.has_keys)) if settings else None
+    application = loaded.application(problems)
+    if application is None or sock is None:
+        print_problems(problems)
+        raise typer.Exit(2)
+    run(application, sock, partial(print_banner, application), loaded.certificate)
+
+
+def _bind(settings: Settings, *, has_keys: bool) -> socket.socket:
+    require_keys(settings, has_keys=has_keys)
+    return bind(settings)

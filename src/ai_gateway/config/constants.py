@@ -11,6 +11,12 @@ try:
 except PackageNotFoundError:  # run from a source tree that is not installed
     VERSION = "0.0.0"
 
+# The files of the configuration in the working directory, and the variables that name others.
+CONFIG_FILE = "gateway.toml"
+CONFIG_VARIABLE = "GATEWAY_CONFIG"
+DOTENV_FILE = ".env"
+DOTENV_VARIABLE = "GATEWAY_ENV_FILE"
+
 # The version string that OpenAI's API answers with; clients log it.
 OPENAI_VERSION = "2020-10-01"
 

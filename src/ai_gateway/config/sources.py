@@ -11,16 +11,13 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from ai_gateway.config.constants import CONFIG_FILE, CONFIG_VARIABLE, DOTENV_FILE, DOTENV_VARIABLE
 from ai_gateway.config.fields import FILE_ONLY, SECRET
 from ai_gateway.config.problems import SettingsError, shown
 from ai_gateway.config.secrets import FILE_SUFFIX, read_secret
 from ai_gateway.config.settings import Settings, marked
 from ai_gateway.config.validation import closest, invalid_values
 
-CONFIG_FILE = "gateway.toml"
-CONFIG_VARIABLE = "GATEWAY_CONFIG"
-DOTENV_FILE = ".env"
-DOTENV_VARIABLE = "GATEWAY_ENV_FILE"
 _ENVIRONMENT = "environment"
 # The second name of a pair is an alias that other gateways use.
 ALIASES = {

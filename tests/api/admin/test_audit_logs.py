@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.accounts.store.postgres import PostgresStore
 from tests.support.administration import ADMINISTERED, Administrator
 from tests.support.gateway import SharedGateways
-from tests.support.servers import Server, new_database
+from tests.support.servers import migrated_database
 
 pytestmark = pytest.mark.live
 
@@ -21,14 +20,8 @@ def admin(request: pytest.FixtureRequest, gateway_for: SharedGateways) -> Admini
     """With the store in its memory, and with one that sorts text otherwise."""
     if request.param == "memory":
         return Administrator(gateway_for(**ADMINISTERED))
-    url = asyncio.run(_migrated(request.getfixturevalue("postgres")))
+    url = asyncio.run(migrated_database(request.getfixturevalue("postgres")))
     return Administrator(gateway_for(**{**ADMINISTERED, "STORE_URL": url}))
-
-
-async def _migrated(server: Server) -> str:
-    url = await new_database(server)
-    await PostgresStore(url).migrate()
-    return url
 
 
 def acts(admin: Administrator, **query: Any) -> list[dict[str, Any]]:

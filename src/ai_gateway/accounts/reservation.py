@@ -194,7 +194,7 @@ class CallReservation(Reservation):
         """Sum up what the attempts have come to, with the tools that were run after them."""
         attempts = self._attempts
         notes = attempts[0] if len(attempts) == 1 else None
-        if notes is not None and notes.failure is None and (tokens := notes.tokens) is not None and any(tokens):
+        if notes is not None and notes.failure is None and (tokens := notes.told) is not None:
             self._tell(tokens, notes.service_tier)  # as nearly always
         else:
             self._sum_up([notes for notes in attempts if notes.model])

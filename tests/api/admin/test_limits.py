@@ -129,12 +129,30 @@ def test_a_webhooks_secret_is_shown_when_it_is_made_and_never_again(admin: Admin
         ({"type": "webhook", "url": "ftp://example.com"}, "notification_channel.url"),
         ({"type": "webhook", "url": "file:///etc/passwd"}, "notification_channel.url"),
         ({"type": "webhook"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://169.254.169.254/latest/meta-data"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "https://[fe80::1]/"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://[::ffff:169.254.169.254]/"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://2852039166/x"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://0xa9.254.0251.0xfe:80/x"}, "notification_channel.url"),
         ({"type": "pigeon"}, "notification_channel.type"),
     ],
 )
 def test_a_channel_that_leads_nowhere_is_refused(admin: Administrator, channel: dict[str, Any], param: str) -> None:
     body = {**MONTH, "notification_channel": channel}
     assert admin.refused(400, "POST", "spend_alerts", body)["param"] == param
+
+
+@pytest.mark.parametrize("where", ["", "projects/{}/"])
+def test_a_webhook_may_move_only_to_where_it_may_be(admin: Administrator, where: str) -> None:
+    path = where.format(admin.project()) + "spend_alerts"
+    body = {**MONTH, "notification_channel": {"type": "webhook", "url": "http://10.0.0.7:9/hook"}}
+    made = admin.post(path, body)
+    body["notification_channel"] = {"type": "webhook", "url": "http://169.254.169.254/"}
+    for there in (path, f"{path}/{made['id']}"):
+        assert "WEBHOOK_ADDRESSES" in admin.refused(400, "POST", there, body)["message"]
+    body["notification_channel"] = {"type": "webhook", "url": "https://hooks.example/a"}
+    assert admin.post(f"{path}/{made['id']}", body)["notification_channel"]["url"] == "https://hooks.example/a"
+    admin.delete(f"{path}/{made['id']}")
 
 
 def test_model_permissions_hold_at_once_and_can_be_taken_away(admin: Administrator) -> None:

@@ -116,6 +116,7 @@ def test_a_value_that_is_not_what_the_model_takes_is_named(query: str, param: st
     [
         ("limit=3&nobody=1", "nobody", "Unknown parameter: 'nobody'. Leave it out."),
         ("nobody[x]=1", "nobody", "Unknown parameter: 'nobody'. Leave it out."),
+        ("limt=1", "limt", "Unknown parameter: 'limt'. Did you mean 'limit'?"),
         ("%ff=1", None, "Unknown parameter: one whose name is not plain. Leave it out."),
         ("=1", None, "Unknown parameter: one whose name is not plain. Leave it out."),
     ],

@@ -1,12 +1,13 @@
 """What a record of the access log is made of: parts that are kept, and never more of them than that."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, override
 
 import pytest
 
-from ai_gateway.contract.call import Call, Caller, Notes
+from ai_gateway.contract.call import Call, Caller, Notes, Reservation
 from ai_gateway.contract.outcome import Outcome
 from ai_gateway.contract.tokens import Tokens
 from ai_gateway.middleware import access_log
@@ -136,3 +137,49 @@ def test_no_more_parts_are_kept_than_their_bound(capfd: pytest.CaptureFixture[st
     lines_of(capfd, outcome("/" + long), outcome(call=called(long, upstream_model=long)))
     assert max(len(part) for part in access_log._known.values()) <= 1024
     assert max(len(str(values)) for values in access_log._known) <= 2048
+
+
+class Costs(Reservation):
+    """A reservation that has come to this."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, pico: int) -> None:
+        self.pico = pico
+
+    @override
+    def ran(self, call_id: str, run: object) -> None:
+        raise NotImplementedError
+
+    @override
+    def cost(self) -> int:
+        return self.pico
+
+    @override
+    async def settle(self) -> None:
+        raise NotImplementedError
+
+    @override
+    def abandon(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("pico", "usd"),
+    [
+        (40_000_000, "0.00004"),
+        (1, "0.000000000001"),
+        (99_999_999, "0.000099999999"),
+        (100_000_000, "0.0001"),
+        (0, "0.0"),
+        (1_230_000_000_000, "1.23"),
+        (10**12 * 10**6, "1000000.0"),
+    ],
+)
+def test_a_cost_is_written_without_an_exponent(capfd: pytest.CaptureFixture[str], pico: int, usd: str) -> None:
+    """As people and most collectors of logs read money."""
+    call = called()
+    call.reservation = Costs(pico)
+    (line,) = lines_of(capfd, outcome(call=call))
+    assert line.endswith(f',"cost_usd":{usd}}}')
+    assert json.loads(line)["cost_usd"] == pico / 10**12

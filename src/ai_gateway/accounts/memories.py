@@ -132,7 +132,7 @@ class Memories:
 async def page_of_memories(store: Store, subject: Subject, after: str, limit: int) -> tuple[list[Memory], bool]:
     """Memories of a subject in order of creation, after an id, and whether there are more. Raises StoreError."""
     rows = await store.fetch(_PAGE, subject.key_id, subject.project_id, subject.user_id, after, limit + 1)
-    return [_memory(row) for row in rows[:limit]], len(rows) > limit
+    return [_memory(row) for row in rows[:limit]], 0 < limit < len(rows)
 
 
 async def delete_memories(session: Session, subject: Subject) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,18 @@ class Reach:
         if self.addresses == "public":
             return is_public(address)
         return not is_metadata_address(address)
+
+    def permits_literal(self, url: str) -> bool:
+        """Whether a webhook may have this URL, as far as the address is in it: names are looked up later."""
+        host = URL(url).raw_host or ""
+        try:
+            return self.permits(ip_address(host))
+        except ValueError:
+            pass
+        try:
+            return self.permits(ip_address(socket.inet_aton(host)))  # one number, or parts in hex: as resolvers read it
+        except (OSError, ValueError):
+            return True
 
     async def _looked_up(self, host: str, port: int) -> Sequence[Address]:
         try:

@@ -108,6 +108,11 @@ class Accounts:
         if self.accounting is not None:
             self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
 
+    @property
+    def reach(self) -> Reach:
+        """Where webhooks may be."""
+        return self._alerts.reach
+
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Apply the prices of this model list."""
         self._listed = entries

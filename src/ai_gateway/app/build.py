@@ -132,7 +132,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
             Door(
                 administered,
                 "ai_gateway.api.admin.handlers",
-                lambda door: door.admin_router(directory, access, limits),
+                lambda door: door.admin_router(directory, access, limits, lambda: parts.accounts.reach),
                 opened,
             )
         )

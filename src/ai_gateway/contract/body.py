@@ -15,6 +15,7 @@ from ai_gateway.contract.budget import Allocation, ByteBudget
 from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.present_fields import validated
 from ai_gateway.contract.strict_json import read_json_counted, read_json_written
+from ai_gateway.contract.texts import fields_of
 from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
@@ -253,4 +254,4 @@ def validate[Model: BaseModel](model: type[Model], value: object) -> Model:
     except ValidationError as error:
         if error.error_count() > _MAX_ERRORS:  # explaining them all would cost more than the request
             raise InvalidRequest("The body is not valid in very many places: check its structure.") from None
-        raise explain(error, value) from None
+        raise explain(error, value, fields_of(model)) from None

@@ -1,9 +1,10 @@
 """From a pydantic validation error to the wrong field and a message that never quotes the input."""
 
+import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -40,11 +41,12 @@ _PATTERNS: Mapping[str, str] = {
 _CHOICES = {"literal_error": "expected", "union_tag_invalid": "expected_tags"}
 _CHOICE = re.compile(r"'[^']*'|[^', ][^',]*")
 _MAX_PATTERN_LENGTH = 100
+_CLOSE = 0.75  # of 1: `limt` is 0.89 like `limit`, and `user` 0.6 like `order`
 _NO_CHOICES = frozenset({"''", "'null'"})  # pydantic's names for a branch whose tag may be left out
 
 
-def explain(error: ValidationError, value: object) -> InvalidRequest:
-    """The most specific of the errors: the one deepest in the data.
+def explain(error: ValidationError, value: object, known: Iterable[str] = ()) -> InvalidRequest:
+    """The most specific of the errors: the one deepest in the data. `known` are the fields at its top.
 
     Every branch of a union that does not match reports an error; the deepest one is of the branch the caller meant.
     """
@@ -72,7 +74,7 @@ def explain(error: ValidationError, value: object) -> InvalidRequest:
             param=holder,
             code="unknown_parameter",
         )
-    return _invalid(_render(path), same_place)
+    return _invalid(_render(path), same_place, known if len(path) == 1 else ())
 
 
 def _at(value: object, path: list[str | int]) -> object:
@@ -115,12 +117,12 @@ def _in_short(pattern: object) -> str:
     return "base64" if "base64" in text else "text of another form"
 
 
-def _invalid(name: str | None, errors: list[ErrorDetails]) -> InvalidRequest:
+def _invalid(name: str | None, errors: list[ErrorDetails], known: Iterable[str]) -> InvalidRequest:
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        return InvalidRequest(
-            f"Unknown parameter: {_quoted(name)}. Leave it out.", param=name, code="unknown_parameter"
-        )
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=_CLOSE)
+        advice = f"Did you mean '{near[0]}'?" if near else "Leave it out."
+        return InvalidRequest(f"Unknown parameter: {_quoted(name)}. {advice}", param=name, code="unknown_parameter")
     wanted = [*dict.fromkeys(filter(None, map(_expectation, errors))), *_choices(errors)]
     kind = "invalid_type" if all(error["type"] in _WANTED for error in errors) else "invalid_value"
     words = f": expected {' or '.join(wanted)}" if wanted else ""

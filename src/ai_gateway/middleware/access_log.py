@@ -14,6 +14,7 @@ from ai_gateway.redaction import MARK, on_remember
 
 _MAX_LENGTH = 256
 _PICO = 10**12
+_PLAIN_FROM = 10**8
 _PER_MS = 100_000  # hundredths of a millisecond in a second
 # How they are written behind whole milliseconds: to format a float takes twice as long.
 _HUNDREDTHS = tuple(repr(number / 100)[1:] for number in range(100))
@@ -125,8 +126,14 @@ def _call(call: Call, outcome: Outcome) -> str:
         hundredths = int(upstream_s * _PER_MS)
         spent = f',"upstream_ms":{hundredths // 100}{_HUNDREDTHS[hundredths % 100]}'
     if call.reservation is not None and (pico := call.reservation.cost()) is not None:
-        cost = f',"cost_usd":{pico / _PICO!r}'
+        # Python writes a smaller float with an exponent, which not every reader of logs takes for a number.
+        cost = f',"cost_usd":{pico / _PICO!r}' if pico >= _PLAIN_FROM or not pico else f',"cost_usd":{_small(pico)}'
     return f"{answered}{counts}{more}{spent}{cost}"
+
+
+def _small(pico: int) -> str:
+    """A cost below a hundredth of a cent, in USD."""
+    return f"0.{pico:012}".rstrip("0")
 
 
 def _answered(values: _Answered) -> str:

@@ -32,7 +32,7 @@ from ai_gateway.resilience.peek import peek
 from ai_gateway.resilience.retry import RetryPolicy
 
 _WAIT_HEADERS = ("retry-after", "retry-after-ms")
-_SLACK_S = 0.25  # the provider's own timeout fires first, since its error says which phase took too long
+_SLACK_S = 0.25  # the provider's own timeout fires first, since its error names the phase
 _MAX_BREAKERS = 10_000
 _chance = random.Random()  # noqa: S311 - spreads load, guards nothing
 _log = structlog.get_logger(__name__)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.administration import NO_LIMIT, Administrator
+from tests.support.client import client_of
 
 pytestmark = pytest.mark.live
 
@@ -128,12 +129,30 @@ def test_a_webhooks_secret_is_shown_when_it_is_made_and_never_again(admin: Admin
         ({"type": "webhook", "url": "ftp://example.com"}, "notification_channel.url"),
         ({"type": "webhook", "url": "file:///etc/passwd"}, "notification_channel.url"),
         ({"type": "webhook"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://169.254.169.254/latest/meta-data"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "https://[fe80::1]/"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://[::ffff:169.254.169.254]/"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://2852039166/x"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://0xa9.254.0251.0xfe:80/x"}, "notification_channel.url"),
         ({"type": "pigeon"}, "notification_channel.type"),
     ],
 )
 def test_a_channel_that_leads_nowhere_is_refused(admin: Administrator, channel: dict[str, Any], param: str) -> None:
     body = {**MONTH, "notification_channel": channel}
     assert admin.refused(400, "POST", "spend_alerts", body)["param"] == param
+
+
+@pytest.mark.parametrize("where", ["", "projects/{}/"])
+def test_a_webhook_may_move_only_to_where_it_may_be(admin: Administrator, where: str) -> None:
+    path = where.format(admin.project()) + "spend_alerts"
+    body = {**MONTH, "notification_channel": {"type": "webhook", "url": "http://10.0.0.7:9/hook"}}
+    made = admin.post(path, body)
+    body["notification_channel"] = {"type": "webhook", "url": "http://169.254.169.254/"}
+    for there in (path, f"{path}/{made['id']}"):
+        assert "WEBHOOK_ADDRESSES" in admin.refused(400, "POST", there, body)["message"]
+    body["notification_channel"] = {"type": "webhook", "url": "https://hooks.example/a"}
+    assert admin.post(f"{path}/{made['id']}", body)["notification_channel"]["url"] == "https://hooks.example/a"
+    admin.delete(f"{path}/{made['id']}")
 
 
 def test_model_permissions_hold_at_once_and_can_be_taken_away(admin: Administrator) -> None:
@@ -149,6 +168,40 @@ def test_model_permissions_hold_at_once_and_can_be_taken_away(admin: Administrat
     assert admin.infers(key, "custom-c").status_code == 403
     admin.delete(path)
     assert admin.infers(key, "custom-c").status_code == 200
+
+
+def _ids(admin: Administrator, key: str, path: str, **headers: str) -> list[str]:
+    with client_of(admin.live, key=key) as client:
+        listed = client.get(path, headers=headers).json()
+    return [
+        model.get("id") or model["model"].removesuffix(":latest") for model in listed.get("data", listed.get("models"))
+    ]
+
+
+def test_a_caller_sees_the_models_that_it_may_use(admin: Administrator) -> None:
+    """In the lists of every API; a model by its name is a 403, as a call is."""
+    project = admin.project()
+    key = admin.account(project)["api_key"]["value"]
+    path, version = f"projects/{project}/model_permissions", {"anthropic-version": "2023-06-01"}
+    doors: list[tuple[str, dict[str, str]]] = [("/v1/models", {}), ("/v1/models", version), ("/api/tags", {})]
+    every = [_ids(admin, key, door, **headers) for door, headers in doors]
+    first, second, *_ = bare = _ids(admin, key, "/custom/v1/models")
+    assert all(f"custom/{name}" in ids or name in ids for ids in every for name in bare)
+    admin.post(path, {"mode": "allow_list", "model_ids": [first]})
+    for door, headers in doors:
+        assert {each.removeprefix("custom/") for each in _ids(admin, key, door, **headers)} == {first}
+    assert _ids(admin, key, "/custom/v1/models") == [first]
+    with client_of(admin.live, key=key) as client:
+        assert client.get(f"/v1/models/{first}").status_code == 200
+        for door in ("/v1/models", "/custom/v1/models"):
+            refused = client.get(f"{door}/{second}")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
+        assert client.get(f"/v1/models/{second}", headers=version).status_code == 403
+        assert client.post("/api/show", json={"model": second}).status_code == 403
+    admin.post(path, {"mode": "deny_list", "model_ids": [first]})
+    assert _ids(admin, key, "/custom/v1/models") == bare[1:]
+    admin.delete(path)
+    assert [_ids(admin, key, door, **headers) for door, headers in doors] == every
 
 
 def test_hosted_tools_are_off_until_they_are_switched_on_one_by_one(admin: Administrator) -> None:

@@ -82,9 +82,31 @@ def test_a_wrong_parameter_of_a_list_is_named(admin: Administrator, query: dict[
     assert admin.refused(400, "GET", "projects", **query)["param"] == param
 
 
-def test_a_page_of_nothing_says_that_there_is_more(admin: Administrator) -> None:
-    page = admin.get("projects", limit=0)
-    assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": True}
+def test_a_misspelt_parameter_is_told_the_right_one(admin: Administrator) -> None:
+    assert admin.refused(400, "GET", "projects", limt=3)["message"].endswith("'limt'. Did you mean 'limit'?")
+    body = {"name": "x", "external_key": "y", "nme": "z"}
+    assert "Unknown parameter: '" in admin.refused(400, "POST", "projects", body)["message"]
+    assert "Did you mean 'name'?" in admin.refused(400, "POST", "projects", {"name": "x", "nme": "z"})["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "projects",
+        "admin_api_keys",
+        "audit_logs",
+        "spend_alerts",
+        "projects/default/api_keys",
+        "projects/default/service_accounts",
+        "projects/default/rate_limits",
+        "projects/default/spend_alerts",
+    ],
+)
+def test_a_page_of_nothing_leads_nowhere(admin: Administrator, path: str) -> None:
+    """A client that goes from page to page would never end."""
+    admin.account(admin.project())
+    page = admin.get(path, limit=0)
+    assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
 @pytest.mark.parametrize(

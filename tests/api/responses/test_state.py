@@ -1,12 +1,13 @@
 """Stored responses: whose they are, how long they are there, and how a conversation goes on from them."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
-from tests.support.client import client_of, get, post
+from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
 from tests.support.responses import events_of, valid
 
@@ -84,6 +85,18 @@ def test_a_stream_is_stored_as_it_was_told(live: LiveGateway) -> None:
     assert told["store"] is True
     assert get(live, f"/v1/responses/{told['id']}").json() == told
     assert get(live, f"/v1/responses/{told['id']}?stream=true").status_code == 400
+
+
+def test_what_a_client_leaves_in_the_foreground_is_never_stored(live: LiveGateway) -> None:
+    body = {"model": "fault-slow", "input": "one", "stream": True}
+    headers = {"x-request-id": "left-in-the-foreground"}
+    with client_of(live) as client, client.stream("POST", "/v1/responses", json=body, headers=headers) as stream:
+        lines = stream.iter_lines()
+        created = next(line for line in lines if line.startswith("data: "))
+        identifier = json.loads(created.removeprefix("data: "))["response"]["id"]
+        assert delete(live, identifier)[0] == 404
+    eventually(lambda: any(each["request_id"] == "left-in-the-foreground" for each in live.records("client left")))
+    assert get(live, f"/v1/responses/{identifier}").status_code == 404
 
 
 def test_what_is_not_to_be_stored_is_not(live: LiveGateway) -> None:

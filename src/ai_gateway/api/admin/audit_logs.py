@@ -45,7 +45,7 @@ class AuditLogs(Administration):
             data=cut,
             first_id=cut[0].id if cut else None,
             last_id=cut[-1].id if cut else None,
-            has_more=len(found) > len(cut),
+            has_more=0 < len(cut) < len(found),
         )
 
     async def _entries(self, query: models.ListAuditLogsQuery) -> AsyncIterator[models.AuditLog]:

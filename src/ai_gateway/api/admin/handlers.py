@@ -3,7 +3,10 @@
 Imported at the first request, since it loads the models of the contract.
 """
 
+from collections.abc import Callable
+
 from ai_gateway.accounts.directory import Directory
+from ai_gateway.accounts.webhook import Reach
 from ai_gateway.api.access import Access
 from ai_gateway.api.admin.admin_keys import AdminKeys
 from ai_gateway.api.admin.audit_logs import AuditLogs
@@ -37,6 +40,10 @@ class AdminHandlers(
     """All operations; each group is in a module of its own."""
 
 
-def admin_router(directory: Directory, access: Access, limits: BodyLimits) -> ContractRouter:
-    """The operations of administrators."""
-    return build_router(AdminHandlers(directory, access, limits))
+def admin_router(
+    directory: Directory, access: Access, limits: BodyLimits, reach: Callable[[], Reach] = lambda: Reach("any")
+) -> ContractRouter:
+    """The operations of administrators. `reach` says where webhooks may be; each delivery asks it once more."""
+    handlers = AdminHandlers(directory, access, limits)
+    handlers.reach = reach
+    return build_router(handlers)

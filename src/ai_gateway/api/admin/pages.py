@@ -12,7 +12,10 @@ type Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True, slots=True)
 class Page[Item]:
-    """Consecutive items of a list, and whether more follow in the requested direction."""
+    """Consecutive items of a list, and whether more follow in the requested direction.
+
+    Nothing follows a page of nothing: there is no item to go on from, and a client would ask for it for ever.
+    """
 
     items: Sequence[Item]
     has_more: bool
@@ -38,7 +41,7 @@ def page[Item](  # noqa: PLR0913 - what a cursor may be
         end = _place(items, identify, "before", before)
     found = [item for item in items[first:end] if is_shown(item)]
     cut = found[-limit:] if before and not after and limit else found[:limit]
-    return Page(cut, has_more=len(found) > len(cut))
+    return Page(cut, has_more=0 < len(cut) < len(found))
 
 
 def by_time[E: Entity](entities: Iterable[E], made: Callable[[E], int], order: Order = "asc") -> list[E]:

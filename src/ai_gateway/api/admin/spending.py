@@ -2,12 +2,13 @@
 
 import secrets
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, override
 
 from ai_gateway.accounts.directory import Change, new_id
 from ai_gateway.accounts.entities import ORGANIZATION, SpendAlert, SpendLimit
-from ai_gateway.accounts.webhook import SECRET_PREFIX, signing_key
+from ai_gateway.accounts.webhook import SECRET_PREFIX, Reach, signing_key
 from ai_gateway.api.admin.base import Administration, audit_change, checked_zone
 from ai_gateway.api.admin.pages import Order, Page, by_time, page
 from ai_gateway.contract.call import Call
@@ -99,6 +100,10 @@ class SpendLimits(Administration):
 
 
 class SpendAlerts(Administration):
+    """`reach` gives where webhooks may be."""
+
+    reach: Callable[[], Reach]
+
     @override
     async def list_organization_spend_alerts(
         self, call: Call, query: models.ListOrganizationSpendAlertsQuery
@@ -221,6 +226,13 @@ class SpendAlerts(Administration):
                 raise InvalidRequest(
                     f"The secret cannot sign: {error}.", param="notification_channel.secret"
                 ) from error
+            if not self.reach().permits_literal(channel.url):
+                raise InvalidRequest(
+                    "Invalid value for 'notification_channel.url': it has an address that WEBHOOK_ADDRESSES does not "
+                    "allow.",
+                    param="notification_channel.url",
+                    code="invalid_value",
+                )
             alert = replace(alert, webhook_url=channel.url, webhook_secret=secret)
         else:
             alert = replace(alert, recipients=tuple(channel.recipients), subject_prefix=channel.subject_prefix)

@@ -13,6 +13,7 @@ from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.answer import streamed, whole
 from ai_gateway.api.boundary import WireBoundary, with_default_model
 from ai_gateway.api.dropped import Words
+from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.budget import UNWEIGHED
@@ -136,7 +137,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
     async def list_models(
         self, call: Call, query: models.ListModelsQuery, header: models.ListModelsHeaders
     ) -> models.AnthropicListResponseModelInfo:
-        found = await self.gateway.list_models(call)
+        found = await listed_models(self.gateway, call)
         listing = found.model if isinstance(found, Item) else found
         return listed.page(listing.data, query.limit, after=query.after_id, before=query.before_id)
 
@@ -144,7 +145,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
     async def retrieve_model(
         self, call: Call, model: str, header: models.RetrieveModelHeaders
     ) -> models.AnthropicModelInfo:
-        described = await self.gateway.retrieve_model(call, model)
+        described = await retrieved_model(self.gateway, call, model)
         return listed.shown(described.model if isinstance(described, Item) else described)
 
 

@@ -5,6 +5,7 @@ from typing import NoReturn, override
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary
+from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.api.ollama.answer import answered, naming_model
 from ai_gateway.api.ollama.dropped import note_dropped, refuse_unknown
 from ai_gateway.config.constants import OLLAMA_VERSION
@@ -140,7 +141,7 @@ class OllamaHandlers(WireBoundary, Handlers):
 
     @override
     async def ollama_list(self, call: Call) -> models.OllamaListResponse:
-        listed = await self.gateway.list_models(call)
+        listed = await listed_models(self.gateway, call)
         listing = listed.model if isinstance(listed, Item) else listed
         return models.OllamaListResponse(models=summaries(listing.data))
 
@@ -155,7 +156,7 @@ class OllamaHandlers(WireBoundary, Handlers):
             raise MissingParameter("model is required: add it.", param="model")
         with naming_model(name):
             to = await self._resolved(call, body, name)
-            described = await self.gateway.retrieve_model(to.call, to.model, (to.model, to.resolution))
+            described = await retrieved_model(self.gateway, to.call, to.model, (to.model, to.resolution))
         note_dropped(call, [] if to.native else apply_policies(body))
         return shown(described.model if isinstance(described, Item) else described)
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.open_lists import UnknownKinds, read_open
@@ -52,8 +53,8 @@ class OpenAIHandlers(WireBoundary, Handlers):
 
     @override
     async def list_models(self, call: Call) -> Reply[models.ListModelsResponse]:
-        return await self.gateway.list_models(call)
+        return await listed_models(self.gateway, call)
 
     @override
     async def retrieve_model(self, call: Call, model: str) -> Reply[models.Model]:
-        return await self.gateway.retrieve_model(call, model)
+        return await retrieved_model(self.gateway, call, model)

@@ -116,9 +116,10 @@ def test_each_call_is_an_item_as_its_client_knows_it() -> None:
     assert (shell["type"], shell["action"]["commands"]) == ("shell_call", ["ls"])
 
 
-def test_a_call_without_a_name_is_a_call_all_the_same() -> None:
-    (item,) = check(run(answer(call(0, "", '{"a":1}'), finish="tool_calls")))["output"]
-    assert (item["type"], item["name"], item["arguments"]) == ("function_call", "", '{"a":1}')
+def test_a_call_without_a_name_fails_the_response() -> None:
+    response = check(run(answer(call(0, "", '{"a":1}'), finish="tool_calls")))
+    assert response["status"] == "failed"
+    assert response["output"] == []
 
 
 def test_only_a_call_closes_no_message_that_was_never_opened() -> None:

@@ -65,8 +65,9 @@ def started_line(start: Start) -> bytes:
 
 def ended_line(started: bytes, record: Record) -> bytes:
     """The line of a call that is over. `started` is the line of its start."""
-    attempts = [_attempt(each) for each in record.attempts] if record.attempts else ()
-    return b"".join((b"E[", started[1:-1], b",", _json((*record[2:-1], *record[1], attempts))[:-1], b"]\n"))
+    attempts = record[-1]
+    facts = record[2:-1] + record[1] + (([_attempt(each) for each in attempts] if attempts else ()),)
+    return b"".join((b"E[", started[1:-1], b",", _json(facts)[:-1], b"]\n"))
 
 
 def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:

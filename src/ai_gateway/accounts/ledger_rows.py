@@ -55,6 +55,11 @@ class Alike:
         own = self._columns
         return own[number] if number < len(own) else (self.shared[number - len(own)],) * len(self.rows)
 
+    def total(self, number: int) -> int:
+        """The sum of its values."""
+        own = self._columns
+        return sum(own[number]) if number < len(own) else self.shared[number - len(own)] * len(self.rows)
+
 
 def alike(records: Iterable[Record]) -> Sequence[Alike]:
     """The records as rows of the ledger."""
@@ -150,17 +155,17 @@ def keys_used(groups: Iterable[Alike]) -> Sequence[Row]:
 def _counts(group: Alike) -> list[int]:
     count, column = len(group.rows), group.column
     ending, basis = group.shared[-5:-3]
-    costs, searches = column(_COST), column(_SEARCHES)
+    costs = column(_COST)
     return [
         count,
         count if ending in {"failed", "broken"} else 0,
         count if ending == "lost" else 0,
         count if basis == "estimated" else 0,
         costs.count(None),
-        *[sum(column(number)) for number in _TOKENS],
-        sum(searches),
-        count - searches.count(0),
-        sum(column(_SEARCH_COST)),
+        *[group.total(number) for number in _TOKENS],
+        group.total(_SEARCHES),
+        count - column(_SEARCHES).count(0),
+        group.total(_SEARCH_COST),
         sum(filter(None, costs)),
     ]
 

@@ -92,9 +92,14 @@ class Access:
         server has recognised the head.
         """
         header, state, caller = known
-        if header is not headers.get("authorization") or state != self.keys.state:
-            return False
-        return _has_one_credential(scope, headers) and (not caller.is_stored or self.keys.still_knows(caller))
+        return (
+            header is headers.get("authorization")
+            and state == self.keys.state
+            and len(headers) == len(scope["headers"])
+            and "x-api-key" not in headers
+            and "api-key" not in headers
+            and (not caller.is_stored or self.keys.still_knows(caller))
+        )
 
     def authorize_administrator(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
         """The administrator, who always needs a key. Raises as `authorize`, or Forbidden."""

@@ -94,13 +94,17 @@ def _lines_of(call: Call) -> bytes:
             return lines
     else:
         lines, more = _JSON_LINE, call.reply_headers()
-    return lines + b"".join(
-        [
-            f"{name}: {value}\r\n".encode("latin-1") if value.__class__ is OwnText else _line(name, value)
-            for name, value in more.items()
-            if value.__class__ is OwnText or _is_own(name) or _is_clean(name, value)
-        ]
-    )
+    # Added up, since to format what is not quite a string takes five times as long.
+    own = [name + ": " + value + "\r\n" for name, value in more.items() if value.__class__ is OwnText]
+    if len(own) < len(more):
+        lines += b"".join(
+            [
+                _line(name, value)
+                for name, value in more.items()
+                if value.__class__ is not OwnText and (_is_own(name) or _is_clean(name, value))
+            ]
+        )
+    return lines + "".join(own).encode("latin-1")
 
 
 @lru_cache(256)

@@ -8,7 +8,7 @@ import logging
 from typing import override
 
 from ai_gateway.contract.call import Call, Notes
-from ai_gateway.contract.outcome import Observer, Outcome
+from ai_gateway.contract.outcome import End, Observer, Outcome
 from ai_gateway.observability.logging import fragment, timestamp, write_line
 from ai_gateway.redaction import MARK, on_remember
 
@@ -30,7 +30,7 @@ _FOREIGN = frozenset({"path", "code", "model", "upstream_model", "dropped"})
 _MAX_KEPT, _MAX_KEPT_LENGTH = 1024, 1024
 _logger = logging.getLogger("ai_gateway.access")
 
-type _Asked = tuple[str, str, str, str, int | None, str]
+type _Asked = tuple[str, str, str, str, int | None, bool, bool]
 type _Answered = tuple[str | None, str, bool, str | None, bool, str, str | None, int]
 
 # Parts of records by the values in them, of which callers choose some.
@@ -49,21 +49,29 @@ class AccessLog(Observer):
         probe = outcome.operation in _PROBES and outcome.code is None
         if not _logger.isEnabledFor(logging.DEBUG if probe else logging.INFO):
             return
-        started, first_byte, call = outcome.started, outcome.first_byte, outcome.call
-        request = outcome.method, outcome.path, outcome.operation, outcome.client, outcome.status, outcome.end
+        started, first_byte, call, code = outcome.started, outcome.first_byte, outcome.call, outcome.code
+        request = (
+            outcome.method,
+            outcome.path,
+            outcome.operation,
+            outcome.client,
+            outcome.status,
+            outcome.left,
+            code is None,
+        )
         asked = _known.get(request)
         duration, begun = int((outcome.ended - started) * _PER_MS), ""
         if first_byte is not None:
             first = int((first_byte - started) * _PER_MS)
             begun = f',"first_byte_ms":{first // 100}{_HUNDREDTHS[first % 100]}'
-        if outcome.code is not None:
-            begun += _part({"code": outcome.code})
+        if code is not None:
+            begun += _part({"code": code})
         if outcome.trace_id is not None:
             begun += f',"trace_id":"{outcome.trace_id}"'
         # Ids need no escapes: they are checked, or made here.
         write_line(
             f'{{"timestamp":"{timestamp()}","level":"{"debug" if probe else "info"}","event":"request"'
-            f',"request_id":"{outcome.request_id}"{_asked(request) if asked is None else asked}'
+            f',"request_id":"{outcome.request_id}"{_asked(request, outcome.end) if asked is None else asked}'
             f',"duration_ms":{duration // 100}{_HUNDREDTHS[duration % 100]}{begun}'
             f"{'' if call is None else _call(call, outcome)}}}\n"
         )
@@ -82,16 +90,17 @@ def _kept(values: _Asked | _Answered, fields: dict[str, object]) -> str:
     return part
 
 
-def _asked(values: _Asked) -> str:
+def _asked(values: _Asked, end: End) -> str:
     """What was asked for, and how it ended."""
-    method, path, operation, client, status, end = values
+    method, path, operation, client, status, _, _ = values
     fields = {"method": method or None, "path": path or None, "operation": operation or None, "client": client or None}
     return _kept(values, {**fields, "status_code": status, "end": end})
 
 
 def _call(call: Call, outcome: Outcome) -> str:
     """What is known of a request that was let in."""
-    caller, parsed, notes = call.caller, call.parsed, outcome.notes
+    caller, parsed, streamed = call.caller, call.parsed, outcome.streamed
+    notes = call.attempts[-1] if call.attempts else outcome.notes
     model = parsed.get("model") if parsed is not None else None
     if model is not None:
         model = model[:_MAX_LENGTH] if isinstance(model, str) else None
@@ -101,7 +110,7 @@ def _call(call: Call, outcome: Outcome) -> str:
         caller.project_id,
         parsed is not None,
         model,
-        outcome.stream,
+        outcome.stream if streamed is None else streamed,
         notes.provider,
         # A caller's words as well, if it names the provider before them.
         upstream_model[:_MAX_LENGTH] if upstream_model is not None else None,

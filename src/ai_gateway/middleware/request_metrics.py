@@ -107,50 +107,53 @@ class RequestMetrics(Observer):
     def ended(self, outcome: Outcome) -> None:
         call, first_byte = outcome.call, outcome.first_byte
         notes = outcome.notes
-        row = self._row(outcome, notes) if outcome.code is not None else self._usual_row(outcome, notes)
+        if outcome.code is None:
+            same = (
+                outcome.operation,
+                outcome.wire,
+                notes.provider,
+                notes.model,
+                outcome.status,
+                outcome.left,
+                outcome.streamed,
+            )
+            row = self._usual.get(same) or self._usual_row(same, outcome, notes)
+        else:
+            row = self._row(outcome, notes)
         name = outcome.request_id if len(outcome.request_id) <= _MAX_ID_LENGTH else None
+        ended, started = outcome.ended, outcome.started
         if call is None or first_byte is None or not notes.model:
             row.requests += 1
-            at = _epoch() + outcome.ended
-            row.duration.add(outcome.ended - outcome.started, name, at)
+            at = _epoch() + ended
+            row.duration.add(ended - started, name, at)
             if call is not None and first_byte is not None:
-                row.first_byte.add(first_byte - outcome.started, name, at)
+                row.first_byte.add(first_byte - started, name, at)
                 if call.size:
                     row.body.add(call.size)
             return
-        until_first = first_byte - outcome.started
+        until_first = first_byte - started
         own = until_first - (outcome.upstream_s or 0.0)
-        chunks = notes.chunks
-        row.waiting.append(
+        chunks, waiting = notes.chunks, row.waiting
+        waiting.append(
             (
                 name,
-                outcome.ended,
-                outcome.ended - outcome.started,
+                ended,
+                ended - started,
                 until_first,
                 own if own > 0 else 0.0,
-                (outcome.ended - first_byte) / (chunks - 1) if chunks > 1 else None,
+                (ended - first_byte) / (chunks - 1) if chunks > 1 else None,
                 call.size,
                 notes.tokens,
             )
         )
         if call.rounds or call.reservation is not None:
             _add_call(row, call)
-        if len(row.waiting) >= _TOGETHER:
+        if len(waiting) >= _TOGETHER:
             row.count()
 
-    def _usual_row(self, outcome: Outcome, notes: Notes) -> _Row:
-        same = (
-            outcome.operation,
-            outcome.wire,
-            notes.provider,
-            notes.model,
-            outcome.status,
-            outcome.left,
-            outcome.streamed,
-        )
-        row = self._usual.get(same)
-        if row is None and outcome.ended < self._others_until:
-            row = self._usual_others.get(same)
+    def _usual_row(self, same: _Same, outcome: Outcome, notes: Notes) -> _Row:
+        """The row of the first request of its kind without an error, or of one with a model that is nobody's."""
+        row = self._usual_others.get(same) if outcome.ended < self._others_until else None
         if row is None:
             row = self._row(outcome, notes)
             if outcome.streamed is not None and (notes.provider, notes.model) in self._models:

@@ -43,9 +43,9 @@ class _Clock:
 
     def now(self) -> str:
         """ISO 8601 with microseconds, in UTC."""
-        micros = int((time.time() - self._second) * 1e6)
+        now = time.time()
+        micros = int((now - self._second) * 1e6)
         if not 0 <= micros < 1_000_000:
-            now = time.time()
             self._second = int(now)
             self._text = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             micros = int((now - self._second) * 1e6)

@@ -1,7 +1,7 @@
 """Bridges a chat stream to the events of another wire: the part that all wires share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from ai_gateway.conform.turn import Parts
 from ai_gateway.contract.budget import UNWEIGHED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
-from ai_gateway.contract.stream import Continued, Framed, Item, LastFramed, Stream
+from ai_gateway.contract.stream import Continued, Framed, Item, LastFramed, LastTogether, Stream, Together
 from ai_gateway.errors import UpstreamStreamTruncated
 from gateway_contract.openai import models
 
@@ -103,13 +103,26 @@ async def _events(
     within: Callable[[], AbstractContextManager[None]],
 ) -> AsyncGenerator[Framed]:
     is_answered = False
+    written: list[bytes] = []
     with within():
-        async with aclosing(chunks) as items:
-            async for item in items:
-                if not is_answered:
-                    answered()
-                    is_answered = True
-                if written := bridge.feed(item):
-                    yield Framed(written)
-        await bridge.call.settle()  # before the client has the end and can send the next request
-        yield LastFramed(bridge.end())
+        try:
+            async with aclosing(chunks) as items:
+                async for item in items:
+                    if not is_answered:
+                        answered()
+                        is_answered = True
+                    together: Sequence[Any] = item.items if isinstance(item, Together) else (item,)
+                    for each in together:
+                        written.append(bridge.feed(each))  # noqa: PERF401 - what came before a failure is kept
+                    if not isinstance(item, LastTogether):
+                        data = b"".join(written)
+                        written.clear()
+                        if data:
+                            yield Framed(data)
+            await bridge.call.settle()  # before the client has the end and can send the next request
+            written.append(bridge.end())
+        except Exception:
+            if data := b"".join(written):  # what came before the failure
+                yield Framed(data)
+            raise
+        yield LastFramed(b"".join(written))

@@ -106,7 +106,11 @@ class Template:
         if _LINE_FEED not in quoted:  # a single event, as in nearly every packet of a slow stream
             if self.gaps > 1:
                 return self._texts_in([quoted[1:-1]])
-            return [quoted[1:-1]] if _is_json(quoted) else []
+            try:
+                from_json(quoted)
+            except ValueError:
+                return []
+            return [quoted[1:-1]]
         if len(packet) > _LARGE:
             # An event with other constants is not split off, so that its quotes make the text invalid.
             return self._texts_in(quoted[1:-1].split(self._tail + self._head))

@@ -97,15 +97,22 @@ class Continuations:
 
     def diverting_to(self, sink: Sink) -> Sink:
         """A function that sends a packet to the sink if it is one run, and returns whether it did."""
+        notes = self._notes
 
         def divert(packet: bytes, chunk: bytes | None = None, /) -> bool:
-            matched = self.match_packet(packet)
-            if matched is None:
+            for template in self._templates:
+                texts = template.texts_of_packet(packet)
+                if texts:
+                    break
+            else:
                 return False
-            template, texts = matched
             if not (sink(template.edit.all_in(packet)) if template.edit is not None else sink(packet, chunk)):
                 return False
-            self._note(template, texts)
+            if template.is_noted and template.call is None and len(texts) == 1 and self._credit >= _MAX_CREDIT:
+                notes.chunks += 1
+                notes.text_bytes += len(texts[0])
+            else:
+                self._note(template, texts)
             return True
 
         return divert

@@ -41,9 +41,9 @@ async def conform_stream[  # noqa: C901 - one generator, because each around it 
 
     In mode `observe`, every chunk is relayed unchanged, and the repairs are only reported. With `continuations`, chunks
     that only continue a text bypass validation: relayed to a caller of the same wire, or as their texts to one of
-    another wire. What arrived together is together then, for a caller of the same wire.
+    another wire. What arrived together is together then.
     """
-    is_joined = continuations is not None and not continuations.only_texts and not conformer.observes
+    is_joined = continuations is not None and not conformer.observes
     has_ended = False
     async with aclosing(arrived):
         try:
@@ -165,11 +165,11 @@ def _relayed_pieces[Chunk: (models.CreateChatCompletionStreamResponse, models.Cr
 
 
 def _only_data(piece: bytes) -> bytes | None:
-    """The data of an event that has one line and the framing of our own; None for anything else."""
-    end = len(piece) - len(SSE.after)
-    if not piece.startswith(SSE.before) or piece.find(b"\n") != end or piece.find(b"\r") >= 0 or piece[-1:] != b"\n":
+    """The data of a piece that is one event of one line; None for anything else."""
+    lines = piece.splitlines()  # as events are: at CR, LF or both
+    if len(lines) != 2 or lines[1] or not lines[0].startswith(SSE.before):
         return None
-    return piece[len(SSE.before) : end] or None
+    return lines[0][len(SSE.before) :] or None
 
 
 def _data_of(packet: Packet) -> Iterable[bytes]:

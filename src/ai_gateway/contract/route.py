@@ -237,8 +237,11 @@ class Exchange:
     async def _write(self, reply: Answer, framing: Framing, status: int) -> None:
         if (outcome := self.outcome) is not None:
             outcome.streamed = isinstance(reply, Stream)
+        # Captured replies are read from ASGI messages.
+        seen = outcome is None or outcome.captured is not None or "connection" not in self.scope
         if isinstance(reply, Stream):
-            await send_stream(self._send, reply, self.call, framing, self._rendered, late=self.boundary.late_heads)
+            late = self.boundary.late_heads
+            await send_stream(self._send, reply, self.call, framing, self._rendered, late=late, in_lines=not seen)
         elif isinstance(reply, Content):
             await send_content(self._send, reply, self.call.reply_headers(), status)
         else:
@@ -247,8 +250,6 @@ class Exchange:
             call = self.call
             if call.reservation is not None:
                 await call.reservation.settle()  # before the client has the reply and can send the next request
-            # Captured bodies are read from ASGI messages.
-            seen = outcome is None or outcome.captured is not None or "connection" not in self.scope
             if seen:
                 await send_whole(self._send, status, media, body, call.reply_headers())
             else:

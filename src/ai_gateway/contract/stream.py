@@ -111,7 +111,7 @@ class LastFramed(Framed):
 class Together:
     """Items that arrived together, to be sent in one message."""
 
-    items: Sequence[Item[Any] | Verbatim]
+    items: Sequence[Item[Any] | Verbatim | Continued]
 
 
 class LastTogether(Together):

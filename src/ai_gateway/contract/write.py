@@ -80,23 +80,23 @@ def send_at_once(send: Send, status: int, media: bytes | None, body: bytes, call
     """The same as `send_whole` on our own server, which takes a small reply in one message, its head as lines."""
     if media is not _JSON or len(body) > _PIECE:
         return send_whole(send, status, media, body, call.reply_headers())
-    return send({"type": "http.response.start", "status": status, "lines": _lines_of(call), "whole": body})
+    return send({"type": "http.response.start", "status": status, "lines": lines_of(call, _JSON_LINE), "whole": body})
 
 
-def _lines_of(call: Call) -> bytes:
-    """The lines of a JSON reply's head about the call."""
+def lines_of(call: Call, own: bytes) -> bytes:
+    """The lines of a reply's head: its own, and those about the call."""
     notes, reservation = call.notes, call.reservation
     if call.wire.own_headers is None and notes.are_plain:
-        lines, more = _plain_lines(notes.provider, notes.attempts), None
+        lines, more = _plain_lines(own, notes.provider, notes.attempts), None
         if reservation is not None:
             more = reservation.headers
         if not more:
             return lines
     else:
-        lines, more = _JSON_LINE, call.reply_headers()
+        lines, more = own, call.reply_headers()
     # Added up, since to format what is not quite a string takes five times as long.
-    own = [name + ": " + value + "\r\n" for name, value in more.items() if value.__class__ is OwnText]
-    if len(own) < len(more):
+    texts = [name + ": " + value + "\r\n" for name, value in more.items() if value.__class__ is OwnText]
+    if len(texts) < len(more):
         lines += b"".join(
             [
                 _line(name, value)
@@ -104,15 +104,13 @@ def _lines_of(call: Call) -> bytes:
                 if value.__class__ is not OwnText and (_is_own(name) or _is_clean(name, value))
             ]
         )
-    return lines + "".join(own).encode("latin-1")
+    return lines + "".join(texts).encode("latin-1")
 
 
 @lru_cache(256)
-def _plain_lines(provider: str, attempts: int) -> bytes:
+def _plain_lines(own: bytes, provider: str, attempts: int) -> bytes:
     """The lines for an attempt about which nothing else is to be said."""
-    return _JSON_LINE + b"".join(
-        _line(name, value) for name, value in Notes(provider, attempts=attempts).headers().items()
-    )
+    return own + b"".join(_line(name, value) for name, value in Notes(provider, attempts=attempts).headers().items())
 
 
 async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it may be read

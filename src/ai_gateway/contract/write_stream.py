@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import cache
 from typing import Any, Self
 
 from pydantic import BaseModel
@@ -22,7 +23,7 @@ from ai_gateway.contract.stream import (
     Verbatim,
 )
 from ai_gateway.contract.tracebacks import forget_frames
-from ai_gateway.contract.write import encoded_headers, to_json
+from ai_gateway.contract.write import encoded_headers, lines_of, to_json
 from ai_gateway.errors import GatewayError, Unavailable, UpstreamTimeout
 from ai_gateway.observability.metrics import Event, count
 
@@ -49,14 +50,15 @@ async def send_stream(  # noqa: PLR0913 - what is sent, how, and how long it may
     rendered: Callable[[Exception], bytes],
     *,
     late: "LateHeads | None" = None,
+    in_lines: bool = False,
 ) -> None:
     """The framed items, then the terminator of a whole stream.
 
     The first item is awaited before the status line, so that an early failure keeps its status, but not longer than
     `late` allows. A later failure becomes an error item without a terminator, so that clients can tell that the stream
-    is incomplete.
+    is incomplete. Our own server takes the head `in_lines`.
     """
-    with _Head(send, call, framing, late) as head:
+    with _Head(send, call, framing, late, in_lines) as head:
         await _send_items(head, stream, rendered)
 
 
@@ -115,7 +117,7 @@ class _Head:
     Proxies and clients time out when a response has not begun after about a minute.
     """
 
-    def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None") -> None:
+    def __init__(self, send: Send, call: Call, framing: Framing, late: "LateHeads | None", in_lines: bool) -> None:
         self.is_sent = False
         self.held: list[bytes] = []
         """The framed last item, until it leaves with what ends the stream."""
@@ -123,6 +125,7 @@ class _Head:
         self.call = call
         self.framing = framing
         self._late = late
+        self._in_lines = in_lines
         self._task: asyncio.Task[None] | None = None
         # The wire's own keep-alive; that of the framing is ignored by every client of server-sent events.
         self._keep_alive = call.wire.framing.keep_alive or framing.keep_alive
@@ -163,6 +166,11 @@ class _Head:
         return first
 
     async def _start(self) -> None:
+        if self._in_lines:
+            self.is_sent = True
+            lines = lines_of(self.call, _lines_for(self.framing.media))
+            await self.send({"type": "http.response.start", "status": 200, "lines": lines})
+            return
         headers = [*encoded_headers(self.call.reply_headers()), (b"content-type", self.framing.media), *_STREAM_HEADERS]
         self.is_sent = True
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -176,6 +184,11 @@ class _Head:
         while True:
             await self.send({"type": "http.response.body", "body": self._keep_alive, "more_body": True})
             await asyncio.sleep(_KEEP_ALIVE_S)
+
+
+@cache
+def _lines_for(media: bytes) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field in ((b"content-type", media), *_STREAM_HEADERS)])
 
 
 class LateHeads:

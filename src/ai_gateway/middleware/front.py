@@ -93,11 +93,12 @@ class Front:
         outcome.status = message["status"]
         outcome.first_byte = now = perf_counter()
         spent_ms = int((now - outcome.started) * 1000)
-        if "whole" in message:  # which is JSON
-            lines = message["lines"]
+        lines = message.get("lines")
+        if lines is not None:
             if self._marks:
                 lines += lines_of(self._headers.cors.marks(_origin(scope), _fields_of(lines)))
-            message["lines"] = self._headers.usual_lines(lines, request_id, spent_ms)
+            made = self._headers.usual_lines if "whole" in message else self._headers.lines_of_stream
+            message["lines"] = made(lines, request_id, spent_ms)
             return
         headers = message["headers"] = list(message.get("headers", ()))
         if self._marks:

@@ -65,6 +65,11 @@ class ReplyHeaders:
         usual = self._usual.lines
         return b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (own, request_id, spent_ms, usual)
 
+    def lines_of_stream(self, own: bytes, request_id: bytes, spent_ms: int) -> bytes:
+        """The same for a stream, whose own lines say that it may be kept by nobody."""
+        usual = self._with_cache_control.lines
+        return b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (own, request_id, spent_ms, usual)
+
     def _constant(self, own: Mapping[bytes, bytes]) -> Constant:
         constant = self._with_cache_control if b"cache-control" in own else self._usual
         if own.get(b"content-type", b"").startswith(b"text/html") and b"content-security-policy" not in own:

@@ -126,13 +126,13 @@ def test_a_key_that_is_learnt_later_is_struck_from_parts_that_were_kept(capfd: p
     (line,) = lines_of(capfd, say)
     assert secret not in line
     assert line.count("[key]") == 2
-    assert not [values for values in access_log._known if secret in str(values)]
+    assert not [values for values in access_log._cache if secret in str(values)]
 
 
 def test_no_more_parts_are_kept_than_their_bound(capfd: pytest.CaptureFixture[str]) -> None:
     lines_of(capfd, *(outcome(f"/{number}", call=called(f"m-{number}")) for number in range(3_000)))
-    assert len(access_log._known) <= 1024
+    assert len(access_log._cache) <= 1024
     long = "long" * 100_000
     lines_of(capfd, outcome("/" + long), outcome(call=called(long, upstream_model=long)))
-    assert max(len(part) for part in access_log._known.values()) <= 1024
-    assert max(len(str(values)) for values in access_log._known) <= 2048
+    assert max(len(part) for part in access_log._cache.values()) <= 1024
+    assert max(len(str(values)) for values in access_log._cache) <= 2048

@@ -84,7 +84,7 @@ def send_at_once(send: Send, status: int, media: bytes | None, body: bytes, call
 
 
 def _lines_of(call: Call) -> bytes:
-    """The lines of a JSON reply's head about the call."""
+    """The header lines of a JSON reply about its call."""
     notes, reservation = call.notes, call.reservation
     if call.wire.own_headers is None and notes.are_plain:
         lines, more = _plain_lines(notes.provider, notes.attempts), None
@@ -105,7 +105,7 @@ def _lines_of(call: Call) -> bytes:
 
 @lru_cache(256)
 def _plain_lines(provider: str, attempts: int) -> bytes:
-    """The lines for an attempt about which nothing else is to be said."""
+    """The lines for an attempt without further facts."""
     return _JSON_LINE + b"".join(
         _line(name, value) for name, value in Notes(provider, attempts=attempts).headers().items()
     )
@@ -116,8 +116,8 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
 ) -> None:
     """A whole response of this media type.
 
-    A client has to read a large body at the same rate as it has to send one. Raises ClientDisconnected, so that the
-    connection is closed, for a slower one: it would keep memory and a place in flight for ever.
+    A client has to read a large body at the same rate as it has to send one. Raises ClientDisconnected for a slower
+    one, so that the connection is closed: it would occupy memory and a permit for ever.
     """
     fields = encoded_headers(headers)
     if media is not None:

@@ -28,7 +28,7 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
     async with aclosing(arrived):
         try:
             async for piece in arrived:
-                for item in _passed_on(piece, model, state, conformer, continuations):
+                for item in _items_for(piece, model, state, conformer, continuations):
                     yield item
         except GatewayError:
             for item in _unless_observed(state.unfinished(), conformer):
@@ -38,7 +38,7 @@ async def conform_stream[Chunk: (models.CreateChatCompletionStreamResponse, mode
             yield item
 
 
-def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+def _items_for[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
     piece: Arrived[Chunk],
     model: type[Chunk],
     state: StreamState[Chunk],

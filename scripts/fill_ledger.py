@@ -14,7 +14,7 @@ from ai_gateway.accounts.calls import LAST, CallFilter, page_of_calls
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from ai_gateway.accounts.usage import MINUTE, WHOLE, Question, usage
+from ai_gateway.accounts.usage import MINUTE, WHOLE, UsageQuery, usage
 from ai_gateway.api.admin.usage import MOST_SUMS
 
 _MONTH = 30 * DAY
@@ -54,18 +54,18 @@ async def measure(ledger: Ledger, end: int) -> dict[str, float]:
     hours = end // HOUR * HOUR
     store = ledger.store
     questions = {
-        "a month by day": Question(month, month + 31 * DAY, DAY),
-        "a month by day, project and model": Question(month, month + 31 * DAY, DAY, ("project_id", "upstream_model")),
-        "a month by day and key": Question(month, month + 31 * DAY, DAY, ("key_id",)),
-        "a month by day, key and model": Question(month, month + 31 * DAY, DAY, ("key_id", "upstream_model")),
-        "a month of one key": Question(month, month + 31 * DAY, DAY, (), {"key_id": {"key_017"}}),
-        "a month in one sum by key": Question(month, month + 31 * DAY, WHOLE, ("key_id",)),
-        "a week by hour and model": Question(hours - 7 * DAY, hours, HOUR, ("upstream_model",)),
-        "a week by hour, key and model, its first page": Question(
+        "a month by day": UsageQuery(month, month + 31 * DAY, DAY),
+        "a month by day, project and model": UsageQuery(month, month + 31 * DAY, DAY, ("project_id", "upstream_model")),
+        "a month by day and key": UsageQuery(month, month + 31 * DAY, DAY, ("key_id",)),
+        "a month by day, key and model": UsageQuery(month, month + 31 * DAY, DAY, ("key_id", "upstream_model")),
+        "a month of one key": UsageQuery(month, month + 31 * DAY, DAY, (), {"key_id": {"key_017"}}),
+        "a month in one sum by key": UsageQuery(month, month + 31 * DAY, WHOLE, ("key_id",)),
+        "a week by hour and model": UsageQuery(hours - 7 * DAY, hours, HOUR, ("upstream_model",)),
+        "a week by hour, key and model, its first page": UsageQuery(
             hours - 7 * DAY, hours, HOUR, ("key_id", "upstream_model")
         ),
-        "an hour by minute": Question(hours - HOUR, hours, MINUTE),
-        "a day by minute and model": Question(hours - DAY, hours, MINUTE, ("upstream_model",)),
+        "an hour by minute": UsageQuery(hours - HOUR, hours, MINUTE),
+        "a day by minute and model": UsageQuery(hours - DAY, hours, MINUTE, ("upstream_model",)),
     }
     found = {name: await _best(partial(usage, store, question, MOST_SUMS)) for name, question in questions.items()}
     for name, wanted in {

@@ -390,15 +390,15 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls(f"{_subject(provider)} broke off or garbled its reply.", detail=detail)
 
     @classmethod
-    def web_page(cls, provider: str, setting: str, said: bytes) -> Self:
+    def web_page(cls, provider: str, setting: str, body: bytes) -> Self:
         """For an HTML page, which hosts serve at addresses that are not the API's."""
         words = f"{_subject(provider)} answered with a web page: its operator has to check {setting}."
-        return cls(words, detail=plain_words(said))
+        return cls(words, detail=plain_words(body))
 
     @classmethod
-    def not_json(cls, provider: str | None, error: ValueError, said: bytes) -> Self:
-        """`said` is what came in its place. As far as it is no JSON that breaks off, it is what the upstream says."""
-        words = plain_words(said)
+    def not_json(cls, provider: str | None, error: ValueError, body: bytes) -> Self:
+        """For a `body` that is not JSON: unless it is truncated JSON, it is quoted as the upstream's message."""
+        words = plain_words(body)
         detail = f"{error}: {words}" if words else str(error)
         return cls(f"{_subject(provider)} sent a reply that is not JSON.", detail=detail)
 

@@ -244,11 +244,11 @@ class Gateway:
         routing = self.routing
         model, resolution = resolved or await self.resolve(call, name)
         target = resolution.targets[0]
-        there = target.model if target.model != name else None
+        upstream_id = target.model if target.model != name else None
         if call.provider is None and call.native is None and (known := public_model(routing, model)) is not None:
-            call.attempts.append(Notes(target.provider.name, there))
+            call.attempts.append(Notes(target.provider.name, upstream_id))
             return known
-        attempt = self._single_attempt(call, target.provider, there)
+        attempt = self._single_attempt(call, target.provider, upstream_id)
         conformer = Conformer(target.provider, attempt, target.model)
         item = conformer.item(models.Model, await target.provider.retrieve_model(attempt, target.model))
         if call.provider is not None:
@@ -340,7 +340,7 @@ def _chunks[
         cost=cost_of(attempt.call) if include_usage and attempt.call.round is None else None,
         report=conformer.report,
         request_id=attempt.request_id,
-        said=conformer.said,
+        content_fields=conformer.content_fields,
     )
     continuations = _continuations(attempt, conformer, (target.provider.name, request.model, include_usage))
     arrived = operation.call(target.provider, attempt, request)
@@ -354,10 +354,10 @@ def _continuations(attempt: Attempt, conformer: Conformer, origin: tuple[object,
         return None  # the chunks of a round in a tool loop are rewritten
     sink = None if conformer.observes else call.sink
     if bridge is None:
-        continuations = Continuations(conformer.said, attempt.notes, origin)
+        continuations = Continuations(conformer.content_fields, attempt.notes, origin)
         attempt.divert = None if sink is None else continuations.diverting_to(sink)
     else:
-        continuations = Continuations(conformer.said, attempt.notes, (*origin, "texts"), only_texts=True)
+        continuations = Continuations(conformer.content_fields, attempt.notes, (*origin, "texts"), only_texts=True)
         attempt.divert = None if sink is None else continuations.translating_to(bridge, sink)
     return continuations
 

@@ -1,8 +1,8 @@
-"""Redaction: API keys are struck out of all that leaves the gateway, such as log records, errors and headers.
+"""Redaction: API keys are removed from everything that leaves the gateway, such as log records, errors and headers.
 
-Code that starts to use a key passes it to `remember` once; each exit passes its texts to `strike`. A key is known in
-any case of letters (header names lose theirs), as base64 and hex at any alignment, percent-encoded and escaped as JSON
-does it; and by a part of it, because upstreams quote beginnings and parsers cut lines.
+Code that starts to use a key passes it to `remember` once; each output passes its texts to `strike`. A key is found
+regardless of case (header names lose theirs), as base64 and hex at any alignment, percent-encoded and with JSON
+escapes; and by a part of it, because upstreams quote beginnings and parsers cut lines.
 """
 
 import re
@@ -29,7 +29,7 @@ type _Place = tuple[bytes, int]
 
 
 class Redactor:
-    """The keys to strike. A text costs one look-up a character, however many keys there are."""
+    """The keys to redact. A text costs one look-up a character, regardless of the number of keys."""
 
     def __init__(self) -> None:
         self._windows: dict[int, dict[bytes, _Place]] = {}
@@ -37,7 +37,7 @@ class Redactor:
         self._forgetting: list[Callable[[], None]] = [self._cached.cache_clear]
 
     def remember(self, *secrets: str, beginnings: bool = False) -> None:
-        """Strike these from now on; by their first characters alone with `beginnings`, which saves memory."""
+        """Redact these from now on; with `beginnings`, only their first characters are stored, which saves memory."""
         for secret in secrets:
             for word in secret.split():  # "Bearer x" is a scheme and a key
                 if len(word) >= SHORTEST:
@@ -46,11 +46,11 @@ class Redactor:
             forget()
 
     def on_remember(self, forget: Callable[[], None]) -> None:
-        """Call this after each further key: for those that keep texts which were searched for keys."""
+        """Call this after each further key, so that cached texts can be dropped."""
         self._forgetting.append(forget)
 
     def strike(self, text: str) -> str:
-        """The text without keys."""
+        """The text with its keys redacted."""
         if len(text) < SHORTEST or not self._windows:
             return text
         return self._cached(text) if len(text) <= _CACHED else self._struck(text)
@@ -131,7 +131,7 @@ def _forms(key: bytes) -> Iterator[bytes]:
 
 
 def strike_all(value: object, depth: int = 0) -> object:
-    """A JSON value with every text bounded and without keys; deeper levels are cut off."""
+    """A JSON value with every text bounded and redacted; deeper levels are cut off."""
     if isinstance(value, str):
         return strike(value) if len(value) <= _MAX_LENGTH else f"{strike(value[:_MAX_LENGTH])} ..."
     if depth > _MAX_DEPTH:
@@ -150,10 +150,10 @@ strike = _redactor.strike
 on_remember = _redactor.on_remember
 
 
-def plain_words(said: bytes) -> str:
-    """The beginning of a text for the log, in one line.
+def plain_words(body: bytes) -> str:
+    """The beginning of an upstream's text for the log, in one line.
 
-    What begins as JSON gives none: it is an answer that breaks off, and holds what is none of the log's affair.
+    Empty for text that begins as JSON: that is a truncated answer, whose content must not be logged.
     """
-    text = said[: 2 * _MAX_WORDS_LENGTH].decode(errors="replace").removeprefix("\ufeff").lstrip()
+    text = body[: 2 * _MAX_WORDS_LENGTH].decode(errors="replace").removeprefix("\ufeff").lstrip()
     return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_MAX_WORDS_LENGTH]

@@ -20,7 +20,7 @@ HOLDS = [Hold("rpd", 1, 10**9, 24 * 60), Hold("spend", 10, 10**9, money=True)]
 
 async def count_until_killed(path: Path, name: str, saying: int) -> None:
     """Every third call stays open."""
-    counters = FileCounters(path, longest=3_000)
+    counters = FileCounters(path, max_size=3_000)
     for number in count():
         call = f"{name}-{number}"
         try:

@@ -13,7 +13,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY, HOUR, TOKENS
 from ai_gateway.accounts.records import Record
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from ai_gateway.accounts.usage import MINUTE, Question, usage
+from ai_gateway.accounts.usage import MINUTE, UsageQuery, usage
 from ai_gateway.contract.tokens import Tokens
 from tests.accounts.calls import NOW_MS, ended, started
 
@@ -123,14 +123,14 @@ async def test_rare_calls_are_found_by_an_index(store: SqliteStore) -> None:
 
 async def test_usage_in_slices_is_that_of_the_whole(store: SqliteStore) -> None:
     for width, length in ((DAY, 30 * DAY), (HOUR, 3 * DAY), (MINUTE, 5 * HOUR)):
-        question = Question(BEGIN, BEGIN + length, width, ("key_id", "model", "provider"))
+        question = UsageQuery(BEGIN, BEGIN + length, width, ("key_id", "model", "provider"))
         whole = await usage(store, question)
         assert [bucket.start for bucket in whole] == list(range(BEGIN, BEGIN + length, width))
         in_time = [each for each in RECORDS if BEGIN <= each.start.at // 1000 < BEGIN + length]
         assert sum(each.requests for bucket in whole for each in bucket.sums.values()) == len(in_time)
         some, start = [], BEGIN
         while start < BEGIN + length:  # as pages that have room for five sums
-            page = await usage(store, Question(start, BEGIN + length, width, question.by), 5)
+            page = await usage(store, UsageQuery(start, BEGIN + length, width, question.by), 5)
             some += page
             start = page[-1].end
         assert [(each.start, list(each.sums)) for each in some] == [(each.start, list(each.sums)) for each in whole]

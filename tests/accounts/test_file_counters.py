@@ -46,7 +46,7 @@ async def test_workers_that_share_a_file_answer_as_one_that_has_it_all(
     def clock() -> float:
         return now
 
-    workers, alone = [FileCounters(path, clock, longest=200) for _ in range(3)], MemoryCounters(clock)
+    workers, alone = [FileCounters(path, clock, max_size=200) for _ in range(3)], MemoryCounters(clock)
     granted: dict[str, tuple[list[Hold], float]] = {}
     for number, (which, what, amount, passes) in enumerate(steps):
         now += passes
@@ -84,7 +84,7 @@ async def _take(
 
 
 async def test_calls_at_once_share_a_limit_while_the_file_is_replaced(tmp_path: Path) -> None:
-    workers = [FileCounters(tmp_path / "counters", longest=2_000) for _ in range(4)]
+    workers = [FileCounters(tmp_path / "counters", max_size=2_000) for _ in range(4)]
     await workers[0].seed("spend", 0, 0)
     hold = Hold("spend", 7, 60 * 7 + 6, money=True)
 
@@ -100,7 +100,7 @@ async def test_calls_at_once_share_a_limit_while_the_file_is_replaced(tmp_path: 
 
 async def three_workers(path: Path) -> list[FileCounters]:
     """Two of them have counted something; one has held nothing yet."""
-    workers = [FileCounters(path, look_s=0.0) for _ in range(3)]
+    workers = [FileCounters(path, check_s=0.0) for _ in range(3)]
     await workers[0].seed("spend", 100, MONEY.until)
     for worker, call in zip(workers, "ab", strict=False):
         assert isinstance(await worker.reserve(call, HOLDS), Granted)
@@ -241,7 +241,7 @@ from ai_gateway.accounts.counters.base import Hold
 from ai_gateway.accounts.counters.file import FileCounters
 
 async def main():
-    counters = FileCounters(Path(sys.argv[1]), owner="dead", longest=int(sys.argv[2]))
+    counters = FileCounters(Path(sys.argv[1]), owner="dead", max_size=int(sys.argv[2]))
     await counters.seed("spend", 100, 2**31)
     holds = [Hold("rpm", 1, 10, 1), Hold("parallel", 1, 4), Hold("spend", 10, 200, money=True, until=2**31)]
     for number in range(3):
@@ -258,7 +258,7 @@ async def test_what_a_dead_process_holds_is_given_back_once_its_journal_is_finis
 ) -> None:
     """And only that: what others hold stays, and what is settled for it before has used what it has."""
     path = tmp_path / "counters"
-    workers = [FileCounters(path, longest=longest) for _ in range(2)]
+    workers = [FileCounters(path, max_size=longest) for _ in range(2)]
     await workers[0].seed("spend", 100, MONEY.until)
     assert isinstance(await workers[0].reserve("alive", HOLDS), Granted)
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", DEAD, str(path), str(longest)], timeout=60)

@@ -23,7 +23,7 @@ from ai_gateway.accounts.ledger_rows import DAY, HOUR, TOKENS, WIDTHS
 from ai_gateway.accounts.ledger_statements import PRUNED_BEFORE, ROLL_UP_TIME
 from ai_gateway.accounts.records import Record, Start
 from ai_gateway.accounts.shipper import Holder, Shipper
-from ai_gateway.accounts.store.base import AlreadyThere, Change, Store
+from ai_gateway.accounts.store.base import Change, DuplicateRow, Store
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.contract.tokens import Tokens
 from ai_gateway.observability.trace_names import Attributes, Step
@@ -538,7 +538,7 @@ async def test_changes_are_made_all_together_and_only_to_what_is_expected(stores
         changes = [Change(use, [("a", 1)]), Change(use, [("b", 2), ("c", 3)]), Change(use, [])]
         assert await store.write(PRUNED_BEFORE, [(0,)], changes)
         for rows in ([("d", 4), ("b", 5)], [("d", number) for number in range(600)]):
-            with pytest.raises(AlreadyThere):
+            with pytest.raises(DuplicateRow):
                 await store.write(PRUNED_BEFORE, [(0,)], [Change(use, [("e", 6)]), Change(use, rows)])
         assert await ledger.last_uses() == {"a": 0, "b": 0, "c": 0}
         await ledger.prune(NOW_MS // 1000 + DAY)

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from ai_gateway.accounts.delivery import NotDelivered
-from ai_gateway.accounts.webhook import Reach, post
+from ai_gateway.accounts.webhook import WebhookNetwork, post
 from ai_gateway.providers.config.network import proxy_for
 from tests.support.forward_proxy import ForwardProxy, running_proxy
 from tests.support.upstream import Exchange, Upstream, running_upstream
@@ -44,7 +44,7 @@ async def test_machine_rooms_are_out_of_reach_in_every_form(address: str) -> Non
         with pytest.raises(NotDelivered, match="WEBHOOK_ADDRESSES") as refused:
             await post(f"{scheme}://{host}/latest/meta-data", SECRET, "evt", b"{}")
         assert refused.value.is_final
-    assert Reach("any").permits(ip_address(address))
+    assert WebhookNetwork("any").permits(ip_address(address))
 
 
 @pytest.mark.parametrize("url", ["http://2852039166/x", "http://0xa9fea9fe/x", "http://169.254.43518/x"])
@@ -56,10 +56,10 @@ async def test_an_address_that_is_written_as_a_number_is_looked_at_as_well(url: 
 
 def test_private_addresses_are_allowed_unless_only_public_ones_are() -> None:
     for address in (*PRIVATE, *PUBLIC):
-        assert Reach().permits(ip_address(address)), address
+        assert WebhookNetwork().permits(ip_address(address)), address
     for address in (*PRIVATE, *MACHINE_ROOMS):
-        assert not Reach("public").permits(ip_address(address)), address
-    assert all(Reach("public").permits(ip_address(address)) for address in PUBLIC)
+        assert not WebhookNetwork("public").permits(ip_address(address)), address
+    assert all(WebhookNetwork("public").permits(ip_address(address)) for address in PUBLIC)
 
 
 async def test_a_name_is_called_at_an_address_that_was_looked_at(receiver: Upstream) -> None:
@@ -67,23 +67,23 @@ async def test_a_name_is_called_at_an_address_that_was_looked_at(receiver: Upstr
     await post(f"http://localhost:{receiver.port}/hook", SECRET, "evt_name", b"{}")
     assert receiver.requests[-1].header("host") == f"localhost:{receiver.port}"
     with pytest.raises(NotDelivered, match="WEBHOOK_ADDRESSES"):
-        await post(f"http://localhost:{receiver.port}/hook", SECRET, "evt_name", b"{}", Reach("public"))
+        await post(f"http://localhost:{receiver.port}/hook", SECRET, "evt_name", b"{}", WebhookNetwork("public"))
 
 
 async def test_a_webhook_is_called_through_the_proxy_that_the_environment_names(
     receiver: Upstream, proxy: ForwardProxy
 ) -> None:
     env = {"http_proxy": f"http://user:pass-word-1@127.0.0.1:{proxy.port}", "NO_PROXY": "direct.test"}
-    reach = Reach("public", partial(proxy_for, env))
-    await post(f"http://hooks.test:{receiver.port}/a?b=1", SECRET, "evt_proxy", b"{}", reach)
+    network = WebhookNetwork("public", partial(proxy_for, env))
+    await post(f"http://hooks.test:{receiver.port}/a?b=1", SECRET, "evt_proxy", b"{}", network)
     assert proxy.asked[-1].target == f"http://hooks.test:{receiver.port}/a?b=1"
     assert receiver.requests[-1].header("webhook-id") == "evt_proxy"
     assert receiver.requests[-1].body == b"{}"
     asked = len(proxy.asked)
     for url in ("http://direct.test/x", "http://169.254.169.254/x"):
         with pytest.raises(NotDelivered):
-            await post(url, SECRET, "evt", b"{}", reach)
+            await post(url, SECRET, "evt", b"{}", network)
     assert len(proxy.asked) == asked
     wrong = partial(proxy_for, {"http_proxy": "socks5://x"})
     with pytest.raises(NotDelivered, match="http_proxy: must look like"):
-        await post("http://hooks.test/", SECRET, "evt", b"{}", Reach(proxy_for=wrong))
+        await post("http://hooks.test/", SECRET, "evt", b"{}", WebhookNetwork(proxy_for=wrong))

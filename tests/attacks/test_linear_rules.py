@@ -77,9 +77,13 @@ async def streamed(given: Streamed, conformer: Conformer) -> None:
         yield DONE
 
     state: StreamState[Any] = StreamState(
-        given.choices, include_usage=given.usage, report=conformer.report, request_id="r", said=conformer.said
+        given.choices,
+        include_usage=given.usage,
+        report=conformer.report,
+        request_id="r",
+        content_fields=conformer.content_fields,
     )
-    continuations = Continuations(conformer.said)
+    continuations = Continuations(conformer.content_fields)
     async for _ in conform_stream(arrived(), given.operation.chunk, state, conformer, continuations):
         pass
 

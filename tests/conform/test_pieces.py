@@ -41,7 +41,7 @@ async def written(pieces: Sequence[bytes], *, in_pieces: bool, known: bool, mode
     provider = Provider("lab", SAME_WIRE, conformance=mode)  # type: ignore[arg-type] # one of its modes
     attempt = Attempt(Call("createChatCompletion", "req_1"))
     conformer = Conformer(provider, attempt, "m")
-    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report, said=conformer.said)
+    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report, content_fields=conformer.content_fields)
     found = parser.pieces(list(pieces)) if in_pieces else None
     events: Sequence[bytes] = found if found is not None else list(parser.feed(b"".join(pieces)))
 
@@ -49,7 +49,7 @@ async def written(pieces: Sequence[bytes], *, in_pieces: bool, known: bool, mode
         yield LastPacket(events) if known else Packet(events)
 
     items = conform_stream(
-        arrived(), Chunk, state, conformer, Continuations(conformer.said, attempt.notes, ("lab", usage, mode))
+        arrived(), Chunk, state, conformer, Continuations(conformer.content_fields, attempt.notes, ("lab", usage, mode))
     )
     messages: list[Message] = []
 

@@ -384,7 +384,7 @@ INSIDES = st.text('ab"\\ é\u2028{}[],:', max_size=12) | st.just('x,"usage":null
 async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> list[Any]:
     """The JSON of every chunk that leaves, with events relayed as bytes where they may be, or all of them parsed."""
     conformer = Conformer(Provider("lab", SAME_WIRE), Attempt(Call("any", "r")), "m")
-    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report, said=conformer.said)
+    state = StreamState[Chunk](1, include_usage=usage, report=conformer.report, content_fields=conformer.content_fields)
 
     async def upstream() -> AsyncGenerator[Packet | Done]:
         for events in packets:
@@ -393,7 +393,7 @@ async def relayed(packets: list[list[bytes]], *, usage: bool, relays: bool) -> l
 
     sent: list[Any] = []
     async for items in conform_stream(
-        upstream(), Chunk, state, conformer, Continuations(conformer.said) if relays else None
+        upstream(), Chunk, state, conformer, Continuations(conformer.content_fields) if relays else None
     ):
         for item in apart(items):
             if isinstance(item, Verbatim):

@@ -253,18 +253,18 @@ class Pipeline:
         self._conformer = Conformer(Provider("lab", SAME_WIRE), self._attempt, "m")
         self._conformer.known = known
         report = self._conformer.report
-        said = self._conformer.said
-        self._state: StreamState[Any] = StreamState(choices, include_usage=usage, report=report, said=said)
+        said = self._conformer.content_fields
+        self._state: StreamState[Any] = StreamState(choices, include_usage=usage, report=report, content_fields=said)
         self._continuations = continuations
         if continuations is not None:
-            continuations._said, continuations._notes = said, self._attempt.notes
+            continuations._content_fields, continuations._notes = said, self._attempt.notes
 
     @property
     def said(self) -> tuple[object, ...]:
         """What was noted of its texts, and counted."""
         notes = self._attempt.notes
         # Continuations tell of the texts inside of a field, not of the field, and of those beside the delta.
-        deltas = {choice: fields - NOT_OF_DELTAS for choice, fields in self._conformer.said.items()}
+        deltas = {choice: fields - NOT_OF_DELTAS for choice, fields in self._conformer.content_fields.items()}
         said = {choice: fields for choice, fields in deltas.items() if fields}
         return notes.tokens, notes.service_tier, notes.chunks, said
 

@@ -267,7 +267,7 @@ def record(identifier: str) -> dict[str, object]:
 
 def test_a_file_that_grows_too_large_is_moved_aside_once_and_a_moved_one_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "bodies.jsonl"
-    files = [BodyFile(path, largest=2_000) for _ in range(2)]  # as two workers have them
+    files = [BodyFile(path, max_size=2_000) for _ in range(2)]  # as two workers have them
     body = Body(b"x" * 300, "text/plain", 300, is_cut=False)
     for number in range(20):
         files[number % 2].add(record(f"r{number}"), body, body)
@@ -292,7 +292,7 @@ def test_what_cannot_be_written_is_lost_and_nobody_waits_for_it(tmp_path: Path) 
     file = BodyFile(tmp_path / "no-directory" / "bodies.jsonl")
     body = Body(b"x", "text/plain", 1, is_cut=False)
     file.add(record("lost"), body, body)
-    full = BodyFile(tmp_path / "bodies.jsonl", most_waiting=10)
+    full = BodyFile(tmp_path / "bodies.jsonl", max_pending=10)
     full.add(record("too-much"), body, body)
     file.close(10)
     full.close(10)

@@ -190,7 +190,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up_and_what_does_not_fit_is_count
     recovered: list[int] = []
     with pipe() as (reading, writing):
         fill(writing)
-        output = Output(writing, recovered.append, most_bytes=10_000)
+        output = Output(writing, recovered.append, max_bytes=10_000)
         before = time.process_time()
         for _ in range(20_000):
             output.add(b"a" * 99 + b"\n")

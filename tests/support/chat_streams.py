@@ -119,8 +119,10 @@ def _conformed(
 ) -> AsyncGenerator[Any]:
     attempt = Attempt(call_, call_.notes)
     conformer = Conformer(Provider("lab", SAME_WIRE), attempt, "m")
-    state = StreamState[Chunk](1, include_usage=True, shows_null=False, report=conformer.report, said=conformer.said)
-    continuations = Continuations(conformer.said, call_.notes, only_texts=True) if fast else None
+    state = StreamState[Chunk](
+        1, include_usage=True, shows_null=False, report=conformer.report, content_fields=conformer.content_fields
+    )
+    continuations = Continuations(conformer.content_fields, call_.notes, only_texts=True) if fast else None
 
     def sink(data: bytes, _chunk: bytes | None = None, /) -> bool:
         written.append(data)

@@ -25,7 +25,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.refusals import usd
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.accounts.webhook import Reach, post
+from ai_gateway.accounts.webhook import WebhookNetwork, post
 from ai_gateway.accounts.windows import Window, window_at
 from ai_gateway.observability.metrics import Event, count
 
@@ -75,7 +75,7 @@ class _Notice:
 
 
 class Alerts:
-    """The alerts of one worker. `mailing` is None without a mail server, `reach` has the network settings of webhooks.
+    """The alerts of one worker. `mailing` is None without a mail server, `network` has the settings of webhooks.
 
     Both may be changed at any time.
     """
@@ -84,7 +84,7 @@ class Alerts:
         self, directory: Directory, ledger: Ledger, pace: Pace = Pace(), clock: Callable[[], float] = time.time
     ) -> None:
         self.mailing: Mailing | None = None
-        self.reach = Reach()
+        self.network = WebhookNetwork()
         self._clock = clock
         self.ledger = ledger
         self._directory, self._pace = directory, pace
@@ -110,10 +110,10 @@ class Alerts:
         if not alerts:
             return
         await self._note_reached(alerts)
-        room = _AT_ONCE - len(self._delivering)
-        if room <= 0:
+        free = _AT_ONCE - len(self._delivering)
+        if free <= 0:
             return
-        for identifier, alert_id, attempts, body in await self.ledger.store.fetch(DUE, self._now_ms(), room):
+        for identifier, alert_id, attempts, body in await self.ledger.store.fetch(DUE, self._now_ms(), free):
             notice = _Notice(str(identifier), str(alert_id), int(attempts or 0) + 1, str(body).encode())
             until = self._now_ms() + int(self._pace.claim_s * 1000)
             if await self.ledger.store.execute(CLAIM, notice.id, attempts, until):
@@ -220,7 +220,7 @@ class Alerts:
         if notice.attempts > len(self._pace.pauses_s) + 1:
             raise NotDelivered("whoever made the last attempt has died", is_final=True)
         if alert.webhook_url is not None:
-            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body, self.reach)
+            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body, self.network)
             return
         if self.mailing is None:
             raise NotDelivered("there is no mail server: set SMTP_URL and SMTP_FROM", is_final=True)

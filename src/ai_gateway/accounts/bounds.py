@@ -1,7 +1,8 @@
-"""How many tokens a request can take at the most, known before anybody is asked.
+"""Upper bounds of the tokens of a request, computed before an upstream is called.
 
-A token of the vocabularies in use stands for at least one byte of UTF-8, so a text has no more tokens than bytes. What
-a model is told beside the texts is declared here, as are images and sounds, whose tokens nobody can count in advance.
+A token of the vocabularies in use stands for at least one byte of UTF-8, so a text has no more tokens than bytes. The
+tokens that a model gets beside the texts are constants here, as are those of images and sounds, which cannot be counted
+in advance.
 """
 
 from base64 import b64decode
@@ -14,9 +15,9 @@ from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.tokens import quickly
 from gateway_contract.openai import models
 
-# Roles, separators and what a chat template puts around a message or a tool.
+# Roles, separators and other tokens of a chat template around a message or a tool.
 PER_MESSAGE = 64
-# The instructions that vendors add where there are tools; Anthropic's are the longest known, some 700
+# The instructions that vendors add for tools; Anthropic's are the longest known, some 700
 # (https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview#pricing, looked up in 2026-11).
 FOR_TOOLS = 2_048
 # The most that a vendor counts for one image: gpt-4o-mini's 2,833 and 5,667 for each of 8 tiles, since it scales images
@@ -25,12 +26,12 @@ PER_IMAGE = 50_000
 # Compressed sound has at least 1,000 bytes a second, and vendors count up to 32 tokens for it.
 _SOUND_BYTES_A_SECOND = 1_000
 _SOUND_BYTES_PER_TOKEN = 32
-# Of a WAV: the bytes up to what is needed of its format, and the formats that are plain samples (PCM and floats).
+# WAV: the bytes that contain its format, and the formats of uncompressed samples (PCM and floats).
 _WAV_HEAD = 36
 _SAMPLES = frozenset({1, 3})
-_SEARCHES = ("search", "plugins")  # parts of the names of fields with which other vendors' requests ask for it
-# Parts of the names of fields beyond the contract that some upstream takes: for more output, and for input that is not
-# in the body, such as what it has kept.
+_SEARCHES = ("search", "plugins")  # parts of field names by which requests of other vendors enable searches
+# Parts of the names of fields beyond the contract that some upstream accepts: for more output, and for input that is
+# not in the body, such as stored content.
 _OUTPUT = ("tokens", "predict", "budget", "max_length", "max_gen")
 _INPUT = ("prompt", "input", "context", "ctx")
 _ELSEWHERE = ("cached", "file_id", "files", "previous_", "conversation")
@@ -42,14 +43,14 @@ _COUNTED = frozenset(
 _User = models.ChatCompletionRequestUserMessage
 _Assistant = models.ChatCompletionRequestAssistantMessage
 _CHOICES = frozenset({"best_of", "candidate_count", "candidateCount", "num_return_sequences"})
-_DEEPEST = 3
+_MAX_DEPTH = 3
 
 
 class Bound(NamedTuple):
-    """Tokens of a request. `output` is None where only the model limits it; it counts all choices together.
+    """Bounds of a request's tokens. `output` is None if only the model limits it; it is for all choices together.
 
-    `service_tier` is the one that it asks for, `searches` how often the web may be searched for it. `is_open` says that
-    something of its input is not in its bytes, or packed in them: only the model limits how much.
+    `service_tier` is the requested one, `searches` the most web searches. `is_open` says that some input is not in the
+    body, or compressed in it: only the model limits its tokens.
     """
 
     input: int
@@ -61,7 +62,7 @@ class Bound(NamedTuple):
 
 
 def chat_bound(body: models.CreateChatCompletionRequest, size: int) -> Bound:
-    """For a chat, whose body has so many bytes."""
+    """The bound of a chat with a body of this size."""
     messages = body.messages
     tokens = size + PER_MESSAGE * len(messages)
     is_open = False
@@ -95,14 +96,14 @@ def _chat_bound(body: models.CreateChatCompletionRequest, tokens: int, is_open: 
         output = output + more.output if output is not None and more.output is not None else None
         searches = max(searches, more.searches)
     output = output * choices if output is not None else None
-    # What is found counts as input.
+    # Search results count as input.
     return quickly(Bound, (tokens, output, choices, body.service_tier, searches, is_open or searches > 0))
 
 
 def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
-    """For a completion, of which the best are chosen among as many as `best_of`.
+    """The bound of a completion, whose choices are the best of `best_of`.
 
-    Without `max_tokens` OpenAI gives 16, but other upstreams what fits into the model's context.
+    Without `max_tokens`, OpenAI's default is 16, but that of other upstreams is the model's context.
     """
     prompts = prompt_count(body)
     each, output, is_open, searches = max(body.n or 1, body.best_of or 1), body.max_tokens, False, 0
@@ -121,14 +122,14 @@ def completion_bound(body: models.CreateCompletionRequest, size: int) -> Bound:
 
 
 def embedding_bound(_: models.CreateEmbeddingRequest, size: int) -> Bound:
-    """For embeddings, which have no output."""
+    """The bound of embeddings, which have no output."""
     return Bound(size + PER_MESSAGE, 0)
 
 
 def whole_bound(bound: Bound, unknown: UnknownKinds | None, input_tokens: int) -> Bound:
-    """With what the contract does not list: tools that may be an upstream's own search, and parts of any kind.
+    """The bound with unknown content: tools that may be an upstream's own search, and parts of any kind.
 
-    Where only the model limits the input, it is at the most so many tokens.
+    If only the model limits the input, `input_tokens` is its bound.
     """
     if unknown is not None and unknown.tools:
         bound = bound._replace(searches=MOST_SEARCHES, is_open=True)
@@ -138,13 +139,13 @@ def whole_bound(bound: Bound, unknown: UnknownKinds | None, input_tokens: int) -
 
 
 def _limit(*limits: int | None) -> int | None:
-    """The largest, since who takes which is not known; None for no limit, which some say by -1 or 0."""
+    """The largest limit, since it is unknown which one the upstream reads; None for no limit, also for -1 or 0."""
     stated = [limit for limit in limits if limit is not None]
     return max(stated) if stated and min(stated) > 0 else None
 
 
 class _More(NamedTuple):
-    """What fields beyond the contract may add: output is None for no limit of it."""
+    """The possible effect of fields beyond the contract; None is unlimited output."""
 
     output: int | None = 0
     choices: int = 1
@@ -158,14 +159,14 @@ class _More(NamedTuple):
 
 
 def _more(fields: Mapping[str, object], depth: int = 0) -> _More:
-    """By their names alone: an upstream may take them in place of, or beside, those of the contract, or not at all."""
+    """Judged by field names: an upstream may read such fields instead of the contract's, beside them, or not at all."""
     total = _More()
     for name, value in fields.items():
         if any(part in name for part in _SEARCHES):
             total = total.plus(_More(searches=MOST_SEARCHES))
         if any(part in name for part in _ELSEWHERE):
             total = total.plus(_More(is_open=True))
-        if isinstance(value, dict) and depth < _DEEPEST:
+        if isinstance(value, dict) and depth < _MAX_DEPTH:
             total = total.plus(_more(value, depth + 1))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             total = total.plus(_counted(name, int(value)))
@@ -182,7 +183,7 @@ def _counted(name: str, value: int) -> _More:
 
 
 def _beyond_text(part: object) -> int | None:
-    """What a part counts in place of the bytes that it has, None where only the model limits that; 0 for a text."""
+    """The tokens of a part instead of its bytes; None if only the model limits them, 0 for a text."""
     if isinstance(part, models.ChatCompletionRequestMessageContentPartImage):
         url = part.image_url.url
         if not url.startswith("data:"):
@@ -195,7 +196,7 @@ def _beyond_text(part: object) -> int | None:
 
 
 def _has_its_bytes(data: str) -> bool:
-    """Whether base64 is sound of at least so many bytes a second: MP3, or a WAV of samples that are not compressed."""
+    """Whether base64 is sound of at least so many bytes a second: MP3, or a WAV of uncompressed samples."""
     try:
         head = b64decode(data[:48])
     except ValueError:

@@ -55,19 +55,19 @@ def _tables(settings: Settings, environment: Mapping[str, str], problems: list[s
 
 
 def _key(name: str, table: KeySettings, key: str | None) -> ConfiguredKey:
-    made = ConfiguredKey(name=name, key=key, digest=table.digest, project=table.project)
-    named = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "parallel_requests")
-    said = {name: value for name in named if (value := getattr(table, name)) is not None}
-    rates = (RateLimit(id=f"rl-{made.id}", entity=made.id, model=EVERY_MODEL, **said),) if said else ()
+    configured = ConfiguredKey(name=name, key=key, digest=table.digest, project=table.project)
+    names = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "parallel_requests")
+    limits = {name: value for name in names if (value := getattr(table, name)) is not None}
+    rates = (RateLimit(id=f"rl-{configured.id}", entity=configured.id, model=EVERY_MODEL, **limits),) if limits else ()
     spend = None
     if table.spend_limit_cents is not None:
         spend = SpendLimit(
-            id=made.id,
+            id=configured.id,
             threshold_amount=table.spend_limit_cents,
             interval=table.spend_interval,
             time_zone=table.time_zone,
         )
     permissions = None
     if table.models is not None:
-        permissions = ModelPermissions(id=made.id, mode="allow_list", model_ids=frozenset(table.models))
-    return replace(made, rates=rates, spend=spend, permissions=permissions)
+        permissions = ModelPermissions(id=configured.id, mode="allow_list", model_ids=frozenset(table.models))
+    return replace(configured, rates=rates, spend=spend, permissions=permissions)

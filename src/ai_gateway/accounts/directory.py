@@ -22,9 +22,9 @@ from ai_gateway.accounts.entities import DEFAULT_PROJECT, KINDS, ApiKey, Entity,
 from ai_gateway.accounts.store.base import Session, Store, StoreError
 
 _REFRESH_S = 0.5  # a change is known everywhere within a second
-# An unknown key may be new, so the store is asked; many wrong keys must not overload it.
+# An unknown key may be new, so the store is queried; many wrong keys must not overload it.
 _LOOK_S = 0.02
-_LONGEST_LOOK_S = 1.0
+_MAX_LOOK_S = 1.0
 _NAMES: Mapping[type[Entity], str] = {kind: name for name, kind in KINDS.items()}
 _REVISION = "SELECT value FROM meta WHERE name = 'revision'"
 _NEWER = "SELECT kind, id, revision, body FROM entities WHERE revision > $1 ORDER BY revision, kind, id"
@@ -149,7 +149,7 @@ class Directory:
         before, asked = self._revision, time.monotonic()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(max(0.0, _LOOK_S - self.age_s)))
-        await asyncio.wait({self._looking}, timeout=_LONGEST_LOOK_S)
+        await asyncio.wait({self._looking}, timeout=_MAX_LOOK_S)
         if self.refreshed_at < asked - _LOOK_S:
             raise StoreError(f"{self.store.name} does not answer")
         return self._revision != before

@@ -1,6 +1,6 @@
-"""How long calls took, and how long until the first byte of a stream: counts by class of duration, and their quantiles.
+"""Latency: durations of calls and times to the first byte of streams, as histograms, and their quantiles.
 
-Only calls that were answered whole count. Counts can be summed up as any others; a quantile is off by less than the
+Only calls with a whole reply count. Counts can be added like other sums; the error of a quantile is less than the
 width of its class.
 """
 
@@ -17,13 +17,13 @@ BOUNDS_MS = (
     *(10, 22, 47, 100, 150, 220, 330, 470, 680, 1_000, 1_500, 2_200, 3_300, 4_700, 6_800, 10_000, 15_000, 22_000),
     *(33_000, 47_000, 68_000, 100_000, 220_000),
 )
-"""The longest duration of each class but the last, which has all that are longer. Where most calls are, the steps are
-those of E6 (IEC 60063)."""
+"""The upper bound of each class; the last class has no bound. The steps of the most frequent durations are those
+of E6 (IEC 60063)."""
 CLASSES = len(BOUNDS_MS) + 1
 
 
 class Latency:
-    """Counts of calls that have something in common, by class: of their durations, and of the times to a first byte."""
+    """Histograms of a group of calls: of durations, and of times to the first byte."""
 
     __slots__ = ("_counts",)
 
@@ -43,19 +43,19 @@ class Latency:
 
 
 def quantile_ms(counts: Sequence[int], part: float) -> int | None:
-    """The duration that this part of the calls did not exceed, None if there are none.
+    """The duration that this part of the calls did not exceed; None without calls.
 
-    Within a class they are taken to be spread evenly on a logarithmic scale. Of the last one only the start is known.
+    Interpolated on a logarithmic scale within a class. For the last class, it is the start of the class.
     """
-    upto = list(accumulate(counts))
-    if not upto[-1]:
+    cumulative = list(accumulate(counts))
+    if not cumulative[-1]:
         return None
-    rank = part * upto[-1]
-    at = bisect_left(upto, rank)
+    rank = part * cumulative[-1]
+    at = bisect_left(cumulative, rank)
     if at == len(BOUNDS_MS):
         return BOUNDS_MS[-1]
     low, high = BOUNDS_MS[at - 1] if at else 1, BOUNDS_MS[at]
-    within: float = (rank - (upto[at] - counts[at])) / counts[at]
+    within: float = (rank - (cumulative[at] - counts[at])) / counts[at]
     return round(low * math.pow(high / low, within))
 
 
@@ -63,19 +63,19 @@ def quantile_ms(counts: Sequence[int], part: float) -> int | None:
 
 
 async def rebuild(session: Session, start: int, end: int, widths: Iterable[int]) -> None:
-    """Make the sums of a time in seconds again, of its records."""
+    """Rebuild the sums of a time range, in seconds, from its records."""
     await session.execute(statements.DROP_ROLLUPS, start, end)
     counted = await session.fetch(statements.COUNTS_OF_TIME, start * 1000, end * 1000, min(widths))
     await add(session, counted, widths)
 
 
 async def add(session: Session, counted: Iterable[Row], widths: Iterable[int]) -> None:
-    """Add counts to the sums: each has its hour, what it is summed up by, both classes, and how many there are."""
+    """Add counts to the sums. Each has its hour, grouping values, both classes, and a number."""
     await session.execute_many(statements.ADD, sums_of(counted, widths))
 
 
 def sums_of(counted: Iterable[Row], widths: Iterable[int]) -> Sequence[Row]:
-    """What `statements.ADD` adds for such counts."""
+    """The values for `statements.ADD`."""
     sums: dict[Row, list[int]] = {}
     for start, *of, total, first, count in counted:
         for width in widths:
@@ -84,7 +84,7 @@ def sums_of(counted: Iterable[Row], widths: Iterable[int]) -> Sequence[Row]:
 
 
 async def by_minute(session: Session, start: int, end: int) -> list[Row]:
-    """Counts of a time in seconds, minute by minute, in the form of sums."""
+    """The counts of a time range in seconds, minute by minute, in the form of sums."""
     sums: dict[Row, list[int]] = {}
     for *of, total, first, count in await session.fetch(statements.COUNTS_OF_TIME, start * 1000, end * 1000, 60):
         _count(sums, tuple(of), total, first, count)

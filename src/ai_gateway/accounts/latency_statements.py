@@ -1,4 +1,4 @@
-"""The statements of `latency`, in the SQL that both engines speak. There is a column for each class of durations."""
+"""The statements of `latency`, in SQL that both engines support. There is a column for each class of durations."""
 
 COUNTS_OF_TIME = """SELECT at / (CAST($3 AS BIGINT) * 1000) * CAST($3 AS BIGINT), project_id, COALESCE(key_id, ''),
     model, upstream_model, provider, operation, COALESCE(service_tier, ''), total_bucket, first_bucket, COUNT(*)

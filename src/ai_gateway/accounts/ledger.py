@@ -1,8 +1,8 @@
-"""The ledger: every call that is over, once, and the sums of them by hour and day.
+"""The ledger: the record of every ended call, once, and sums of them by hour and day.
 
-Nothing in it is changed. A record is added with the sums of those that come with it, in one transaction, which fails if
-it is there already. So nothing is doubled, however often a journal is read, and the sums can be made again from the
-records. Sums stay when records are pruned.
+Records are never changed. A batch of records is added together with its sums in one transaction, which fails if one of
+the records exists already. So nothing is counted twice, however often a journal is read, and the sums can be rebuilt
+from the records. Sums stay when records are pruned.
 """
 
 import time
@@ -12,10 +12,19 @@ from dataclasses import dataclass
 import structlog
 
 from ai_gateway.accounts import latency, latency_statements, ledger_statements as statements
-from ai_gateway.accounts.ledger_rows import DAY, HOUR, WIDTHS, Alike, alike, durations_of, keys_used, sums_of
+from ai_gateway.accounts.ledger_rows import (
+    DAY,
+    HOUR,
+    WIDTHS,
+    RecordGroup,
+    durations_of,
+    group_records,
+    keys_used,
+    sums_of,
+)
 from ai_gateway.accounts.limits import What
 from ai_gateway.accounts.records import Record
-from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Store, Value
+from ai_gateway.accounts.store.base import Change, DuplicateRow, Row, Store, Value
 
 _SLICE = 2_000
 _DAY_MS = DAY * 1000
@@ -36,32 +45,32 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._placed: set[int] = set()
-        self._pruned_before = 0  # when it was last looked
+        self._pruned_before = 0  # as last read from the store
 
     async def append(self, records: Sequence[Record]) -> None:
-        """Add those that are not there yet, and them to the sums: all or nothing."""
+        """Add the records that do not exist yet, with their sums: all or nothing."""
         if not records:
             return
-        groups = alike(records)
+        groups = group_records(records)
         await self.add_days({group.hour // DAY for group in groups})
         if not await self._append_at_once(groups):
             await self._append_new(records)
 
-    async def _append_at_once(self, groups: Sequence[Alike]) -> bool:
-        """As nearly always: none of them is there yet, nor of a time that is pruned. Returns whether it was so."""
+    async def _append_at_once(self, groups: Sequence[RecordGroup]) -> bool:
+        """Add them in the usual case: none exists, or is of a pruned day. Returns whether that was the case."""
         pruned_before = self._pruned_before
-        if any(group.hour * 1000 < pruned_before for group in groups):  # days are pruned, each as a whole
+        if any(group.hour * 1000 < pruned_before for group in groups):  # only whole days are pruned
             return False
         try:
             return await self.store.write(statements.PRUNED_BEFORE, [(pruned_before,)], _changes(groups))
-        except AlreadyThere:  # seldom: what a journal had not noted yet to be shipped
+        except DuplicateRow:  # rare: a journal had not noted yet that they were stored
             return False
 
     async def _append_new(self, records: Sequence[Record]) -> None:
         async with self.store.transaction() as session:
             ((pruned_before,),) = await session.fetch(statements.PRUNED_BEFORE)
             self._pruned_before = int(pruned_before or 0)
-            # What is older than what is kept was here: a journal is read again after it has been pruned.
+            # Records older than the retention were stored before: a journal is read again after they were pruned.
             kept = [record for record in records if record.start.at >= self._pruned_before]
             if len(kept) < len(records):
                 late = len(records) - len(kept)
@@ -71,18 +80,18 @@ class Ledger:
                 place = record.start.at, record.start.id
                 if place not in new and not await session.fetch(statements.IS_THERE, *place):
                     new[place] = record
-            for change in _changes(alike(new.values())):
+            for change in _changes(group_records(new.values())):
                 await session.execute_many(change.statement, change.whole_rows())
 
     async def last_uses(self) -> dict[str, int]:
-        """When each key began its last call, in seconds since the epoch."""
+        """The start of each key's last call, in seconds since the epoch."""
         return {str(key): int(at or 0) // 1000 for key, at in await self.store.fetch(statements.LAST_USES)}
 
     async def spent(self, what: What, entity: str, start: int, end: int | None) -> int:
-        """What a key, a project or all of them have cost from one instant to another, in seconds."""
-        upto = end if end is not None else int(time.time()) + DAY
+        """The cost of a key, a project or all of them in a time range, given in seconds."""
+        end_s = end if end is not None else int(time.time()) + DAY
         total = 0
-        for width, first, last in spans(start, upto):
+        for width, first, last in spans(start, end_s):
             if width:
                 values: tuple[Value, ...] = (width, first, last)
             else:
@@ -92,10 +101,10 @@ class Ledger:
             total += int(cost or 0)
         return total
 
-    # -- upkeep --
+    # -- maintenance --
 
     async def add_days(self, days: Iterable[int]) -> None:
-        """Make places for the records of these days, counted since the epoch, but not of those that clocks make up."""
+        """Create partitions for the records of these days, counted since the epoch; not for days of wrong clocks."""
         last = int(time.time()) // DAY + 2
         for day in set(days) - self._placed:
             self._placed.add(day)
@@ -103,13 +112,13 @@ class Ledger:
                 await self.store.add_day(day * _DAY_MS)
 
     async def keep_days(self) -> None:
-        """Make places for the records of today and tomorrow, before they come: to be called once in a while."""
-        self._placed.clear()  # some that could not be made before may be by now
+        """Create the partitions of today and tomorrow ahead of time: to be called periodically."""
+        self._placed.clear()  # retry those that could not be created before
         today = int(time.time()) // DAY
         await self.add_days((today, today + 1))
 
     async def prune(self, before: int) -> int:
-        """Delete the records of the days before this instant, in seconds; sums stay. Returns how many they were."""
+        """Delete the records of days before this instant, in seconds; sums stay. Returns the number of records."""
         limit = before // DAY * _DAY_MS
         await self.store.execute(statements.SET_PRUNED_BEFORE, limit)
         deleted = 0
@@ -122,7 +131,7 @@ class Ledger:
         return deleted
 
     async def rebuild(self) -> int:
-        """Make the sums again, day by day, of the records that there are. Returns the number of days."""
+        """Rebuild the sums day by day from the existing records. Returns the number of days."""
         days = 0
         async for start, end in self._days():
             async with self.store.transaction() as session:
@@ -134,10 +143,10 @@ class Ledger:
         return days
 
     async def check(self) -> list["Difference"]:
-        """The days whose sums are not those of their records."""
+        """The days whose sums differ from their records."""
         found: list[Difference] = []
         async for start, end in self._days():
-            async with self.store.transaction() as session:  # or a batch may come between
+            async with self.store.transaction() as session:  # so that no batch is added in between
                 (records,) = await session.fetch(statements.TOTALS_OF_RECORDS, start * 1000, end * 1000)
                 for width in WIDTHS:
                     (sums,) = await session.fetch(statements.TOTALS_OF_ROLLUPS, width, start, end)
@@ -146,20 +155,20 @@ class Ledger:
         return found
 
     async def contents(self) -> "Contents":
-        """What there is of single requests."""
+        """Number and time range of the records."""
         ((count, _, _),) = await self.store.fetch(statements.TOTALS_OF_RECORDS, 0, 2**62)
         ((oldest, newest),) = await self.store.fetch(statements.OLDEST_AND_NEWEST)
         return Contents(int(count or 0), *(None if at is None else int(at) // 1000 for at in (oldest, newest)))
 
     async def keep_newest(self, most: int) -> None:
-        """Delete all records but the newest ones: for a store in memory, which has no room for more."""
+        """Delete all records but the newest ones: for a store in memory."""
         rows = await self.store.fetch(statements.OLDEST_KEPT, most - 1)
         if rows:
             while await self.store.execute(statements.PRUNE, rows[0][0], _SLICE):
                 pass
 
     async def _days(self) -> AsyncIterator[tuple[int, int]]:
-        """Those whose records are all there."""
+        """The days that still have all of their records."""
         ((pruned_before,),) = await self.store.fetch(statements.PRUNED_BEFORE)
         ((oldest, newest),) = await self.store.fetch(statements.OLDEST_AND_NEWEST)
         if oldest is None or newest is None:
@@ -169,8 +178,8 @@ class Ledger:
             yield start, start + DAY
 
 
-def _changes(groups: Sequence[Alike]) -> Sequence[Change]:
-    """What adds records none of which is there."""
+def _changes(groups: Sequence[RecordGroup]) -> Sequence[Change]:
+    """The changes that add records, none of which exists."""
     return (
         *[Change(statements.INSERT, group.rows, group.shared) for group in groups],
         Change(statements.ADD_TO_ROLLUPS, sums_of(groups)),
@@ -181,7 +190,7 @@ def _changes(groups: Sequence[Alike]) -> Sequence[Change]:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """How many records there are, and when the oldest and the newest began, in seconds."""
+    """The number of records, and when the oldest and the newest began, in seconds."""
 
     records: int
     oldest: int | None
@@ -190,7 +199,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A day, and the width of sums that do not fit: requests, cost and tokens of records and of their sums."""
+    """A day whose sums of one width are wrong: requests, cost and tokens by the records and by the sums."""
 
     day: int
     width: int
@@ -199,9 +208,9 @@ class Difference:
 
 
 def spans(start: int, end: int, widths: Sequence[int] = (DAY, HOUR)) -> Iterator[tuple[int, int, int]]:
-    """A time in parts that sums are there for, each with their width, and those of width 0 for which records must do.
+    """A time range in parts, each with the width of the sums for it; width 0 is a part that needs the records.
 
-    Calendars of zones may begin their days at any quarter of an hour.
+    Time zones may begin their days at any quarter of an hour.
     """
     if start >= end:
         return

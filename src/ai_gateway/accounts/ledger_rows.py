@@ -1,4 +1,4 @@
-"""Records as rows of the ledger, and the sums of rows that are added to those of their hours and days."""
+"""Records as rows of the ledger, and the sums that are added for them by hour and day."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -15,7 +15,7 @@ from ai_gateway.contract.tokens import Tokens
 
 HOUR, DAY = 3600, 86_400
 WIDTHS = (HOUR, DAY)
-"""Of how many seconds there are sums."""
+"""The widths of sums, in seconds."""
 TOKENS = (
     *("input", "output", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image", "reasoning"),
     *("output_audio", "output_image"),
@@ -27,10 +27,10 @@ COLUMNS = (
     *("project_id", "key_id", "wire", "operation", "model", "stream", "provider", "upstream_model", "service_tier"),
     *("ending", "basis", "status", "code", "price"),
 )
-"""First those whose values differ from call to call, last those that many calls of a batch have in common."""
+"""First the columns that differ from call to call, last those that many calls of a batch have in common."""
 _HOUR_MS = HOUR * 1000
 _TEXT_ONLY = Tokens()[2:]
-# The values of the columns that nearly all records leave at their defaults, and `cost` and `first_bucket` before them.
+# Values of the columns that have their default in nearly all records, and of `cost` and `first_bucket` before them.
 _NOTHING_ELSE = (*_TEXT_ONLY[:-1], None, 0, 0)
 _FREE_AND_WHOLE = (None, None, *_NOTHING_ELSE)
 _NO_DETAILS = (), (), 0, (), ()
@@ -39,8 +39,8 @@ _SEARCHES, _SEARCH_COST = map(COLUMNS.index, ("searches", "search_cost"))
 _TOKENS = tuple(map(COLUMNS.index, TOKENS))
 
 
-class Alike:
-    """Records of one hour, by its start in seconds. `shared` has the values of the last columns, which are the same."""
+class RecordGroup:
+    """Records of one hour, by its start in seconds. `shared` has their common values, those of the last columns."""
 
     __slots__ = ("_columns", "hour", "rows", "shared", "summed_by")
 
@@ -51,7 +51,7 @@ class Alike:
         self._columns = list(zip(*rows, strict=True))
 
     def column(self, number: int) -> Sequence[Any]:
-        """All values of it."""
+        """All values of a column."""
         own = self._columns
         return own[number] if number < len(own) else (self.shared[number - len(own)],) * len(self.rows)
 
@@ -61,11 +61,11 @@ class Alike:
         return sum(own[number]) if number < len(own) else self.shared[number - len(own)] * len(self.rows)
 
 
-def alike(records: Iterable[Record]) -> Sequence[Alike]:
+def group_records(records: Iterable[Record]) -> Sequence[RecordGroup]:
     """The records as rows of the ledger."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for record in records:
-        # Taken apart and put together at once: to get each value by its name would take as long as ten of these.
+        # Unpacked and packed in one step: reading each value by its name takes ten times as long.
         # fmt: off
         (
             start, tokens, ended_at, first_ms, provider, upstream_model, tier, end, basis, status, code, cost, price,
@@ -74,7 +74,9 @@ def alike(records: Iterable[Record]) -> Sequence[Alike]:
         (
             at, identifier, request_id, project_id, key_id, wire, operation, model, stream, _, _, _, _, _, _, _, number,
         ) = start
-        read, made, read_again, kept, kept_long, heard, seen, thought, said, drawn, searches = tokens
+        (
+            input_, output, cached, written, written_1h, audio_in, image_in, reasoning, audio_out, image_out, searches,
+        ) = tokens
         # fmt: on
         total = first = None
         if end == "whole":  # see `latency`
@@ -83,15 +85,15 @@ def alike(records: Iterable[Record]) -> Sequence[Alike]:
                 first = bisect_left(BOUNDS_MS, first_ms)
         left_out: tuple[int | None, ...] = ()
         if (
-            (read_again or kept or kept_long or heard or seen or thought or said or drawn or searches)
+            (cached or written or written_1h or audio_in or image_in or reasoning or audio_out or image_out or searches)
             or (attempts or repairs or dropped or search_cost or number)
-            or (read + made > MOST_TOKENS or (cost is not None and cost > MOST_COST))
+            or (input_ + output > MOST_TOKENS or (cost is not None and cost > MOST_COST))
         ):
             row = _whole_row(record, total, first)
         elif cost is None and first is None:
-            row, left_out = (at, identifier, request_id, ended_at, first_ms, total, read, made), _FREE_AND_WHOLE
+            row, left_out = (at, identifier, request_id, ended_at, first_ms, total, input_, output), _FREE_AND_WHOLE
         else:
-            row = (at, identifier, request_id, ended_at, first_ms, total, read, made, cost, first)
+            row = (at, identifier, request_id, ended_at, first_ms, total, input_, output, cost, first)
             left_out = _NOTHING_ELSE
         # fmt: off
         of = (
@@ -104,11 +106,11 @@ def alike(records: Iterable[Record]) -> Sequence[Alike]:
             found[of] = [row]
         else:
             rows.append(row)
-    return [Alike(hour * HOUR, rows, (*left_out, *shared)) for (hour, left_out, *shared), rows in found.items()]
+    return [RecordGroup(hour * HOUR, rows, (*left_out, *shared)) for (hour, left_out, *shared), rows in found.items()]
 
 
 def _whole_row(record: Record, total: int | None, first: int | None) -> Row:
-    """All columns but those that are shared in any case."""
+    """All columns except those that are always shared."""
     start, tokens, cost = record.start, record.tokens, record.cost
     if sum(tokens) > MOST_TOKENS:
         tokens = Tokens(*[min(count, MOST_TOKENS) for count in tokens])
@@ -121,8 +123,8 @@ def _whole_row(record: Record, total: int | None, first: int | None) -> Row:
     )
 
 
-def sums_of(groups: Iterable[Alike]) -> Sequence[Row]:
-    """What to add to the sums of each hour and day. In one order for all who add, or they would wait for each other."""
+def sums_of(groups: Iterable[RecordGroup]) -> Sequence[Row]:
+    """The sums to add for each hour and day, always in the same order, so that concurrent writers cannot deadlock."""
     sums: dict[tuple[Any, ...], Sequence[int]] = {}
     for group in groups:
         counts = _counts(group)
@@ -133,8 +135,8 @@ def sums_of(groups: Iterable[Alike]) -> Sequence[Row]:
     return [(*place, *counts) for place, counts in sorted(sums.items())]
 
 
-def durations_of(groups: Iterable[Alike]) -> Iterator[Row]:
-    """Each hour, what it is summed up by, two classes of durations, and how often they are there: see `latency`."""
+def durations_of(groups: Iterable[RecordGroup]) -> Iterator[Row]:
+    """Hour, grouping values, the two classes of durations, and their count: see `latency`."""
     for group in groups:
         classes = Counter(zip(group.column(_TOTAL), group.column(_FIRST), strict=True))
         for (total, first), count in classes.items():
@@ -142,8 +144,8 @@ def durations_of(groups: Iterable[Alike]) -> Iterator[Row]:
                 yield group.hour, *group.summed_by, total, first, count
 
 
-def keys_used(groups: Iterable[Alike]) -> Sequence[Row]:
-    """Each key, and when its last call began."""
+def keys_used(groups: Iterable[RecordGroup]) -> Sequence[Row]:
+    """Each key, and the start of its last call."""
     last: dict[str, int] = {}
     for group in groups:
         key_id = group.shared[-13]
@@ -152,7 +154,7 @@ def keys_used(groups: Iterable[Alike]) -> Sequence[Row]:
     return sorted(last.items())
 
 
-def _counts(group: Alike) -> list[int]:
+def _counts(group: RecordGroup) -> list[int]:
     count, column = len(group.rows), group.column
     ending, basis = group.shared[-5:-3]
     costs = column(_COST)
@@ -171,7 +173,7 @@ def _counts(group: Alike) -> list[int]:
 
 
 def _details(record: Record) -> str:
-    """What is never summed up, nor looked for: without what is nothing."""
+    """The values that are never summed or searched, without empty ones."""
     details: dict[str, object] = {}
     if record.attempts:
         details["attempts"] = [dict(_attempt(each)) for each in record.attempts]

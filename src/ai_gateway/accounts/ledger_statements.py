@@ -1,6 +1,6 @@
-"""The statements of the ledger, in the SQL that both engines speak.
+"""The statements of the ledger, in SQL that both engines support.
 
-Sums are cast, since PostgreSQL makes more than a BIGINT of them.
+Sums are cast, since PostgreSQL's sums of BIGINT are wider than BIGINT.
 """
 
 INSERT = """INSERT INTO records (at, id, request_id, ended_at, first_byte_ms, total_bucket, input, output, cost,
@@ -89,7 +89,7 @@ RECORD = """SELECT at, id, request_id, ended_at, first_byte_ms, total_bucket, in
     upstream_model, service_tier, ending, basis, status, code, price
     FROM records WHERE at = $1 AND id = $2"""
 PLACE_OF_ID = "SELECT at, id FROM records WHERE at >= $1 AND at < $2 AND id = $3"
-# Pages of records, newest first, from before an instant and an id. What is not filtered by is NULL.
+# Pages of records, newest first, from before an instant and an id. Unused filters are NULL.
 PLACES = """SELECT at, id FROM records WHERE at >= $1 AND (at, id) < ($2, $3)
     AND (CAST($5 AS TEXT) IS NULL OR model = $5 OR upstream_model = $5)
     AND (CAST($6 AS TEXT) IS NULL OR provider = $6) AND (CAST($7 AS BIGINT) IS NULL OR status = $7)

@@ -124,8 +124,8 @@ class _Sending:
             if not self._aborted:
                 refused = client.send_message(self._message)
                 if refused:
-                    said = {who: str(why) for who, why in refused.items()}
-                    _log.error("recipients of a spend alert refused", refused=said)
+                    reasons = {who: str(why) for who, why in refused.items()}
+                    _log.error("recipients of a spend alert refused", refused=reasons)
                 with suppress(smtplib.SMTPException, OSError):  # the mail is accepted already
                     client.quit()
         finally:

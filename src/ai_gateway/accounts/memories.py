@@ -9,8 +9,8 @@ from typing import cast
 from ai_gateway.accounts.directory import new_id
 from ai_gateway.accounts.store.base import Row, Session, Store
 
-_MOST_WORDS = 16
-_LONGEST_WORD = 100
+_MAX_WORDS = 16
+_MAX_WORD_LENGTH = 100
 _ADD = """INSERT INTO memories (id, project_id, key_id, user_id, created_at, updated_at, size, content, folded)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 _REPLACE = """UPDATE memories SET updated_at = $5, size = $6, content = $7, folded = $8
@@ -169,8 +169,8 @@ def _folded(text: str) -> str:
 
 
 def _words(query: str) -> Sequence[str]:
-    words = dict.fromkeys(word[:_LONGEST_WORD] for word in _folded(_storable(query)).split())
-    return list(words)[:_MOST_WORDS]
+    words = dict.fromkeys(word[:_MAX_WORD_LENGTH] for word in _folded(_storable(query)).split())
+    return list(words)[:_MAX_WORDS]
 
 
 def _contained(memory: Memory, words: Sequence[str]) -> int:

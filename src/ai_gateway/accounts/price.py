@@ -1,4 +1,4 @@
-"""A price, and what tokens cost by it: exact whole numbers of 1e-12 USD."""
+"""The price of a model, and the cost of tokens by it, in whole numbers of 1e-12 USD."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", 
 OUTPUT = ("output", "reasoning", "output_audio", "output_image")
 SEARCHES = "searches"
 MOST_SEARCHES = 20
-"""How often an upstream may search for one request. Vendors state no limit; with Anthropic, `max_uses` may set one."""
-_MILLIONTH = 10**6  # of a USD, in 1e-12 USD: what a token costs if a million cost 1 USD
-# The names under which replies tell that they were served at a model's plain price.
+"""The assumed maximum of an upstream's searches for a request. Vendors state none, but Anthropic's `max_uses`."""
+_MILLIONTH = 10**6  # of a USD, in 1e-12 USD: the price of a token if a million cost 1 USD
+# The service tiers in replies that have the standard price.
 _STANDARD = frozenset({None, "", "auto", "default", "standard", "on_demand"})
-# Classes that are a part of another one, and cost what it does, where a source states no rate for them. The others cost
-# many times as much as text, or twice as much as a shorter stay in the cache: without a rate their cost is unknown.
+# Classes that are a part of another one, whose rate they have if a source states none for them. The others cost many
+# times as much as text, or twice as much as a shorter time in the cache: without a rate their cost is unknown.
 _PART_OF = {"cache_read": "input", "cache_write": "input", "input_image": "input", "reasoning": "output"}
 
 _ONLY_TEXT = Tokens()[2:]
@@ -26,9 +26,9 @@ _sum_of_products: Callable[[Iterable[int], Iterable[int]], int] = sumprod  # typ
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a token of each class, or a search, costs, in 1e-12 USD for as many as the price is `per`.
+    """The price of tokens of each class, and of searches, in 1e-12 USD for `Price.per` of them.
 
-    `unknown` names classes whose rate is not known: it is 0 here.
+    `unknown` names classes without a known rate, which is 0 here.
     """
 
     input: int
@@ -56,23 +56,23 @@ class Rates:
         object.__setattr__(self, "_highest_output", max(getattr(self, name) for name in OUTPUT))
 
     def cost(self, tokens: Tokens) -> int | None:
-        """The sum of all classes; None if there are tokens of one whose rate is unknown."""
+        """The sum of all classes; None if there are tokens of a class with an unknown rate."""
         if self._lacks is not None and any(compress(tokens, self._lacks)):
             return None
         return _sum_of_products(tokens, self._each)
 
     def bound(self, input_tokens: int, output_tokens: int, searches: int) -> int:
-        """The sum if every token were of the dearest class."""
+        """The sum if every token were of the most expensive class."""
         return input_tokens * self._highest_input + output_tokens * self._highest_output + searches * self.searches
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one model costs at one time.
+    """The price of one model at one time.
 
-    `basis` names where that was read, so that an amount can be worked out again. `above` has other rates for requests
-    with more input than so many tokens, in rising order: they hold for all tokens of such a request. `service_tiers`
-    has the prices of tiers with a price of their own. What any other tier costs is unknown, unless the price is that of
+    `basis` names its source, so that a cost can be recomputed. `above` has other rates for requests with more input
+    tokens than a threshold, in rising order, which apply to all tokens of such a request. `service_tiers` has the
+    prices of tiers with their own price. The price of any other tier is unknown, unless this one is for
     `every_tier`.
     """
 
@@ -90,14 +90,14 @@ class Price:
     def __post_init__(self) -> None:
         searches = self.rates.searches and ("search" in self.model or "sonar" in self.model)
         object.__setattr__(self, "_is_plain", not (searches or self.above or self.service_tiers))
-        # Nearly all requests have but text, whose rates are never unknown, and most prices one rate for each direction.
+        # Nearly all requests have only text, whose rates are always known, and most prices one rate for each direction.
         is_simple = self.per == 1 and not self.above
         object.__setattr__(self, "_of_text", (self.rates.input, self.rates.output) if is_simple else None)
 
     def cost(self, tokens: Tokens, service_tier: str | None = None) -> int | None:
-        """What tokens cost in the tier that served them; None if it is unknown.
+        """The cost of tokens in the tier that served them; None if it is unknown.
 
-        A fraction of 1e-12 USD, which there is only if `per` is more than 1, counts as a whole one.
+        Rounded up to 1e-12 USD; fractions exist only if `per` is more than 1.
         """
         if service_tier in _STANDARD:
             if self._of_text is not None and tokens[2:] == _ONLY_TEXT:
@@ -108,7 +108,7 @@ class Price:
         return None if served is None else served._cost(tokens)
 
     def search_cost(self, searches: int) -> int:
-        """What of the cost of a call with so many searches is for these, whichever tier served it."""
+        """The part of a call's cost that is for its searches, in any tier."""
         return searches * self.rates.searches // self.per
 
     def _cost(self, tokens: Tokens) -> int | None:
@@ -122,12 +122,12 @@ class Price:
         return total if total is None or self.per == 1 else -(-total // self.per)
 
     def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None, searches: int = 0) -> int:
-        """The most that so many tokens and searches can cost, whatever their classes.
+        """The maximum cost of so many tokens and searches, of any class.
 
         Some models search without being asked: OpenAI's and Perplexity's, by their names.
 
-        `service_tier` is the one that was requested. Without one, or with "auto", the upstream may choose any, and with
-        any the standard one.
+        `service_tier` is the requested one. Without one, or with "auto", the upstream may choose any; with another one,
+        it may still choose the standard one.
         """
         if self._is_plain:
             return -(-self.rates.bound(input_tokens, output_tokens, searches) // self.per)
@@ -148,11 +148,11 @@ class Price:
 
 
 def rates_of(stated: Mapping[str, int]) -> Rates:
-    """Rates of every class from those that a source states. No `output` is that of a model that puts out no tokens."""
+    """The rates of every class from those that a source states. Without `output`, the model has no output tokens."""
     rates = {"input": stated["input"], "output": stated.get("output", 0)}
     for name, whole in _PART_OF.items():
         rates[name] = stated.get(name, rates[whole])
-    if "cache_write" not in stated:  # where writing costs nothing, it does not matter for how long
+    if "cache_write" not in stated:  # if writing is free, its duration does not matter
         rates["cache_write_1h"] = rates["input"]
     rates |= {name: value for name, value in stated.items() if name not in rates}
     unknown = tuple(name for name in (*INPUT, *OUTPUT, SEARCHES) if name not in rates)
@@ -160,12 +160,12 @@ def rates_of(stated: Mapping[str, int]) -> Rates:
 
 
 def whole_per(prices: Iterable[Decimal]) -> int:
-    """For how many tokens rates have to be told so that each price of a million tokens, in USD, is a whole number."""
+    """The smallest `per` for which each price, in USD per million tokens, is a whole number of 1e-12 USD."""
     denominators = (price.as_integer_ratio()[1] for price in prices)
     return lcm(*(denominator // gcd(denominator, _MILLIONTH) for denominator in denominators))
 
 
 def rate(price: Decimal, per: int) -> int:
-    """The price of a million tokens in USD as the rate of `per` tokens. It is exact if `per` comes from `whole_per`."""
+    """A price in USD per million tokens as the rate of `per` tokens. Exact if `per` comes from `whole_per`."""
     numerator, denominator = price.as_integer_ratio()
     return numerator * _MILLIONTH * per // denominator

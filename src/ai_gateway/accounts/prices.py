@@ -11,8 +11,8 @@ from ai_gateway.accounts.price import INPUT, OUTPUT, SEARCHES, Price, Rates, rat
 from ai_gateway.accounts.price_table import ALWAYS, Dated, PriceTable
 from ai_gateway.config.tables import PriceRates, PriceSettings
 
-_MOST_KNOWN = 4_096  # bounds the cache: names of models come from callers
-_LONGEST_ID = 256
+_MAX_KNOWN = 4_096  # bounds the cache: names of models come from callers
+_MAX_ID_LENGTH = 256
 _EVERY_MODEL = "*"
 # The built-in provider costs nothing.
 _BUILT_IN = "custom"
@@ -51,23 +51,23 @@ class Prices:
         self._known.clear()
 
     def find(self, provider: str, model: str, at: float) -> Price | None:
-        """The price at a time in seconds since the epoch; None where it is unknown.
+        """The price at a time in seconds since the epoch; None if unknown.
 
-        `provider` is its name in the gateway's paths, `model` the id that it is sent.
+        `provider` is its name in the gateway's paths, `model` the id that is sent to it.
         """
         known = self._known.get((provider, model))
         if known is not None and known.since <= at < known.until:
             return known.price
-        if len(model) > _LONGEST_ID:
+        if len(model) > _MAX_ID_LENGTH:
             return None
         dated = self._read(provider, model.lower(), at)
-        if len(self._known) >= _MOST_KNOWN:
+        if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known[provider, model] = dated
         return dated.price
 
     def names(self, provider: str, model: str, at: float) -> bool:
-        """Whether this model itself has a price, and not only its provider as a whole."""
+        """Whether there is a price for this model itself, and not only for all models of its provider."""
         key = provider, model
         if key in self._stated or key in self._listed:
             return True

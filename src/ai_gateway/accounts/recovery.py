@@ -34,8 +34,8 @@ class Recovery(Holder):
 
         Raises CountersError, and what `find` does.
         """
-        left = await self._counters.left_of(owner)
-        for identifier, holds in left.items():
+        unsettled = await self._counters.left_of(owner)
+        for identifier, holds in unsettled.items():
             call = await find(identifier.partition(".")[0])
             cost = call.columns["cost"] if call is not None else 0
             amounts = [
@@ -43,8 +43,8 @@ class Recovery(Holder):
                 for hold in holds
             ]
             await self._counters.settle(identifier, holds, amounts, 0)
-        if left:
-            _log.warning("what a dead process still held is settled", calls=len(left))
+        if unsettled:
+            _log.warning("what a dead process still held is settled", calls=len(unsettled))
 
     @override
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:

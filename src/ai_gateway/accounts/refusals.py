@@ -1,4 +1,4 @@
-"""What callers are told of their limits: in headers of every reply, and in place of one where there is no room."""
+"""Rate limits as callers see them: the `x-ratelimit-*` headers, and the errors of refused calls."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _UNITS = {"requests": "requests", "tokens": "tokens", "parallel": "parallel requ
 
 
 def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> dict[str, str]:
-    """`x-ratelimit-*` as OpenAI has them: of each kind, the limit that is the nearest to being reached."""
+    """`x-ratelimit-*` as OpenAI sends them: for each kind, the limit that is nearest to being reached."""
     headers: dict[str, str] = {}
     for at, (limit, remaining, reset), text in _nearest(held, left) if held.told is None else held.told:
         headers[limit] = text
@@ -37,7 +37,7 @@ def _nearest(held: Held, left: Sequence[int]) -> Sequence[Told]:
 
 
 def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited:
-    """The error of a call for which there is no room."""
+    """The error of a call that exceeds a limit."""
     reason = held.reasons[held.holds.index(refused.hold)]
     count(Event.LIMITED, reason.kind, reason.scope.what)
     headers = limit_headers(held, refused.left, refused.resets)
@@ -49,7 +49,7 @@ def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited
     hold = refused.hold
     per = f" per {reason.per}" if reason.per else ""
     where = f" for {model}" if reason.model != "*" else ""
-    if hold.amount > hold.limit:  # however long it waits
+    if hold.amount > hold.limit:  # waiting does not help
         headers[RETRY_HINT] = "false"
         if reason.kind != "tokens":
             return RateLimited(
@@ -81,7 +81,7 @@ def model_not_allowed(scope: Scope, model: str) -> ModelNotAllowed:
 
 
 def unpriced(scope: Scope, model: str) -> ModelNotPriced:
-    """The error for a model whose cost nobody can limit."""
+    """The error for a model without a price, under a spend limit."""
     return ModelNotPriced(
         f"Model `{model}` has no known price, and {_called(scope)} has a spend limit: the gateway's operator has to "
         "set its price in [prices], or UNPRICED=allow.",
@@ -90,7 +90,7 @@ def unpriced(scope: Scope, model: str) -> ModelNotPriced:
 
 
 def duration(seconds: float) -> OwnText:
-    """As OpenAI writes it: `1s`, `6m0s`, `20ms`, `1h2m3s`."""
+    """A duration in OpenAI's notation: `1s`, `6m0s`, `20ms`, `1h2m3s`."""
     return _whole(math.ceil(seconds)) if seconds >= 1 else OwnText(f"{max(0, math.ceil(seconds * 1000))}ms")
 
 
@@ -116,7 +116,7 @@ def _no_money(reason: Reason, refused: Refused, now: float, headers: dict[str, s
     ends = f"It resets at {datetime.fromtimestamp(hold.until, UTC):%Y-%m-%dT%H:%M:%SZ}." if hold.until else ""
     frees = hold.amount <= hold.limit - refused.used
     if frees:
-        headers["retry-after"] = "1"  # calls in flight will cost less than they hold
+        headers["retry-after"] = "1"  # calls in flight will cost less than they have reserved
     else:
         headers[RETRY_HINT] = "false"
         if hold.until:

@@ -20,7 +20,7 @@ CANCELLING: Final = "cancelling"
 """The status between the request to cancel and the end by the maker. Never visible to clients."""
 _DAY_S = 86_400
 _TIDY_S = 60.0
-_LONGEST_CHAIN = 2_000
+_MAX_CHAIN = 2_000
 _PUT = """INSERT INTO responses (id, owner, at, until, previous, status, lease, size, input, body)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"""
 _GET = """SELECT id, status, lease, previous, input, body FROM responses
@@ -57,7 +57,7 @@ _EVENTS = """SELECT first, next, final, events FROM response_events
     WHERE response = $1 AND (next > $2 OR final = 1) ORDER BY first LIMIT 1"""
 _EXPIRE = "DELETE FROM responses WHERE until <= $1"
 _TOTAL = "SELECT COALESCE(SUM(size), 0) FROM responses"
-_LARGEST = "SELECT owner, SUM(size) AS total, COUNT(*) FROM responses GROUP BY owner ORDER BY total DESC LIMIT 1"
+_LARGEST_OWNER = "SELECT owner, SUM(size) AS total, COUNT(*) FROM responses GROUP BY owner ORDER BY total DESC LIMIT 1"
 _DROP_OLDEST = """DELETE FROM responses WHERE id IN
     (SELECT id FROM responses WHERE owner = $1 ORDER BY at, id LIMIT $2)"""
 
@@ -80,11 +80,11 @@ class EventPiece(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """The state of a response without its content. `told`: its events are stored."""
+    """The state of a response without its content. `has_events`: its events are stored."""
 
     status: str
     lease: int | None
-    told: bool
+    has_events: bool
 
     @property
     def runs(self) -> bool:
@@ -139,13 +139,13 @@ class StoredResponses:
 
     async def chain_size(self, response_id: str, owner: str) -> int:
         """The approximate bytes of this response and its predecessors."""
-        rows = await self._store().fetch(_CHAIN_SIZE, response_id, owner, int(time.time()), _LONGEST_CHAIN)
+        rows = await self._store().fetch(_CHAIN_SIZE, response_id, owner, int(time.time()), _MAX_CHAIN)
         return int(rows[0][0] or 0)
 
     async def chain(self, response_id: str, owner: str) -> list[StoredResponse]:
         """This response after its predecessors, up to the first missing one."""
         now = int(time.time())
-        rows = await self._store().fetch(_CHAIN, response_id, owner, now, _LONGEST_CHAIN)
+        rows = await self._store().fetch(_CHAIN, response_id, owner, now, _MAX_CHAIN)
         return [_read(row) for row in rows]
 
     async def delete(self, response_id: str, owner: str) -> bool:
@@ -165,9 +165,9 @@ class StoredResponses:
         """Request the cancellation of a running response. Returns whether it was running."""
         return await self._store().execute(_CANCEL, response_id, owner) > 0
 
-    async def add_events(self, response_id: str, told: EventPiece) -> bool:
+    async def add_events(self, response_id: str, piece: EventPiece) -> bool:
         """Store further events of a running response. Returns whether it may continue."""
-        return await self._store().execute(_ADD_EVENTS, *_row(response_id, told)) > 0
+        return await self._store().execute(_ADD_EVENTS, *_row(response_id, piece)) > 0
 
     async def events(self, response_id: str, since: int) -> EventPiece | None:
         """A stored piece of a response's events, from this number on; or its last piece."""
@@ -197,7 +197,7 @@ class StoredResponses:
         while True:
             ((total,),) = await store.fetch(_TOTAL)
             over = int(total or 0) - self._max_size
-            largest = await store.fetch(_LARGEST) if over > 0 else ()
+            largest = await store.fetch(_LARGEST_OWNER) if over > 0 else ()
             if not largest:
                 return
             ((owner, held, count),) = largest  # owners cannot displace each other's responses
@@ -205,9 +205,9 @@ class StoredResponses:
                 return
 
 
-def _row(response_id: str, told: EventPiece) -> tuple[Value, ...]:
-    packed = b64encode(zlib.compress(told.data, 1)).decode()  # consecutive events are nearly equal
-    return response_id, told.first, told.next, int(told.final), packed
+def _row(response_id: str, piece: EventPiece) -> tuple[Value, ...]:
+    packed = b64encode(zlib.compress(piece.data, 1)).decode()  # consecutive events are nearly equal
+    return response_id, piece.first, piece.next, int(piece.final), packed
 
 
 def _read(row: Sequence[Value]) -> StoredResponse:

@@ -95,7 +95,7 @@ class Bucket[Summed]:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class UsageQuery:
     """A query: start and end, width of buckets in seconds, grouping dimensions, and filters.
 
     Times are seconds, and whole hours unless buckets are minutes.
@@ -110,7 +110,7 @@ class Question:
     """Model names, upstream's or the gateway's."""
 
 
-async def usage(store: Store, question: Question, most: int | None = None) -> list[Bucket[Sum]]:
+async def usage(store: Store, question: UsageQuery, most: int | None = None) -> list[Bucket[Sum]]:
     """All buckets, including empty ones. Raises StoreError.
 
     After about `most` sums the rest is left out. The query runs in slices, between which other tasks run.
@@ -120,8 +120,8 @@ async def usage(store: Store, question: Question, most: int | None = None) -> li
 
 async def _sliced[Summed](
     store: Store,
-    question: Question,
-    answer: Callable[[Store, Question], Awaitable[list[Bucket[Summed]]]],
+    question: UsageQuery,
+    answer: Callable[[Store, UsageQuery], Awaitable[list[Bucket[Summed]]]],
     most: int | None = None,
 ) -> list[Bucket[Summed]]:
     if question.width == WHOLE:
@@ -138,26 +138,26 @@ async def _sliced[Summed](
     return found
 
 
-async def _usage(store: Store, question: Question) -> list[Bucket[Sum]]:
+async def _usage(store: Store, question: UsageQuery) -> list[Bucket[Sum]]:
     rows = await _rows(store, question, SUMS_OF_ROLLUPS)
     if question.width == MINUTE:
         rows = await store.fetch(SUMS_OF_RECORDS, question.start * 1000, _end(question) * 1000, *_apart(question))
     return _summed(question, rows, Sum)
 
 
-async def latencies(store: Store, question: Question) -> list[Bucket[Latency]]:
+async def latencies(store: Store, question: UsageQuery) -> list[Bucket[Latency]]:
     """The latencies of these calls, in the same buckets and slices. Raises StoreError."""
     return await _sliced(store, question, _latencies)
 
 
-async def _latencies(store: Store, question: Question) -> list[Bucket[Latency]]:
+async def _latencies(store: Store, question: UsageQuery) -> list[Bucket[Latency]]:
     rows = await _rows(store, question, latency_statements.SUMS_OF_ROLLUPS)
     if question.width == MINUTE:
         rows = await by_minute(store, question.start, _end(question))
     return _summed(question, rows, Latency)
 
 
-def _summed[Summed: Addable](question: Question, rows: Sequence[Row], summed: type[Summed]) -> list[Bucket[Summed]]:
+def _summed[Summed: Addable](question: UsageQuery, rows: Sequence[Row], summed: type[Summed]) -> list[Bucket[Summed]]:
     places = [1 + DIMENSIONS.index(name) for name in question.by]
     found: dict[int, dict[tuple[str, ...], Summed]] = {}
     for row in filter(_wanted(question), rows):
@@ -169,7 +169,7 @@ def _summed[Summed: Addable](question: Question, rows: Sequence[Row], summed: ty
     return [Bucket(start, end, dict(sorted(found.get(start, {}).items()))) for start, end in buckets(question)]
 
 
-def buckets(question: Question) -> Iterator[tuple[int, int]]:
+def buckets(question: UsageQuery) -> Iterator[tuple[int, int]]:
     """The time ranges of all buckets."""
     if question.width == WHOLE:
         yield question.start, question.end
@@ -178,7 +178,7 @@ def buckets(question: Question) -> Iterator[tuple[int, int]]:
         yield start, start + question.width
 
 
-async def _rows(store: Store, question: Question, statement: str) -> Sequence[Row]:
+async def _rows(store: Store, question: UsageQuery, statement: str) -> Sequence[Row]:
     """Sums by time, of the largest widths that fit; those of minutes are computed from records."""
     start, end, width = question.start, _end(question), question.width
     apart = _apart(question)
@@ -189,17 +189,17 @@ async def _rows(store: Store, question: Question, statement: str) -> Sequence[Ro
     return rows
 
 
-def _end(question: Question) -> int:
+def _end(question: UsageQuery) -> int:
     return min(question.end, int(time.time()) + DAY)
 
 
-def _apart(question: Question) -> Sequence[int]:
+def _apart(question: UsageQuery) -> Sequence[int]:
     """The dimensions that are needed for grouping and filtering."""
     filtered = [*question.only, *(("model", "upstream_model") if question.models else ())]
     return [int(name in question.by or name in filtered) for name in DIMENSIONS]
 
 
-def _wanted(question: Question) -> Callable[[Row], bool]:
+def _wanted(question: UsageQuery) -> Callable[[Row], bool]:
     """A predicate for the filters."""
     only = [(1 + DIMENSIONS.index(name), allowed) for name, allowed in question.only.items()]
     called, upstream = (1 + DIMENSIONS.index(name) for name in ("model", "upstream_model"))

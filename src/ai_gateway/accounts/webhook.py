@@ -49,7 +49,7 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class WebhookNetwork:
     """The allowed addresses of webhooks, and the proxy for each.
 
     `proxy_for` may raise ValueError. A proxy resolves names itself, and has its own rules: then only an address literal
@@ -59,7 +59,7 @@ class Reach:
     addresses: Addresses = "private"
     proxy_for: Callable[[str], Proxy | None] = lambda _: None
 
-    async def to(self, url: URL) -> tuple[Sequence[Address | None], Proxy | None]:
+    async def resolve(self, url: URL) -> tuple[Sequence[Address | None], Proxy | None]:
         """The checked addresses to connect to, or None and the proxy. Raises NotDelivered, ValueError."""
         host = url.raw_host or ""
         proxy = self.proxy_for(str(url))
@@ -103,7 +103,7 @@ class Reach:
         return found
 
 
-async def post(url: str, secret: str, identifier: str, body: bytes, reach: Reach = Reach()) -> None:
+async def post(url: str, secret: str, identifier: str, body: bytes, network: WebhookNetwork = WebhookNetwork()) -> None:
     """Deliver an event: any 2xx is a success, and redirects are not followed. Raises NotDelivered."""
     timestamp = int(time.time())
     headers = {
@@ -116,14 +116,14 @@ async def post(url: str, secret: str, identifier: str, body: bytes, reach: Reach
     try:
         headers["webhook-signature"] = signature(secret, identifier, timestamp, body)
         async with asyncio.timeout(PATIENCE_S):
-            addresses, proxy = await reach.to(URL(url))
-            for left, address in enumerate(addresses, 1 - len(addresses)):
+            addresses, proxy = await network.resolve(URL(url))
+            for remaining, address in enumerate(addresses, 1 - len(addresses)):
                 try:
                     async with single_request(URL(url), headers, PATIENCE_S, address, body=body, proxy=proxy) as reply:
                         await _check(reply)
                         return
                 except OSError as error:
-                    if left == 0 or isinstance(error, TimeoutError):
+                    if remaining == 0 or isinstance(error, TimeoutError):
                         raise
     except TimeoutError as error:
         raise NotDelivered("did not answer in time") from error
@@ -136,5 +136,5 @@ async def _check(reply: Connection) -> None:
         return
     if 300 <= reply.status < 400:
         raise NotDelivered(f"answered with a redirect ({reply.status}), which is not followed")
-    said = (await reply.whole(_READ) or b"")[:_QUOTED].decode("utf-8", "replace")
-    raise NotDelivered(f"answered with status {reply.status}{': ' if said else ''}{said}")
+    excerpt = (await reply.whole(_READ) or b"")[:_QUOTED].decode("utf-8", "replace")
+    raise NotDelivered(f"answered with status {reply.status}{': ' if excerpt else ''}{excerpt}")

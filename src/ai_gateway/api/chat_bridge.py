@@ -34,7 +34,7 @@ class ChatBridge(ABC):
         self.turn = ChatTurn(events, keeps)
         self._events = events
         self.call = call
-        self._weighed = UNWEIGHED
+        self._charged = UNWEIGHED
 
     @abstractmethod
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
@@ -53,7 +53,7 @@ class ChatBridge(ABC):
 
     def feed(self, item: Item[models.CreateChatCompletionStreamResponse] | Continued) -> bytes:
         """The events for a chunk. Raises UpstreamInvalidResponse for content that this wire cannot express."""
-        if self.call.notes.text_bytes > self._weighed:
+        if self.call.notes.text_bytes > self._charged:
             self._reserve_memory()
         if isinstance(item, Continued):
             return self.turn.continued(item)
@@ -63,7 +63,7 @@ class ChatBridge(ABC):
 
     def preview(self, run: Continued) -> bytes | None:
         """The result of `feed` for these texts, without an effect until `commit`; None if it needs `feed`."""
-        if self.call.notes.text_bytes > self._weighed:
+        if self.call.notes.text_bytes > self._charged:
             return None
         return self.turn.preview(run)
 
@@ -79,8 +79,8 @@ class ChatBridge(ABC):
 
     def _reserve_memory(self) -> None:
         """Reserve memory for twice the present text. Raises Overloaded."""
-        self.call.room.charge_at_most(self._weighed * _PER_BYTE, "replies")
-        self._weighed *= 2
+        self.call.room.charge_at_most(self._charged * _PER_BYTE, "replies")
+        self._charged *= 2
 
 
 def bridged[Event: BaseModel](

@@ -8,7 +8,7 @@ from ai_gateway.observability.metrics import Event, count
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class FieldNames:
     """A wire's `names` of OpenAI's fields, the fields `added` by translation, and its names that are metric labels.
 
     Names outside of `labels` are chosen by callers, and are counted as one.

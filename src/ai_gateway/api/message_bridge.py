@@ -66,20 +66,20 @@ class MessageContext:
 class MessageBridge(ChatBridge):
     """One chat stream to a client of the Messages API."""
 
-    def __init__(self, call: Call, asked: MessageContext) -> None:
+    def __init__(self, call: Call, context: MessageContext) -> None:
         self._beside = StreamExtras(self._charge)
-        self._head = MessageHead(call.request_id, asked.model, estimated(asked.input_tokens, 0), self._beside.head)
-        self._ran = RanCalls(asked.mcp)
-        self._message = MessageEvents(self._head, self._block, _valid, (self._ran.told, self._cited))
+        self._head = MessageHead(call.request_id, context.model, estimated(context.input_tokens, 0), self._beside.head)
+        self._ran = RanCalls(context.mcp)
+        self._message = MessageEvents(self._head, self._block, _valid, (self._ran.blocks, self._cited))
         super().__init__(call, self._message, KEPT)
-        self._asked = asked
-        self._ids = CallIds(asked.names.called)
-        self._told_ids: dict[str, str] = {}
+        self._context = context
+        self._ids = CallIds(context.names.called)
+        self._sent_ids: dict[str, str] = {}
 
     def _block(self, head: CallHead) -> Fields:
-        ident = self._told_ids[head.id] = self._ids.of(head.id)
+        ident = self._sent_ids[head.id] = self._ids.of(head.id)
         more = self.turn.kept_of_calls.get(head.id, {})
-        made = call_block(ident, self._asked.names.here(head.name), {}, more.get("caller"))
+        made = call_block(ident, self._context.names.to_client(head.name), {}, more.get("caller"))
         extras: ExtraFields = {name: value for name, value in more.items() if name not in _OF_CALLS}
         return json_of(carry(extras, made) if extras else made)
 
@@ -107,28 +107,28 @@ class MessageBridge(ChatBridge):
 
     @override
     def _ended(self, finish: str) -> bytes:
-        turn, told = self.turn, self._message
-        calls = {self._told_ids[ident]: more for ident, more in turn.kept_of_calls.items() if ident in self._told_ids}
+        turn, message = self.turn, self._message
+        calls = {self._sent_ids[ident]: more for ident, more in turn.kept_of_calls.items() if ident in self._sent_ids}
         data = sealed(self.call.notes.provider, {**self._beside.kept, **turn.kept}, calls)
-        written = told.close(cut=finish in _CUT) + (told.keep(data) if data else b"")
-        require_answer(finish, is_empty=told.is_empty)
+        written = message.close(cut=finish in _CUT) + (message.keep(data) if data else b"")
+        require_answer(finish, is_empty=message.is_empty)
         choice = turn.end_choice
-        ended_by = stopped_by(choice, self._asked.stop_sequences) if choice is not None else None
+        ended_by = stopped_by(choice, self._context.stop_sequences) if choice is not None else None
         native = (choice.model_extra or {}).get(NATIVE) if choice is not None else None
-        reason = stop_reason(finish, native, called=told.calls > 0, refused=told.refusal is not None)
-        more = cast("dict[str, JsonValue]", self._beside.told())
+        reason = stop_reason(finish, native, called=message.calls > 0, refused=message.refusal is not None)
+        more = cast("dict[str, JsonValue]", self._beside.collected())
         if reason == "refusal" and choice is not None:
-            more["stop_details"] = json_of(refusal_details(told.refusal, choice))
+            more["stop_details"] = json_of(refusal_details(message.refusal, choice))
         if reason == "end_turn" and ended_by is not None:
             reason, more["stop_sequence"] = "stop_sequence", ended_by
         known = {name: value for name, value in self._took().items() if value is not None or name in _AT_THE_END}
-        return written + told.stopped(reason, known, more)
+        return written + message.stopped(reason, known, more)
 
     def _took(self) -> Fields:
         served, turn = self._ran.usage(), self.turn
         if turn.usage is None and turn.tier is None and served is None:
-            return estimated(self._asked.input_tokens, of_text(outside(self._message.said)))
-        took = turn.usage or counted(self._asked.input_tokens, of_text(outside(self._message.said)))
+            return estimated(self._context.input_tokens, of_text(outside(self._message.sent_texts)))
+        took = turn.usage or counted(self._context.input_tokens, of_text(outside(self._message.sent_texts)))
         return json_of(usage(took, turn.tier, served))
 
 

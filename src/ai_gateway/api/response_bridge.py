@@ -11,7 +11,7 @@ from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS_DONE
 from ai_gateway.translate.carriers import KEPT
 from ai_gateway.translate.responses_chat.outline import served_tier, usage
-from ai_gateway.translate.responses_chat.reply import INCOMPLETE, TOLD, Keep, carried
+from ai_gateway.translate.responses_chat.reply import INCOMPLETE, ITEM_FIELDS, Keep, carried
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models
 from gateway_contract.openai_responses import models as responses
@@ -84,7 +84,7 @@ class ResponseBridge(ChatBridge):
             if choice.index == 0 and (choice.model_extra or choice.delta.model_extra):
                 carried.update(choice.model_extra or {})
                 for name, each in (choice.delta.model_extra or {}).items():
-                    if name not in TOLD:
+                    if name not in ITEM_FIELDS:
                         self._pieces.setdefault(name, []).append(each)
 
     @override

@@ -27,7 +27,7 @@ from ai_gateway.accounts.recovery import Recovery
 from ai_gateway.accounts.shipper import Shipper, Traced, untraced
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from ai_gateway.accounts.webhook import Reach
+from ai_gateway.accounts.webhook import WebhookNetwork
 from ai_gateway.accounts.windows import Window
 from ai_gateway.config.constants import data_dir
 from ai_gateway.config.problems import SettingsError
@@ -103,15 +103,15 @@ class Accounts:
             self.accounting.prices.take_list(self._listed)
             self._alerts.mailing = _mailing(settings)
 
-    def apply_reach(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
+    def apply_webhook_network(self, settings: Settings, proxy_for: Callable[[str], Proxy | None]) -> None:
         """Apply the network settings for webhooks."""
         if self.accounting is not None:
-            self._alerts.reach = Reach(settings.webhook_addresses, proxy_for)
+            self._alerts.network = WebhookNetwork(settings.webhook_addresses, proxy_for)
 
     @property
-    def reach(self) -> Reach:
+    def webhook_network(self) -> WebhookNetwork:
         """Where webhooks may be."""
-        return self._alerts.reach
+        return self._alerts.network
 
     def take_list(self, entries: Sequence[Listed]) -> None:
         """Apply the prices of this model list."""

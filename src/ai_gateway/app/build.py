@@ -24,7 +24,7 @@ from ai_gateway.api.openai.handlers import OpenAIHandlers
 from ai_gateway.api.responses.background import Background
 from ai_gateway.app.application import Application, application_of
 from ai_gateway.app.configuration import Configuration, read_configuration
-from ai_gateway.app.doors import Door, share, wants_websocket
+from ai_gateway.app.lazy_apis import LazyApi, share, wants_websocket
 from ai_gateway.app.meters import Meters
 from ai_gateway.app.path_hints import PathHints, origin_of
 from ai_gateway.app.reload import Reloadable
@@ -102,7 +102,7 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         return routes
 
     directory, watching = parts.accounts.directory, parts.watchers.watching
-    background = Background(_stored_responses(settings, directory), [*observers, watching], watching.made)
+    background = Background(_stored_responses(settings, directory), [*observers, watching], watching.capture_background)
     late_heads = LateHeads(settings.first_byte_s)
     served = {
         "late_heads": late_heads,
@@ -110,29 +110,29 @@ def build(configuration: Configuration, read: Callable[[], Configuration] = read
         "background": background,
         "directory": directory,
     }
-    asgi.doors.append(
-        Door(
+    asgi.lazy_apis.append(
+        LazyApi(
             responses,
             "ai_gateway.api.responses.handlers",
-            lambda door: door.responses_router(gateway, access, limits, **served),
+            lambda module: module.responses_router(gateway, access, limits, **served),
             opened,
         )
     )
-    asgi.doors.append(
-        Door(
+    asgi.lazy_apis.append(
+        LazyApi(
             messages,
             "ai_gateway.api.anthropic.handlers",
-            lambda door: door.messages_router(gateway, access, limits, late_heads),
+            lambda module: module.messages_router(gateway, access, limits, late_heads),
             opened,
         )
     )
-    share(openai.routes, VERSION_HEADER, asgi.doors[-1], names=shared)
+    share(openai.routes, VERSION_HEADER, asgi.lazy_apis[-1], names=shared)
     if directory is not None:
-        asgi.doors.append(
-            Door(
+        asgi.lazy_apis.append(
+            LazyApi(
                 administered,
                 "ai_gateway.api.admin.handlers",
-                lambda door: door.admin_router(directory, access, limits, lambda: parts.accounts.reach),
+                lambda module: module.admin_router(directory, access, limits, lambda: parts.accounts.webhook_network),
                 opened,
             )
         )
@@ -181,12 +181,12 @@ async def _lifespan(asgi: FastAPI) -> AsyncIterator[None]:
 
 
 class _App(FastAPI):
-    doors: list[Door]
+    lazy_apis: list[LazyApi]
     direct: Direct | None = None
 
-    def door_to(self, path: str) -> Door | None:
+    def lazy_api_for(self, path: str) -> LazyApi | None:
         """The lazily built API of a path, if any."""
-        return next((door for door in self.doors if door.leads_to(path)), None)
+        return next((api for api in self.lazy_apis if api.has_path(path)), None)
 
     @markcoroutinefunction  # servers check for it; a wrapper would be another step for each request
     @override
@@ -207,8 +207,8 @@ class _App(FastAPI):
 
         def other(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             scope["app"] = self  # for Starlette's own handlers
-            door = self.door_to(scope["path"]) if scope["type"] == "http" and not wants_websocket(scope) else None
-            return door.handle(stack, scope, receive, send) if door is not None else stack(scope, receive, send)
+            api = self.lazy_api_for(scope["path"]) if scope["type"] == "http" and not wants_websocket(scope) else None
+            return api.handle(stack, scope, receive, send) if api is not None else stack(scope, receive, send)
 
         self.direct = Direct(self.router.routes, other)
         app: ASGIApp = self.direct
@@ -234,7 +234,7 @@ def _asgi(
 
     async def http_error(request: Request, error: Exception) -> Response:
         missing = isinstance(error, HTTPException) and error.status_code == 404
-        if wants_websocket(request.scope) and (not missing or asgi.door_to(request.scope["path"])):
+        if wants_websocket(request.scope) and (not missing or asgi.lazy_api_for(request.scope["path"])):
             return rendered(request, _NO_WEBSOCKETS)
         if missing:
             return rendered(request, nothing_at(request))
@@ -253,7 +253,7 @@ def _asgi(
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: http_error, Exception: unexpected},
     )
-    asgi.doors = []
+    asgi.lazy_apis = []
     settings, watching = how
     headers = ReplyHeaders(security=settings.enable_security_headers, origins=settings.cors_origins)
     address = ClientAddress(settings.trusted_proxies)

@@ -190,7 +190,7 @@ class Reloadable:
         settings = configuration.settings
         configure_logging(settings.log_level, settings.log_format)
         self.accounts.apply(self.settings)
-        self.accounts.apply_reach(self.settings, configuration.proxy_for)
+        self.accounts.apply_webhook_network(self.settings, configuration.proxy_for)
         self.watchers.apply(self.settings)
         self._seal = settings.sealing_key.get_secret_value() if settings.sealing_key is not None else ""
         self._seals = {} if self._seal else {each.name: each.secret for each in configuration.upstreams}
@@ -352,7 +352,7 @@ def _routing(configuration: Configuration, providers: Loaded) -> Routing:
 def _resilience(settings: Settings) -> Resilience:
     retry = RetryPolicy(settings.max_retries, frozenset(settings.retry_refusals), max_wait=settings.retry_after_max_s)
     breaker = BreakerPolicy(settings.breaker_threshold, settings.breaker_window_s, settings.breaker_pause_s)
-    return Resilience(retry, breaker, per_model=settings.breaker_per_model, share=settings.share_of)
+    return Resilience(retry, breaker, per_model=settings.breaker_per_model, limit_of=settings.share_of)
 
 
 def _longest_call(settings: Settings, providers: Loaded) -> float:

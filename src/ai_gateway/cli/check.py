@@ -1,4 +1,4 @@
-"""`check`: what a gateway with this configuration would be, and whether its providers answer."""
+"""`check`: shows the effective configuration, and checks that the providers respond."""
 
 from typing import Annotated
 

@@ -47,7 +47,7 @@ def converse(model: str, prompt: str | None, system: str | None, url: str | None
             if not text:
                 print_problems(["chat needs a prompt: give one after the model, or pipe one in"])
                 return 2
-            return 0 if runner.run(talk.say(text)) else 1
+            return 0 if runner.run(talk.send(text)) else 1
         except KeyboardInterrupt:
             typer.echo()
             return _STOPPED
@@ -89,7 +89,7 @@ def _typed(runner: asyncio.Runner, talk: "_Talk") -> int:
         if not line:
             continue
         try:
-            runner.run(talk.say(line))
+            runner.run(talk.send(line))
         except KeyboardInterrupt:
             typer.echo()
 
@@ -127,7 +127,7 @@ class _Talk:
             await feed.aclose()
         await self._gateway.aclose()
 
-    async def say(self, text: str) -> bool:
+    async def send(self, text: str) -> bool:
         """Print the answer while it streams. Returns whether there was one."""
         if not self._began and (feed := self._application.parts.model_list) is not None:
             await feed.start()

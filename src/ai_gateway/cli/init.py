@@ -1,4 +1,4 @@
-"""`init`: files to begin with."""
+"""`init`: writes an initial gateway.toml and .env."""
 
 from typing import Annotated
 

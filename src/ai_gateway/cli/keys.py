@@ -1,4 +1,4 @@
-"""`keys`: who may call, made, shown, replaced and revoked."""
+"""`keys`: create, show, rotate and revoke keys."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`limits` and `budget`: how much keys, projects and the organization may use and spend."""
+"""`limits` and `budget`: rate limits and budgets of keys, projects and the organization."""
 
 from typing import Annotated
 

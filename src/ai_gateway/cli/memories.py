@@ -1,4 +1,4 @@
-"""`memories`: what models have saved for a key, a project or an end user."""
+"""`memories`: the memories that models have saved for a key, a project or an end user."""
 
 from typing import Annotated
 

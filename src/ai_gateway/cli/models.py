@@ -1,4 +1,4 @@
-"""`models`: what a gateway with this configuration offers."""
+"""`models`: the models of a gateway with this configuration."""
 
 from typing import Annotated
 

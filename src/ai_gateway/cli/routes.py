@@ -1,4 +1,4 @@
-"""`routes`: which names of models lead where."""
+"""`routes`: aliases and routes, with their targets."""
 
 from typing import Annotated
 

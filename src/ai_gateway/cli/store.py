@@ -1,4 +1,4 @@
-"""`store`: look after the store."""
+"""`store`: maintenance of the store."""
 
 from typing import Annotated
 

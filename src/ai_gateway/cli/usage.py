@@ -1,4 +1,4 @@
-"""`usage` and `costs`: what was used and what it cost, as tables, CSV or JSON."""
+"""`usage` and `costs`: recorded usage and costs, as tables, CSV or JSON."""
 
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum

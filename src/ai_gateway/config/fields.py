@@ -28,12 +28,12 @@ _TOOLS = ("web_search", "code_execution", "memory", "mcp")
 
 
 class Mark(Enum):
-    """What a field says about its setting beside its type."""
+    """Marks of a field, with facts about its setting beside its type."""
 
     RESTART = auto()
-    """Built into the server or the application when it starts: a reload leaves it as it is, and says so."""
+    """Built into the server or the application at startup: a reload does not apply a change, and reports it."""
     FILE_ONLY = auto()
-    """A table, which has no form in the environment that anybody could read."""
+    """A table, which has no readable form in the environment."""
     SECRET = auto()
     """Never shown; `<NAME>_FILE` may name a file that contains it."""
 

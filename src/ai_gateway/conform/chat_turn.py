@@ -54,7 +54,7 @@ class ChatTurn:
         written = []
         for choice in chunk.choices:
             if choice.index == 0:
-                written.append(self._said(choice))
+                written.append(self._content(choice))
                 if choice.finish_reason is not None:
                     self.finish, self.end_choice = choice.finish_reason, choice
         return b"".join(written)
@@ -64,11 +64,11 @@ class ChatTurn:
         columns = self._columns(run)
         if len(columns) == 1:
             key, texts = columns[0]
-            return self._turn.say(key, texts)
+            return self._turn.add_text(key, texts)
         width = len(run.names)
         rows = [run.texts[at : at + width] for at in range(0, len(run.texts), width)]
         return b"".join(
-            self._turn.say(key, texts)
+            self._turn.add_text(key, texts)
             for row in rows
             for key, texts in self._columns(Continued(run.choice, run.call, run.names, row))
         )
@@ -107,7 +107,7 @@ class ChatTurn:
                 columns.append((key, texts))
         return columns
 
-    def _said(self, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
+    def _content(self, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
         delta = choice.delta
         extra = delta.model_extra or {}
         for name in self._keeps:
@@ -115,20 +115,20 @@ class ChatTurn:
                 _join(more, self.kept.setdefault(name, []))
         written = []
         if extra and (thought := thought_in(extra)):
-            written.append(self._turn.say(REASONING, (inside(thought),)))
+            written.append(self._turn.add_text(REASONING, (inside(thought),)))
         written += self._beside(extra, ("thinking_blocks",))
         if delta.content:
             written.append(self._text(delta.content, choice))
         if delta.refusal:
-            written.append(self._turn.say(REFUSAL, (inside(delta.refusal),)))
+            written.append(self._turn.add_text(REFUSAL, (inside(delta.refusal),)))
         written += self._beside(extra, ("annotations", "citations", "other_blocks"))
         written += self._calls(delta)
         return b"".join(written)
 
     def _calls(self, delta: models.ChatCompletionStreamResponseDelta) -> Iterable[bytes]:
-        if delta.gateway_tool_calls is not MISSING and "gateway_tool_calls" in self._parts.tells:
+        if delta.gateway_tool_calls is not MISSING and "gateway_tool_calls" in self._parts.extra_fields:
             ran: list[JsonValue] = [call.model_dump(exclude_unset=True) for call in delta.gateway_tool_calls]
-            yield self._turn.beside(OTHER, partial(self._parts.told, "gateway_tool_calls", ran))
+            yield self._turn.beside(OTHER, partial(self._parts.write_field, "gateway_tool_calls", ran))
         if delta.tool_calls is not MISSING:
             for call in delta.tool_calls:
                 yield self._call(call)
@@ -138,14 +138,14 @@ class ChatTurn:
     def _text(self, text: str, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
         logprobs = choice.logprobs.content if choice.logprobs else None
         if not logprobs:
-            return self._turn.say(TEXT, (inside(text),))
-        return self._turn.beside(TEXT, lambda: self._parts.likely(text, logprobs))
+            return self._turn.add_text(TEXT, (inside(text),))
+        return self._turn.beside(TEXT, lambda: self._parts.with_logprobs(text, logprobs))
 
     def _beside(self, extra: Mapping[str, object], names: Iterable[str]) -> Iterable[bytes]:
         for name in names:
             values = extra.get(name)
-            if name in self._parts.tells and isinstance(values, list) and values:
-                yield self._turn.beside(_PARTS[name], partial(self._parts.told, name, values))
+            if name in self._parts.extra_fields and isinstance(values, list) and values:
+                yield self._turn.beside(_PARTS[name], partial(self._parts.write_field, name, values))
 
     def _call(self, call: models.ChatCompletionMessageToolCallChunk) -> bytes:
         if call.model_extra and isinstance(call.id, str):
@@ -168,7 +168,7 @@ class ChatTurn:
         if function.name is not MISSING:
             written = self._turn.call(index, CallHead(call_id, function.name))
         if function.arguments is not MISSING and function.arguments:
-            written += self._turn.say(index, (inside(function.arguments),))
+            written += self._turn.add_text(index, (inside(function.arguments),))
         return written
 
     def _custom(self, call: models.ChatCompletionMessageToolCallChunk, custom: Mapping[str, object]) -> bytes:
@@ -176,7 +176,7 @@ class ChatTurn:
         if isinstance(name, str) and isinstance(call.id, str):
             written = self._turn.call(call.index, CallHead(call.id, name, is_custom=True))
         if isinstance(text, str) and text:
-            written += self._turn.say(call.index, (inside(text),))
+            written += self._turn.add_text(call.index, (inside(text),))
         return written
 
 

@@ -62,7 +62,7 @@ class Template:
     """Constant bytes around gaps for texts. `call` is the index of the tool call whose arguments one of them holds.
 
     `edit`, if there is one, is made in each event before it is sent. `fields` has the name of each gap. `is_noted` says
-    that its fields are in the choice's `said` already.
+    that its fields are in the choice's `content_fields` already.
     """
 
     __slots__ = (

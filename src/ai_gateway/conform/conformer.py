@@ -42,25 +42,25 @@ class Conformer:
 
     `repair` applies the rules and reports them; `enforce` raises UpstreamInvalidResponse where one would apply;
     `observe` reports them and relays the upstream's bytes. Translated replies have no such bytes, so they are repaired
-    even then. `said` has the fields with content of each choice of a stream: see StreamState. `known` are the forms of
-    its chunks, if there are any, and `facts` those of the last event. `usage_beside` is a usage in `x_groq`.
+    even then. `content_fields` has the fields with content of each choice of a stream: see StreamState. `known` are the
+    forms of its chunks, if there are any, and `facts` those of the last event. `usage_beside` is a usage in `x_groq`.
     """
 
     __slots__ = (
-        "_enforces", "_halves", "_model", "_notes", "_request_id", "_room", "_source", "_weighed",
-        "facts", "known", "observes", "said", "usage_beside",
+        "_allocation", "_charged", "_enforces", "_halves", "_model", "_notes", "_request_id", "_source",
+        "content_fields", "facts", "known", "observes", "usage_beside",
     )  # fmt: skip
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
         self._source = source
         self._notes = attempt.notes
-        self.said: dict[int, set[str]] = {}
+        self.content_fields: dict[int, set[str]] = {}
         self.known: KnownChunks[Any] | None = None
         self.facts: Facts | None = None
         self.usage_beside: models.CompletionUsage | None = None
         call = attempt.call
-        self._room = call.room
-        self._weighed = 0
+        self._allocation = call.room
+        self._charged = 0
         self._model = model
         self._request_id = call.request_id
         self._halves: SplitSurrogates | None = None
@@ -114,8 +114,8 @@ class Conformer:
 
     def _counted[Model: BaseModel](self, item: Item[Model]) -> Item[Model]:
         """The same item, after its usage and service tier are noted."""
-        said = item.model.__dict__
-        usage = said.get("usage")
+        values = item.model.__dict__
+        usage = values.get("usage")
         if usage is None or usage is MISSING:
             if (more := item.model.__pydantic_extra__) and GROQ in more:
                 self._count_beside(more[GROQ])
@@ -126,7 +126,7 @@ class Conformer:
             return self._without_usage(item)
         if FILL_USAGE.name not in self._notes.repairs:
             self._notes.tokens = tokens
-        self._note_tier(said)
+        self._note_tier(values)
         return item
 
     def _count_beside(self, value: object) -> None:
@@ -144,8 +144,8 @@ class Conformer:
                 if self._notes.tokens is None:
                     self._notes.tokens = tokens
 
-    def _note_tier(self, said: Mapping[str, object]) -> None:
-        tier = said.get("service_tier")
+    def _note_tier(self, values: Mapping[str, object]) -> None:
+        tier = values.get("service_tier")
         if type(tier) is str:
             self._notes.service_tier = tier
 
@@ -162,10 +162,10 @@ class Conformer:
 
     def _charge(self, raw: bytes) -> None:
         """Charge the memory of a parsed reply; for a stream, which is parsed event by event, of the largest event."""
-        more = parsed_size(raw) - self._weighed
+        more = parsed_size(raw) - self._charged
         if more > 0:
-            self._room.charge_at_most(more, "replies")
-            self._weighed += more
+            self._allocation.charge_at_most(more, "replies")
+            self._charged += more
 
     def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
         """The same for an event of a stream, which may also be its terminator, or not a chunk."""
@@ -190,30 +190,32 @@ class Conformer:
     def _inexact_event[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model] | Done | None:
         if raw.strip() == DONE_MARK:  # surrounded by blanks
             return DONE
-        value, mended = self._read(raw)
+        value, text_repairs = self._read(raw)
         self._halves = self._halves or SplitSurrogates()
         if self._halves.join(value):
-            mended.add(TEXT)
+            text_repairs.add(TEXT)
         if not _is_chunk(value) and self._source.error_in(value) is None:
             self.report(SKIP_EVENT)
             return Item(model.model_construct(choices=[]), raw) if self.observes else None
-        return self._made(model, value, mended, raw)
+        return self._made(model, value, text_repairs, raw)
 
     def _inexact[Model: BaseModel](self, model: type[Model], raw: bytes) -> Item[Model]:
         return self._made(model, *self._read(raw), raw)
 
     def _read(self, raw: bytes) -> tuple[object, set[str]]:
-        mended: set[str] = set()
+        text_repairs: set[str] = set()
         try:
-            return read_leniently(raw, mended), mended
+            return read_leniently(raw, text_repairs), text_repairs
         except ValueError as error:
             raise UpstreamInvalidResponse.not_json(self._source.name, error, raw) from None
 
-    def _made[Model: BaseModel](self, model: type[Model], value: object, mended: set[str], raw: bytes) -> Item[Model]:
+    def _made[Model: BaseModel](
+        self, model: type[Model], value: object, text_repairs: set[str], raw: bytes
+    ) -> Item[Model]:
         if (failure := self._source.error_in(value)) is not None:
             raise failure
-        value = whole_texts(value, mended)
-        self._report_all(_READ[kind] for kind in sorted(mended))
+        value = whole_texts(value, text_repairs)
+        self._report_all(_READ[kind] for kind in sorted(text_repairs))
         if not self.observes:
             return Item(self._repaired(model, value))
         try:
@@ -224,7 +226,7 @@ class Conformer:
 
     def _repaired[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         try:
-            repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.said))
+            repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.content_fields))
             self._report_all(rules)
         except UpstreamInvalidResponse:
             self._count_beside(value)

@@ -42,14 +42,15 @@ class Continuations:
     """The continuations of one stream. `match` and `match_packet` have no effect of their own.
 
     Call `update` after each chunk that the state machine has taken, and `relayed` after each match that was sent; pass
-    the result of `drain` to the state machine before its next chunk. `said` has the fields with content of each choice,
-    as in the state machine; `notes` count the relayed chunks. Streams of one `origin`, if given, have the same form.
-    With `only_texts`, a continuation must have nothing but its texts, since only they are sent on another wire.
+    the result of `drain` to the state machine before its next chunk. `content_fields` has the fields with content of
+    each choice, as in the state machine; `notes` count the relayed chunks. Streams of one `origin`, if given, have the
+    same form. With `only_texts`, a continuation must have nothing but its texts, since only they are sent on another
+    wire.
     """
 
     def __init__(
         self,
-        said: dict[int, set[str]] | None = None,
+        content_fields: dict[int, set[str]] | None = None,
         notes: Notes | None = None,
         origin: Hashable = None,
         *,
@@ -60,7 +61,7 @@ class Continuations:
         self.only_texts = only_texts
         self._origin = origin
         self._notes = notes or Notes()
-        self._said = {} if said is None else said
+        self._content_fields = {} if content_fields is None else content_fields
         self._templates: list[Template] = []
         self._credit = _MAX_CREDIT
         self._begun: set[int] = set()
@@ -153,7 +154,7 @@ class Continuations:
         """Note that these texts of events with this template have been sent."""
         notes = self._notes
         if not template.is_noted:
-            said = self._said.setdefault(template.choice, set())
+            said = self._content_fields.setdefault(template.choice, set())
             if template.gaps == 1:
                 template.is_noted = any(texts)
                 if template.is_noted:

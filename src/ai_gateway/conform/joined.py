@@ -49,10 +49,12 @@ def join(chunks: Iterable[Mapping[str, Any]]) -> Object:
 
 
 def _legal_chunks(model: _Chunk, events: Sequence[bytes], choices: int, conformer: Conformer) -> Iterator[Any]:
-    state: StreamState[Any] = StreamState(choices, include_usage=True, report=conformer.report, said=conformer.said)
+    state: StreamState[Any] = StreamState(
+        choices, include_usage=True, report=conformer.report, content_fields=conformer.content_fields
+    )
     for event in events:
         item = conformer.event(model, event)
-        if item is DONE:  # behind it nothing is meant, as in a stream that is passed on
+        if item is DONE:  # later events are ignored, as in a relayed stream
             state.terminated = True
             break
         if isinstance(item, Item):

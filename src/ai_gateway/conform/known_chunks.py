@@ -2,8 +2,8 @@
 
 The chunks around a stream's continuations, the first one with the role and the last one with the finish reason, are the
 same in all streams of a model but for the id and the time. Once one has been validated, its bytes without these two are
-known: it is proved by validating a copy with others in their places, which has to be the same chunk but for them. What
-a chunk of that form says is then a copy of the proved one with its own id and time. All others are validated.
+known: that is proved by validating a copy with others in their places, which has to be the same chunk but for them. A
+chunk of that form is then a copy of the proved one with its own id and time. All others are validated.
 """
 
 import re
@@ -35,18 +35,18 @@ _set_given, _set_more, _set_private = (
 class Facts:
     """What the state machine has to know of a chunk with one choice, without a usage (or Groq's) and tool calls.
 
-    `said` are the fields of its delta with content, `size` that of its texts, `reason` its finish reason, and `is_null`
-    says that it has a usage of null.
+    `content_fields` are the fields of its delta with content, `size` is that of its texts, `reason` its finish reason,
+    and `is_null` says that it has a usage of null.
     """
 
-    __slots__ = ("index", "is_null", "opens", "reason", "said", "size")
+    __slots__ = ("content_fields", "index", "is_null", "opens", "reason", "size")
 
     def __init__(self, chunk: ChatChunk) -> None:
         (choice,) = chunk.choices
         delta = choice.delta
         self.index, self.reason = choice.index, choice.finish_reason
         self.opens = delta.role is not MISSING
-        self.said = {name for name in delta.model_fields_set if getattr(delta, name)}
+        self.content_fields = {name for name in delta.model_fields_set if getattr(delta, name)}
         self.is_null = "usage" in chunk.model_fields_set
         self.size = text_size(chunk)
 

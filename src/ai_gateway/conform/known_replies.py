@@ -142,8 +142,8 @@ class _Template:
             *((_TEXT if gap.is_text else _NUMBER) + other for gap, other in zip(gaps, others, strict=True)),
         ]
         self._pattern = re.compile(b"".join(pieces))
-        said = vars(reply)
-        usage, tier = said.get("usage"), said.get("service_tier")
+        values = vars(reply)
+        usage, tier = values.get("usage"), values.get("service_tier")
         self._usage = usage if isinstance(usage, models.CompletionUsage) else None
         self._tier = tier if type(tier) is str else None
         self._parts = parts = _parts_of(self._usage)

@@ -65,8 +65,8 @@ def _called(head: CallHead) -> Fields:
 class MessageEvents(Parts):
     """The events of one message. The methods return what has to be sent.
 
-    `calls` counts its tool calls, `refusal` is the reason of a refusal, and `said` has the texts of all blocks, as
-    contents of JSON strings.
+    `calls` counts its tool calls, `refusal` is the reason of a refusal, and `sent_texts` has the texts of all blocks,
+    as contents of JSON strings.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class MessageEvents(Parts):
         here: tuple[Ran, Cited] = (lambda _call: (), lambda _text: ()),
     ) -> None:
         self.texts: list[bytes] = []
-        self.tells = frozenset({"citations", "thinking_blocks", "other_blocks", "gateway_tool_calls"})
+        self.extra_fields = frozenset({"citations", "thinking_blocks", "other_blocks", "gateway_tool_calls"})
         self.is_over = False
         self.has_begun = False
         self.calls = 0
-        self.said: list[bytes] = []
+        self.sent_texts: list[bytes] = []
         self.refusal: str | None = None
         self._head, self._called, self._valid = head, called, valid
         self._ran, self._cited = here
@@ -152,7 +152,7 @@ class MessageEvents(Parts):
         self.texts += self._previewed
 
     @override
-    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+    def write_field(self, field: str, values: Sequence[JsonValue]) -> bytes:
         if field == "gateway_tool_calls":
             self._has_run = True
             return b"".join(
@@ -171,7 +171,7 @@ class MessageEvents(Parts):
             return self.close() + self._started("other", to_json(block)) + self.close()
         given = to_json(to_json(block["input"]).decode())
         written = self.close() + self._started("other", to_json({**block, "input": {}}))
-        return written + self._told(b'{"type":"input_json_delta","partial_json":%b}' % given) + self.close()
+        return written + self._delta_event(b'{"type":"input_json_delta","partial_json":%b}' % given) + self.close()
 
     def _signed_block(self, block: Fields) -> bytes:
         """A signed thinking block; its text has usually been sent as the open reasoning already."""
@@ -220,9 +220,9 @@ class MessageEvents(Parts):
         return self.more(held)
 
     def _citation(self, citation: JsonValue) -> bytes:
-        return self._told(b'{"type":"citations_delta","citation":%b}' % to_json(citation))
+        return self._delta_event(b'{"type":"citations_delta","citation":%b}' % to_json(citation))
 
-    def _told(self, delta: bytes) -> bytes:
+    def _delta_event(self, delta: bytes) -> bytes:
         return _event(_DELTA, b'"index":%d,"delta":%b' % (self._index, delta))
 
     def close(self, *, cut: bool = False) -> bytes:
@@ -231,9 +231,9 @@ class MessageEvents(Parts):
         if not kind:
             return b""
         written = b""
-        self.said += self.texts
+        self.sent_texts += self.texts
         if kind == _THINKING and self._signature:
-            written = self._told(b'{"type":"signature_delta","signature":%b}' % to_json(self._signature))
+            written = self._delta_event(b'{"type":"signature_delta","signature":%b}' % to_json(self._signature))
         elif kind == "text" and self._key == REFUSAL:
             self.refusal = (self.refusal or "") + outside(self.texts)
         elif kind == "text" and self._has_run:

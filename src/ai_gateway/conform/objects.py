@@ -22,12 +22,12 @@ from gateway_contract.openai import models
 class ReplyContext:
     """The facts known about a reply in advance: the requested model and the request's id.
 
-    For a stream, `said` has the fields with content so far, by the choice's index.
+    For a stream, `content_fields` has the fields with content so far, by the choice's index.
     """
 
     model: str
     request_id: str
-    said: Mapping[int, AbstractSet[str]] = field(default_factory=dict)
+    content_fields: Mapping[int, AbstractSet[str]] = field(default_factory=dict)
 
 
 _DIGITS = re.compile(r"[0-9]{1,15}")
@@ -135,8 +135,8 @@ def drop_summary(reply: Object, context: ReplyContext) -> bool:
     for at, choice in enumerate(pieces if isinstance(pieces, list) else ()):
         message = choice.get("message") if isinstance(choice, dict) else None
         index = choice.get("index", at) if isinstance(choice, dict) else None
-        said = context.said.get(index, _NOTHING) if isinstance(index, int) else _NOTHING
-        again = message.keys() & said - {"role"} if isinstance(message, dict) else ()
+        sent_fields = context.content_fields.get(index, _NOTHING) if isinstance(index, int) else _NOTHING
+        again = message.keys() & sent_fields - {"role"} if isinstance(message, dict) else ()
         if isinstance(message, dict) and again:
             choice["message"] = {name: value for name, value in message.items() if name not in again}
             changed = True

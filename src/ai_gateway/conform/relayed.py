@@ -224,8 +224,8 @@ class RelayedResponse(Relayed):
         if name in CREATE_RESPONSE.last:
             self.is_over = True
             if name == "response.failed":
-                said = response.get("error") if isinstance(response, dict) else None
-                self.failure = {"error": said or {"message": "The response has failed."}}
+                upstream_error = response.get("error") if isinstance(response, dict) else None
+                self.failure = {"error": upstream_error or {"message": "The response has failed."}}
         elif name == "error":
             self._error = value
 
@@ -236,14 +236,14 @@ class RelayedResponse(Relayed):
     @override
     def broken(self, error: bytes) -> bytes:
         if self.failure is not None or (self._error is not None and not self.reply):
-            return SSE.end  # the upstream has said so itself
+            return SSE.end  # the upstream has sent an error event itself
         if not self.reply:  # before the response has begun, only an error event is possible
-            told = orjson.loads(error).get("error") or {}
-            named = {"code": told.get("code"), "message": told.get("message"), "param": told.get("param")}
-            event = {"type": "error", **named, "sequence_number": self.number + 1, "error": told}
+            details = orjson.loads(error).get("error") or {}
+            fields = {"code": details.get("code"), "message": details.get("message"), "param": details.get("param")}
+            event = {"type": "error", **fields, "sequence_number": self.number + 1, "error": details}
             return EVENTS.framed(to_json(event, inf_nan_mode="null"), "error") + SSE.end
-        said = self._error or orjson.loads(error).get("error") or {}
-        code, message = said.get("code"), said.get("message")
+        reported = self._error or orjson.loads(error).get("error") or {}
+        code, message = reported.get("code"), reported.get("message")
         failed = {
             **self.reply,
             "status": "failed",
@@ -340,9 +340,9 @@ def _out_of_order(kind: str) -> UpstreamInvalidResponse:
     return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")
 
 
-def _number(told: object, before: int) -> int:
+def _number(value: object, before: int) -> int:
     """The event's number, or the previous one's if it has none."""
-    return told if type(told) is int and 0 <= told < _MAX_NUMBERED else before
+    return value if type(value) is int and 0 <= value < _MAX_NUMBERED else before
 
 
 def _size(text: bytes) -> int:

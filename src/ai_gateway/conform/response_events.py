@@ -64,7 +64,7 @@ class ResponseEvents(Output, Parts):
     ) -> None:
         super().__init__(head.id, calls.ran)
         self.texts: list[bytes] = []
-        self.tells = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
+        self.extra_fields = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
         self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
         self._echo = to_wire(head.echo)[1:-1]
@@ -148,7 +148,7 @@ class ResponseEvents(Output, Parts):
         self._number += len(self._previewed)
 
     @override
-    def likely(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:
+    def with_logprobs(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:
         tokens = [with_bytes(to_fields(each)) for each in logprobs]
         self._logprobs += tokens
         self.texts.append(inside(text))
@@ -156,7 +156,7 @@ class ResponseEvents(Output, Parts):
         return self._event(b"response.output_text.delta", fields)
 
     @override
-    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
+    def write_field(self, field: str, values: Sequence[JsonValue]) -> bytes:
         if field == "gateway_tool_calls":
             return b"".join([self._close() + self._ran(value) for value in values if isinstance(value, dict)])
         if field == "thinking_blocks":  # signed: the next text is another part
@@ -170,11 +170,11 @@ class ResponseEvents(Output, Parts):
         self._blocks.append(block)
         return written + self._close_part()
 
-    def _annotated(self, told: Fields) -> bytes:
+    def _annotated(self, chat_annotation: Fields) -> bytes:
         """An annotation of the open text. Indices in chat completions count from the start of the whole turn's text."""
-        annotation = flat_annotation(told)
+        annotation = flat_annotation(chat_annotation)
         if annotation is None:
-            self.unread.append(told)
+            self.unread.append(chat_annotation)
             return b""
         if self._has_run and type(start := annotation.get("start_index")) is int and start < self._earlier:
             return b""  # it was sent with its text
@@ -189,11 +189,11 @@ class ResponseEvents(Output, Parts):
         self._annotations.append(encoded)
         return self._event(b"response.output_text.annotation.added", fields)
 
-    def listed(self, told: Fields) -> bytes:
+    def listed(self, listing: Fields) -> bytes:
         """The tools of an MCP server."""
-        item = {**told, "id": self._id(str(told["type"]))}
+        item = {**listing, "id": self._id(str(listing["type"]))}
         answered = self._has_answered
-        written = self.whole(item, ("in_progress", "completed" if told["error"] is None else "failed"))
+        written = self.whole(item, ("in_progress", "completed" if listing["error"] is None else "failed"))
         self._has_answered = answered  # a list of tools is not an answer
         return written
 
@@ -276,7 +276,7 @@ class ResponseEvents(Output, Parts):
             return self._close_call(item, cut=cut)
         written = self._close_part()
         status = b"incomplete" if cut else b"completed"
-        parts = b",".join(item.told)
+        parts = b",".join(item.finished_parts)
         if item.kind == "message":
             form = b'{"type":"message","id":"%b","status":"%b","role":"assistant","content":[%b]}'
             return written + self._close_item(form % (item.id.encode(), status, parts))
@@ -304,7 +304,7 @@ class ResponseEvents(Output, Parts):
             added: Fields = {"type": "message", "id": item.id, "status": "in_progress", "role": "assistant"}
             written += self._added({**added, "content": []})
         self._annotations, self._logprobs = [], []
-        place = b'%b,"content_index":%d' % (item.place, len(item.told))
+        place = b'%b,"content_index":%d' % (item.place, len(item.finished_parts))
         part = b'{"type":"refusal","refusal":""}'
         if key == TEXT:
             part = b'{"type":"output_text","text":"","annotations":[],"logprobs":[]}'
@@ -315,7 +315,7 @@ class ResponseEvents(Output, Parts):
     def _open_summary(self) -> bytes:
         item = self._item
         assert item is not None  # noqa: S101 - only an open reasoning item has summaries
-        place = b'%b,"summary_index":%d' % (item.place, len(item.told))
+        place = b'%b,"summary_index":%d' % (item.place, len(item.finished_parts))
         written = self._event(
             b"response.reasoning_summary_part.added", place + b',"part":{"type":"summary_text","text":""}'
         )
@@ -333,25 +333,25 @@ class ResponseEvents(Output, Parts):
             return b""
         text = b'"%b"' % b"".join(self.texts)
         if key == TEXT:
-            return self._close_text(place, text, self._item.told)
+            return self._close_text(place, text, self._item.finished_parts)
         if key == REFUSAL:
             part = b'{"type":"refusal","refusal":%b}' % text
-            told, name = b'"refusal":' + text, b"response.content_part.done"
+            content, name = b'"refusal":' + text, b"response.content_part.done"
         else:
             self._summary.append(outside(self.texts))
             part = b'{"type":"summary_text","text":%b}' % text
-            told, name = b'"text":' + text, b"response.reasoning_summary_part.done"
-        self._item.told.append(part)
-        done = self._event(NAMES[str(key)] + b".done", b"%b,%b" % (place, told))
+            content, name = b'"text":' + text, b"response.reasoning_summary_part.done"
+        self._item.finished_parts.append(part)
+        done = self._event(NAMES[str(key)] + b".done", b"%b,%b" % (place, content))
         return done + self._event(name, b'%b,"part":%b' % (place, part))
 
     def _close_text(self, place: bytes, text: bytes, fields: list[bytes]) -> bytes:
-        said = from_json(text)
+        plain_text = from_json(text)
         cited = b""
-        for reference in self._cites(said) if self._has_run else ():
+        for reference in self._cites(plain_text) if self._has_run else ():
             if to_json(reference) not in self._annotations:
                 cited += self._referred({**reference})
-        self._earlier += len(said)
+        self._earlier += len(plain_text)
         shown = to_json(shown_tokens(self._logprobs))
         form = b'{"type":"output_text","text":%b,"annotations":[%b],"logprobs":%b}'
         part = form % (text, b",".join(self._annotations), to_json(self._logprobs))
@@ -389,8 +389,8 @@ class ResponseEvents(Output, Parts):
 
     def _close_arguments(self, item: OpenItem, restored: Fields, event: bytes, field: str) -> bytes:
         """The call's arguments, in one delta unless they were streamed."""
-        told, written = to_json(restored[field]), b""
+        value, written = to_json(restored[field]), b""
         if restored[field] and (item.kind != FUNCTION or not self.texts):
-            written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, told))
+            written = self._event(event + b".delta", b'%b,"delta":%b' % (item.place, value))
         name = b',"name":' + to_json(restored["name"]) if restored["type"] == FUNCTION else b""
-        return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), told))
+        return written + self._event(event + b".done", b'%b%b,"%b":%b' % (item.place, name, field.encode(), value))

@@ -44,14 +44,14 @@ type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 
 @dataclass(slots=True)
 class OpenItem:
-    """The open item. `function` is its tool's name in chat completions; `told` are its finished parts."""
+    """The open item. `function` is its tool's name in chat completions; `finished_parts` are its finished parts."""
 
     kind: str
     id: str
     index: int
     function: str = ""
     call_id: str = ""
-    told: list[bytes] = field(default_factory=list)
+    finished_parts: list[bytes] = field(default_factory=list)
 
     @property
     def place(self) -> bytes:

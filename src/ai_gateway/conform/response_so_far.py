@@ -1,4 +1,4 @@
-"""The state of a response, reconstructed from its events, to end one whose maker is gone.
+"""The state of a response, reconstructed from its events, to end one whose process has died.
 
 An open item is kept as incomplete: with its texts so far, and the events that end its parts. Items of kinds that cannot
 be incomplete, or have no content before they are done, are left out.
@@ -55,7 +55,7 @@ class _Part:
     done: bool = False
 
     @property
-    def told(self) -> _Fields:
+    def current(self) -> _Fields:
         """The part so far."""
         if self.done:
             return self.fields
@@ -116,15 +116,15 @@ class _Open:
         """The events that end the item, and set `item` to its final form."""
         place = {"item_id": self.item.get("id"), "output_index": index}
         for (at, number), part in sorted(self.parts.items()):
-            told, name = part.told, _PARTS[part.stem][2]
+            current, name = part.current, _PARTS[part.stem][2]
             if not part.done:
                 where = {**place, _PARTS[part.stem][1]: number}
                 if not part.text_done:
                     more: _Fields = {"logprobs": []} if part.stem == "response.output_text" else {}
-                    yield {"type": f"{part.stem}.done", **where, name: told[name], **more}
-                yield {"type": f"{_PART_EVENTS[at]}.done", **where, "part": told}
+                    yield {"type": f"{part.stem}.done", **where, name: current[name], **more}
+                yield {"type": f"{_PART_EVENTS[at]}.done", **where, "part": current}
         for at in {at for at, _ in self.parts}:
-            self.item[at] = [part.told for (where, _), part in sorted(self.parts.items()) if where == at]
+            self.item[at] = [part.current for (where, _), part in sorted(self.parts.items()) if where == at]
         for stem, texts in self.given.items():
             self.item[_GIVEN[stem]] = "".join(texts)
         yield from self._given_end(place)

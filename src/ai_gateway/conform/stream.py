@@ -48,11 +48,11 @@ async def conform_stream[  # noqa: C901 - one generator, because each around it 
     async with aclosing(arrived):
         try:
             async for piece in arrived:
-                passed_on = _passed_on(piece, model, state, conformer, continuations)
+                made = _items_for(piece, model, state, conformer, continuations)
                 if is_joined:
                     items: list[Any] = []
                     try:
-                        for item in passed_on:
+                        for item in made:
                             items.append(item)  # noqa: PERF402 - those before one that fails are kept
                         if piece.__class__ is LastPacket:
                             state.terminated = has_ended = True
@@ -61,7 +61,7 @@ async def conform_stream[  # noqa: C901 - one generator, because each around it 
                         if items:
                             yield items[0] if len(items) == 1 else _together(items)
                     continue
-                for item in passed_on:
+                for item in made:
                     yield item
                 state.terminated |= piece.__class__ is LastPacket
         except GatewayError:
@@ -77,7 +77,7 @@ def _together(items: list[Any]) -> Together:
     return LastTogether(items) if items[-1].__class__ is Last else Together(items)
 
 
-def _passed_on[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+def _items_for[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
     piece: Arrived[Chunk],
     model: type[Chunk],
     state: StreamState[Chunk],

@@ -39,13 +39,13 @@ _MAX_HEADLESS = 100  # chunks without choices that are kept until the first with
 
 @dataclass(slots=True)
 class ChoiceState:
-    """The state of one choice. `said` names the fields of its deltas that had content.
+    """The state of one choice. `content_fields` names the fields of its deltas that had content.
 
     It is `finished` while its last chunk has a finish reason, and `closed` once that has been sent.
     """
 
     calls: ToolCalls
-    said: set[str]
+    content_fields: set[str]
     begun: bool = False
     finished: bool = False
     closed: bool = False
@@ -53,7 +53,7 @@ class ChoiceState:
 
     def note(self, delta: models.ChatCompletionStreamResponseDelta, fields: set[str]) -> None:
         """Add those of the fields that have content."""
-        self.said.update(name for name in fields if getattr(delta, name))
+        self.content_fields.update(name for name in fields if getattr(delta, name))
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +77,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
 
     `terminated` is set once the provider has sent the terminator, also with fewer choices than requested. `usage` is
     the upstream's, whether the caller requested it or not. Missing ids are made from `request_id`; `cost` gives the
-    stream's cost, for a caller who requested it. `said` has the fields with content of each choice. Without
+    stream's cost, for a caller who requested it. `content_fields` has the fields with content of each choice. Without
     `shows_null`, a null usage in chunks is ignored, since the caller's wire does not have it.
 
     A chunk with a finish reason is held back until the stream ends or its usage arrives: some upstreams set one in
@@ -93,7 +93,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         report: Report,
         request_id: str = "",
         cost: Callable[[], int | None] | None = None,
-        said: dict[int, set[str]] | None = None,
+        content_fields: dict[int, set[str]] | None = None,
     ) -> None:
         self.terminated = False
         self.is_last = False
@@ -104,7 +104,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         self._report = report
         self._request_id = request_id
         self._cost = cost
-        self._said = {} if said is None else said
+        self._content_fields = {} if content_fields is None else content_fields
         self._head: Chunk | None = None
         self._choices: dict[int, ChoiceState] = {}
         self._headless: deque[Chunk] = deque(maxlen=_MAX_HEADLESS)
@@ -160,7 +160,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         elif state is None or state.finished or state.calls or self._early or not is_headed_by(chunk, head):
             return False
         state.begun = True
-        state.said |= facts.said
+        state.content_fields |= facts.content_fields
         self.is_last = state.finished = facts.reason is not None
         state.reason = facts.reason or state.reason
         return True
@@ -184,13 +184,13 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             delta = choice.delta
             if delta.tool_calls is not MISSING:
                 return False
-            if not state.said.issuperset(delta.model_fields_set):
+            if not state.content_fields.issuperset(delta.model_fields_set):
                 state.note(delta, delta.model_fields_set)
         return is_headed_by(chunk, head)
 
     def _new_choice(self, index: int) -> ChoiceState:
         calls = ToolCalls(self._report, self._request_id, index)
-        state = self._choices[index] = ChoiceState(calls, self._said.setdefault(index, set()))
+        state = self._choices[index] = ChoiceState(calls, self._content_fields.setdefault(index, set()))
         return state
 
     def end(self, beside: models.CompletionUsage | None = None) -> Iterator[Item[Chunk]]:
@@ -259,9 +259,9 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         if not self._held:
             return
         last = next(reversed(self._held.values()))
-        said = last.item.model.model_extra or {}
+        present = last.item.model.model_extra or {}
         for name, value in self._news(counted).items():
-            if name not in said:
+            if name not in present:
                 last.more.setdefault(name, value)
 
     def _made(self, head: Chunk, choices: Sequence[Mapping[str, object]]) -> Chunk:

@@ -39,12 +39,12 @@ class CallHead:
 class Parts(Protocol):
     """Writes parts as events of a wire. The methods return what has to be sent.
 
-    `texts` are those of the open part, as contents of JSON strings. `tells` names further delta fields that it can
-    write.
+    `texts` are those of the open part, as contents of JSON strings. `extra_fields` names further delta fields that it
+    can write.
     """
 
     texts: list[bytes]
-    tells: frozenset[str]
+    extra_fields: frozenset[str]
 
     @abstractmethod
     def open(self, key: Key, head: CallHead | None) -> bytes:
@@ -63,10 +63,10 @@ class Parts(Protocol):
         """Apply the last preview, which has been sent."""
 
     @abstractmethod
-    def told(self, field: str, values: Sequence[JsonValue]) -> bytes:
-        """Write a further field of the open part, one of those in `tells`."""
+    def write_field(self, field: str, values: Sequence[JsonValue]) -> bytes:
+        """Write a further field of the open part, one of those in `extra_fields`."""
 
-    def likely(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:  # noqa: ARG002 - what an override needs
+    def with_logprobs(self, text: str, logprobs: Sequence[BaseModel]) -> bytes:  # noqa: ARG002 - what an override needs
         """Continue the open text, with log probabilities."""
         return self.more((inside(text),))
 
@@ -90,7 +90,7 @@ class _Waiting:
     """A part that is held back until the previous one ends."""
 
     key: Key
-    told: list[bytes | Beside] = field(default_factory=list)
+    content: list[bytes | Beside] = field(default_factory=list)
 
 
 class Turn:
@@ -110,7 +110,7 @@ class Turn:
         """Whether this part is open, so that more of it is not held back."""
         return key == self.open and not self._waiting
 
-    def say(self, key: Key, texts: Sequence[bytes]) -> bytes:
+    def add_text(self, key: Key, texts: Sequence[bytes]) -> bytes:
         """Nonempty texts of a part. Raises UpstreamInvalidResponse for a part that has ended."""
         if key == self.open:
             written = self._parts.more(texts)
@@ -174,7 +174,7 @@ class Turn:
         if part is None:
             part = _Waiting(key)
             self._waiting.append(part)
-        part.told += content
+        part.content += content
         self._size += sum(len(each) for each in content if isinstance(each, bytes))
         if self._size > _MAX_WAITING:
             raise UpstreamInvalidResponse("The provider called a tool with endless arguments.")
@@ -189,7 +189,7 @@ class Turn:
     def _next(self) -> bytes:
         part = self._waiting.pop(0)
         written = [self._begun(part.key)]
-        for each in part.told:
+        for each in part.content:
             if isinstance(each, bytes):
                 self._size -= len(each)
                 written.append(self._parts.more((each,)))

@@ -20,18 +20,18 @@ from ai_gateway.contract.types import UploadedFile
 from ai_gateway.contract.validation_errors import explain
 from ai_gateway.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
-# A body must arrive at this rate (bytes per second) once its first grace is over: slower is stalling, not uploading.
+# A body must arrive at this rate (bytes per second) after its grace period: a slower client is stalling, not uploading.
 # A whole reply has to be read at the same rate.
 SLOWEST_RATE = 16_384
 _MAX_ERRORS = 1_000
-# Beside its bytes, a parsed body takes about this much for each of its values, and for an array, or an object with the
-# model that is made of it, so much more. In small bodies they are not worth counting.
+# A parsed body takes about this much memory beside its bytes: for each value, and more for an array or an object with
+# its model. Small bodies are not charged for it.
 _VALUE_BYTES = 64
 _ARRAY_BYTES = 64
 _OBJECT_BYTES = 512
 _SMALL = 2 * 1024
-# One of these precedes each value; those inside of strings do not count. At most so many quotes are searched: a body
-# with more has many values anyway.
+# One of these characters precedes each value; those inside of strings are not counted. At most so many quotes are
+# searched: a body with more has many values anyway.
 _BEFORE_VALUES = {b",": _VALUE_BYTES, b"[": _VALUE_BYTES + _ARRAY_BYTES, b"{": _VALUE_BYTES + _OBJECT_BYTES}
 _MAX_QUOTES = 20_000
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
@@ -52,16 +52,16 @@ class BodyLimits:
 
 
 class BufferedBody:
-    """The ASGI `receive` of our own server, which can also give a body that has arrived without waiting."""
+    """The ASGI `receive` of our own server, which can also return an arrived body without waiting."""
 
     __slots__ = ()
 
     def take_whole(self) -> bytes | None:
-        """The whole body, once; None if some of it is still to come, or has been read."""
+        """The whole body, once; None if a part has not arrived yet, or has been read."""
         raise NotImplementedError
 
     def __call__(self) -> Awaitable[Message]:
-        """Wait for more of it, as ASGI has it."""
+        """Wait for more of it, as in ASGI."""
         raise NotImplementedError
 
 
@@ -78,8 +78,8 @@ def read_arrived(
     headers: Mapping[str, str], receive: Receive, limits: BodyLimits, allocation: Allocation
 ) -> bytes | None:
     """The same if all of it has arrived; None if it has to be awaited."""
-    # Programs may leave the media type out where the wire's own server ignores it. Web pages (requests with Origin) may
-    # not: without a JSON type, browsers send cross-origin requests without a preflight.
+    # Programs may omit the media type if the wire's own server ignores it. Web pages (requests with Origin) may not:
+    # without a JSON type, browsers send cross-origin requests without a preflight.
     if headers.get("content-type") != "application/json" and (not limits.any_type or "origin" in headers):
         _check_type(headers)
     if "content-encoding" in headers:
@@ -220,10 +220,10 @@ def parse_body(raw: bytes, allocation: Allocation) -> tuple[object, bytes | None
 def parse_json(raw: bytes, allocation: Allocation | None = None) -> object:
     """The JSON value in `raw`; `allocation` is charged for its values beside their bytes.
 
-    They are charged before they are parsed, so that there is memory for them: as many as so many bytes could hold or,
-    where that does not fit, an estimate. The few values of most bodies are counted after parsing, at hardly any cost.
-    Raises InvalidRequest, Overloaded, or PayloadTooLarge for more objects and arrays than could ever fit: no real
-    request has so many, and they take thirty times the body's size.
+    The charge comes before parsing, so that there is memory for the values: as many as so many bytes could hold or, if
+    that does not fit, an estimate. The few values of most bodies are counted after parsing, at hardly any cost. Raises
+    InvalidRequest, Overloaded, or PayloadTooLarge for more objects and arrays than could ever fit: no real request has
+    so many, and they take thirty times the body's size.
     """
     if allocation is None or len(raw) <= _SMALL:
         return _read(raw, read_json_counted)[0]

@@ -8,7 +8,7 @@ from ai_gateway.observability.metrics import Event, count
 
 
 class Admission:
-    """A bounded counter. Entered around a whole request, so that a stream counts until its end.
+    """Limits the requests in flight. Entered around a whole request, so that a stream counts until its end.
 
     There is no queue: it would only hide overload, and serve clients that have disconnected.
     """
@@ -29,36 +29,36 @@ class Admission:
 
 
 class BudgetExceeded(Exception):
-    """More bytes were charged to a budget than it has left."""
+    """A charge exceeds a byte budget."""
 
 
 class ByteBudget:
-    """Bytes that may be in use at once. A charge stays in use until it is released."""
+    """A byte budget. A charge counts until it is released."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         self.exceeded = False
-        """Whether anything was ever refused."""
+        """Whether any charge was refused."""
 
     def fits(self, size: int) -> bool:
-        """Whether so much more would fit now."""
+        """Whether a charge of this size fits now."""
         return self.used + size <= self.limit
 
     def charge(self, size: int) -> None:
-        """Use so much more. Raises BudgetExceeded."""
+        """Charge bytes. Raises BudgetExceeded."""
         if not self.fits(size):
             self.exceeded = True
             raise BudgetExceeded
         self.used += size
 
     def release(self, size: int) -> None:
-        """Use so much less."""
+        """Release charged bytes."""
         self.used -= size
 
 
 class Loan:
-    """A part of a budget that is in use for the length of a `with` block."""
+    """A charge for the duration of a `with` block."""
 
     __slots__ = ("_budget", "size")
 
@@ -67,7 +67,7 @@ class Loan:
         self.size = 0
 
     def charge(self, size: int) -> None:
-        """Use so much more. Raises BudgetExceeded."""
+        """Charge more bytes. Raises BudgetExceeded."""
         self._budget.charge(size)
         self.size += size
 
@@ -78,7 +78,7 @@ class Loan:
         self.release()
 
     def release(self) -> None:
-        """Give everything back."""
+        """Release all charges."""
         self._budget.release(self.size)
         self.size = 0
 
@@ -92,9 +92,9 @@ _VALUE_BYTES = 32
 
 
 class Allocation:
-    """The bytes that one request uses of BODIES_MAX_SIZE for body, translations and reply, until it ends.
+    """The bytes that one request is charged for body, translations and reply, of BODIES_MAX_SIZE, until it ends.
 
-    Objects that are parsed from them live as long. A charge that does not fit raises Overloaded.
+    Objects that are parsed from them are included. A charge that does not fit raises Overloaded.
     """
 
     __slots__ = ("_budget", "size")
@@ -104,17 +104,17 @@ class Allocation:
         self.size = 0
 
     def fits(self, size: int) -> bool:
-        """Whether so much more would fit now."""
+        """Whether a charge of this size fits now."""
         return self._budget.fits(size)
 
     def reserve(self, size: int, of: Held = "request bodies") -> None:
-        """Check that so much more fits now. Nothing is kept free for a body that is only announced."""
+        """Check that a charge fits now, without charging it: an announced body may never arrive."""
         if not self._budget.fits(size):
             count(Event.OVERLOAD, "bodies" if of == "request bodies" else of)
             raise Overloaded(of, headers={"connection": "close"} if of == "request bodies" else None)
 
     def charge(self, size: int, of: Held = "request bodies") -> None:
-        """Use so much more."""
+        """Charge bytes."""
         budget = self._budget
         if budget.used + size > budget.limit:
             self.reserve(size, of)
@@ -122,7 +122,7 @@ class Allocation:
         self.size += size
 
     def charge_at_most(self, size: int, of: Held = "request bodies") -> None:
-        """Use so much more, but at most the whole budget: a request that is alone always fits."""
+        """Charge bytes, but at most the whole budget: a single request always fits."""
         self.charge(min(size, self._budget.limit - self.size), of)
 
     def check_possible(self, size: int, problem: str) -> None:
@@ -131,7 +131,7 @@ class Allocation:
             raise PayloadTooLarge(problem)
 
     def charge_translation(self, size: int) -> None:
-        """Use so much more for a translated body. Raises PayloadTooLarge if it can never fit."""
+        """Charge a translated body. Raises PayloadTooLarge if it can never fit."""
         self.check_possible(size, "The body has more messages, calls and images than can be translated: send fewer.")
         if size > UNWEIGHED:
             self.charge_at_most(size)
@@ -143,7 +143,7 @@ class Allocation:
         return other
 
     def release(self) -> None:
-        """Give everything back."""
+        """Release all charges."""
         self._budget.used -= self.size
         self.size = 0
 
@@ -151,10 +151,10 @@ class Allocation:
 class Growth:
     """Charges for data that grows piece by piece, `per_byte` bytes for each: ahead, in few large steps."""
 
-    __slots__ = ("_paid", "_per_byte", "_room", "_size")
+    __slots__ = ("_allocation", "_paid", "_per_byte", "_size")
 
-    def __init__(self, room: Allocation, per_byte: int) -> None:
-        self._room = room
+    def __init__(self, allocation: Allocation, per_byte: int) -> None:
+        self._allocation = allocation
         self._per_byte = per_byte
         self._size = 0
         self._paid = UNWEIGHED
@@ -163,7 +163,7 @@ class Growth:
         """Add a piece of this size. Raises Overloaded if it does not fit."""
         self._size += size
         while self._size > self._paid:
-            self._room.charge(self._paid * self._per_byte, "replies")
+            self._allocation.charge(self._paid * self._per_byte, "replies")
             self._paid *= 2
 
 
@@ -173,5 +173,5 @@ def parsed_size(raw: bytes) -> int:
 
 
 def unbounded() -> Allocation:
-    """An allocation without limit, for calls that the gateway makes for itself."""
+    """An allocation without limit, for the gateway's own calls."""
     return Allocation(ByteBudget(sys.maxsize))

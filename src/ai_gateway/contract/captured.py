@@ -14,19 +14,19 @@ _ROOM = 32 * 2**20
 
 
 class Capturing:
-    """Whether bodies are captured at present, and the memory for those in flight.
+    """Whether bodies are captured at present, and the memory limit for captured ones.
 
-    `most` bounds one body in bytes, `room` all of them together; a body that does not fit is kept in part.
+    `most` limits one body in bytes, `room` all of them together; only a first part is kept of a body that does not fit.
     """
 
     def __init__(self, most: int, room: int = _ROOM) -> None:
-        self.wanted = False
+        self.is_on = False
         self.most = most
         self.used = 0
         self._room = room
 
     def take(self, size: int) -> bool:
-        """Reserve so many more bytes; False if they do not fit."""
+        """Charge bytes; False if they do not fit."""
         if self.used + size > self._room:
             return False
         self.used += size
@@ -44,10 +44,10 @@ class Kept:
         self._capturing = capturing
 
     def add(self, part: bytes) -> None:
-        """More of it."""
+        """Add a part of the body."""
         self.size += len(part)
         left = self._capturing.most - self.held
-        if left <= 0 or self.held != self.size - len(part):  # only a beginning is kept: nothing follows a cut
+        if left <= 0 or self.held != self.size - len(part):  # only a first part is kept: nothing follows a cut
             return
         part = part[:left]
         if part and self._capturing.take(len(part)):
@@ -56,11 +56,11 @@ class Kept:
 
     @property
     def is_cut(self) -> bool:
-        """Whether there was more."""
+        """Whether a part was not kept."""
         return self.held < self.size
 
     def content(self) -> bytes:
-        """What is kept."""
+        """The kept bytes."""
         return b"".join(self._parts)
 
 
@@ -89,7 +89,7 @@ class Captured:
         return noted
 
     def release(self) -> None:
-        """To be called once, when the request is over and the observers have read the bodies."""
+        """To be called once, after the request has ended and the observers have read the bodies."""
         self._capturing.used -= self.request.held + self.reply.held
 
 

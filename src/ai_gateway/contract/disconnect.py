@@ -38,7 +38,7 @@ class Connection:
         self.let_in: tuple[str, int, Caller] | None = None
 
     def lose(self) -> None:
-        """Call all that wait for the disconnect."""
+        """Call all callbacks for the disconnect."""
         self.lost = True
         self.write, self.abort = _cannot, _nothing  # breaks the reference cycle with the protocol
         self.let_in = None  # there is a key in it
@@ -50,7 +50,7 @@ class DisconnectGuard:
     """Disconnect guard: cancels the current task when the client disconnects.
 
     Our own server calls back at no cost; under any other, a task has to wait for the message. Raises ClientDisconnected
-    on entry if the client has left already.
+    on entry if the client has disconnected already.
     """
 
     __slots__ = ("_connection", "_gone", "_receive", "_task", "_watcher")

@@ -1,4 +1,4 @@
-"""The operation that a request is for, found with one look-up for most paths."""
+"""Dispatch: the operation of a request, found with one look-up for most paths."""
 
 import re
 from collections.abc import Awaitable, Iterable
@@ -11,11 +11,11 @@ _MAX_ENTRIES, _MAX_LENGTH = 512, 64
 
 
 class Operation(Route):
-    """The route of an operation, which answers every failure itself."""
+    """The route of an operation, which handles all of its errors itself."""
 
 
 class Direct:
-    """Calls the operation that a request is for; a request for none goes to `other`.
+    """Calls the operation of a request; a request without one goes to `other`.
 
     The first matching route wins. Paths without parameters, or with only a provider in front, are found with one
     look-up. HEAD is answered as GET, unless the contract has it; servers leave the body out (RFC 9110, section 9.3.2).
@@ -30,7 +30,7 @@ class Direct:
         self.learn(routes)
 
     def learn(self, routes: Iterable[BaseRoute]) -> None:
-        """More routes, which come after those that are known."""
+        """Add routes, after the present ones."""
         self._found.clear()
         known = len(self._routes)
         self._routes += [route for route in routes if isinstance(route, Operation)]

@@ -6,9 +6,9 @@ from typing import Self
 
 
 class Expiry:
-    """Raises TimeoutError at the end of a block that was cut short: `after_s` seconds, or because `expire` was called.
+    """Raises TimeoutError if the block was cut short: after `after_s` seconds, or because `expire` was called.
 
-    As with `asyncio.timeout`, what is in the block is cancelled, and a cancellation by somebody else stays one.
+    As with `asyncio.timeout`, the block is cancelled, and a cancellation by other code is passed on as such.
     """
 
     __slots__ = ("_after_s", "_cancelling", "_is_over", "_task", "_timer")

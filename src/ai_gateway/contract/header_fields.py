@@ -18,13 +18,13 @@ _NAMES = {
 
 
 def header_fields(scope: Scope) -> Mapping[str, str]:
-    """The headers by their names, which are lower case; of several with one name, the first.
+    """The headers by their names in lower case; of several with one name, the first.
 
-    Other requests of a connection may have the same mapping.
+    Requests of one connection may share the mapping.
     """
     fields: Mapping[str, str] | None = scope.get("fields")
     if fields is None:
-        # Put in from the last to the first, the first one counts.
+        # Inserted from last to first, so that the first one counts.
         known, headers = _NAMES.get, reversed(scope["headers"])
         fields = {known(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
         scope["fields"] = fields

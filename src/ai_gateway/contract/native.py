@@ -34,7 +34,7 @@ class NativeOperation:
     @cached_property
     def run(self) -> re.Pattern[bytes]:
         """Matches consecutive delta events as framed for the client, in bytes without carriage returns."""
-        # A dot, which stops at line feeds alone, takes a tenth of the time of a class.
+        # `.` excludes only line feeds, which takes a tenth of the time of a character class.
         return re.compile(rb'(?:event: (%b)\ndata: \{"type": ?"\1",.*\}\n\n)++' % self.deltas)
 
     def passed(self, headers: Mapping[str, str]) -> dict[str, str]:

@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def notes(self) -> Notes:
-        """The notes of the attempt whose reply, or failure, went out; empty ones if no provider was called."""
+        """The notes of the last attempt, whose reply or failure was sent; empty ones if no provider was called."""
         call = self.call
         return call.attempts[-1] if call is not None and call.attempts else _NOTHING
 

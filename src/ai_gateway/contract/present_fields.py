@@ -1,8 +1,8 @@
-"""Validation of an object that looks at the fields that are there.
+"""Validation that only looks at the fields that an object has.
 
-A model's own validator looks for each of its fields and stores a default for each that is missing. Of the requests'
-forty fields most bodies have five: for such a set of names, a validator with these fields alone takes half as long, and
-the defaults are copied all at once.
+A model's own validator looks up each of its fields and stores a default for each missing one. Most bodies have five of
+the requests' forty fields: a validator for just such a set of names takes half as long, and the defaults are copied all
+at once.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import MISSING, BaseModel, ValidationError
 from pydantic_core import SchemaValidator
 
-# Sets of names for which there is a validator, for each model: clients have few, and a validator takes 20 KB.
+# Sets of names with a validator of their own, for each model: clients have few, and a validator takes 20 KB.
 _MAX_SETS = 32
 _PLAIN_DEFAULTS = (type(None), str, int, float, bool, type(MISSING))
 _new = object.__new__
@@ -23,7 +23,7 @@ _set_private = _parts["__pydantic_private__"].__set__
 
 
 def validated[Model: BaseModel](model: type[Model], value: object) -> Model:
-    """The value as the exact model, as its own validator makes it. Raises ValidationError as that does."""
+    """The value as the exact model, with the same result as its own validator. Raises the same ValidationError."""
     if value.__class__ is dict:
         known = _known.get(model) or _Sets.of(model)
         names = tuple(cast("dict[str, object]", value))
@@ -34,7 +34,7 @@ def validated[Model: BaseModel](model: type[Model], value: object) -> Model:
             try:
                 fields, extra, given = validator.validate_python(value, strict=True)
             except ValidationError:
-                pass  # whose details the model's own validator gives
+                pass  # the model's own validator gives the details
             else:
                 exact = _new(model)
                 values = known.defaults.copy()
@@ -48,12 +48,12 @@ def validated[Model: BaseModel](model: type[Model], value: object) -> Model:
 
 
 class _Sets:
-    """The validators of one model, by the names that are there. Models with anything unusual have none."""
+    """The validators of one model by sets of names. Models with unusual features have none."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.validators: dict[tuple[str, ...], SchemaValidator] = {}
         self.defaults: dict[str, object] = {}
-        """Of all fields, in their order; those that are required have to be replaced."""
+        """Defaults of all fields, in order; required ones have to be replaced."""
         self._fields: Mapping[str, Any] | None = None
         whole: Mapping[str, Any] = model.__pydantic_core_schema__
         own = whole["schema"] if whole["type"] == "definitions" else whole
@@ -64,12 +64,12 @@ class _Sets:
 
     @classmethod
     def of(cls, model: type[BaseModel]) -> "_Sets":
-        """Those of the model, from now on."""
+        """The validators of the model, created on first use."""
         found = _known[model] = cls(model)
         return found
 
     def learnt(self, names: tuple[str, ...]) -> SchemaValidator | None:
-        """A validator for these names from now on; None if there can be none, or if there are enough."""
+        """Create a validator for these names; None if that is impossible, or if there are too many."""
         known = self._fields
         if known is None or len(self.validators) >= _MAX_SETS or not known.keys() >= set(names):
             return None
@@ -86,7 +86,7 @@ _known: dict[type[BaseModel], _Sets] = {}
 
 
 def _is_usual(model: type[BaseModel], schema: Mapping[str, Any]) -> bool:
-    """Whether its objects are their fields and nothing else, with defaults that all of them may share."""
+    """Whether its objects consist of their fields only, with defaults that can be shared."""
     fields = schema["schema"]["fields"].values()
     odd = ("custom_init", "root_model", "post_init")
     return not (

@@ -1,7 +1,7 @@
-"""Query parameters, headers and form fields: strings read as the types that a model takes.
+"""Query parameters, headers and form fields: strings converted to the types of a model.
 
-A string becomes a number, a boolean or an object only where the model takes one, and only in JSON's spelling. All
-others stay strings, for the model to refuse.
+A string becomes a number, a boolean or an object only if the model accepts one, and only in JSON's spelling. All others
+stay strings, which the model may refuse.
 """
 
 import re
@@ -24,9 +24,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a model takes in one place; several of these are a union.
+    """The types that a model accepts in one place; several of these are a union.
 
-    `words` are the texts of an enum, `items` what an array holds, `models` the objects, `values` what a mapping holds.
+    `words` are the values of an enum, `items` is for an array, `models` are the objects, `values` is for a mapping.
     """
 
     text: bool = False
@@ -51,7 +51,7 @@ class Shape:
         )
 
     def inside(self, key: str) -> "Shape":
-        """What the objects take under a key."""
+        """The accepted types under a key of the objects."""
         found = self.values or _NOTHING
         for model in self.models:
             found |= fields_of(model).get(key, _NOTHING)
@@ -76,7 +76,7 @@ _PLAIN: Mapping[object, Shape] = {
 
 @cache
 def fields_of(model: type[BaseModel]) -> Mapping[str, Shape]:
-    """What a model takes, by the names that its fields have on the wire."""
+    """The accepted types of a model by field, under the names on the wire."""
     return {field.alias or name: _shape(field.annotation) for name, field in model.model_fields.items()}
 
 
@@ -120,13 +120,13 @@ def read_fields(
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value, and the field that it is given for."""
+    """A value, and the field that it is for."""
 
     field: str
     value: bytes | UploadedFile
 
     def put(self, holder: dict[str, object], key: str, steps: list[str], shape: Shape) -> None:
-        """Put the value where its name says: at `key`, or as many steps inside of it."""
+        """Put the value at `key`, or the given steps inside of it."""
         if steps and steps != [""]:
             inside = holder.setdefault(key, {})
             if not isinstance(inside, dict):
@@ -159,12 +159,12 @@ class _Given:
         if (shape.number and _NUMBER.fullmatch(text)) or ((shape.models or shape.values) and text.startswith("{")):
             try:
                 return read_json(raw)
-            except ValueError:  # the model says what it takes instead
+            except ValueError:  # the model's error says which values it accepts
                 return text
         return text
 
     def _wrong(self, reason: str) -> InvalidRequest:
-        """The error, with the field's name unless it is one that the caller made up: errors never quote those."""
+        """The error, with the field's name unless the caller made it up: errors never quote input."""
         known = _PLAIN_NAME.fullmatch(self.field)
         return InvalidRequest(
             f"{f"'{self.field}'" if known else 'A field'} {reason}.",

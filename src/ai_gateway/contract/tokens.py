@@ -4,7 +4,7 @@ from operator import add
 from typing import NamedTuple
 
 quickly = tuple.__new__
-"""Makes a named tuple of its values in order, at a third of the instructions of calling its class.
+"""Makes a named tuple from its values in order, at a third of the instructions of calling its class.
 
 Only for tuples that are made for every request.
 """
@@ -13,9 +13,9 @@ Only for tuples that are made for every request.
 class Tokens(NamedTuple):
     """Token counts by class. No token is in two of them.
 
-    `input` is what was neither read from the upstream's prompt cache nor written to it: `cache_write` for five minutes,
-    or the upstream's default lifetime, `cache_write_1h` for an hour. `output` is text without `reasoning`. `searches`
-    are not tokens but the web searches that the upstream reports.
+    `input` excludes tokens that were read from the upstream's prompt cache or written to it: `cache_write` for five
+    minutes, or the upstream's default lifetime, `cache_write_1h` for an hour. `output` is text without `reasoning`.
+    `searches` are not tokens but the web searches that the upstream reports.
     """
 
     input: int = 0

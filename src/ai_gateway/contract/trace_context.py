@@ -1,4 +1,4 @@
-"""The trace that a caller's request belongs to, handed on to upstreams: https://www.w3.org/TR/trace-context/."""
+"""The trace context of a caller's request, which is passed on to upstreams: https://www.w3.org/TR/trace-context/."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ def read_trace_id(traceparent: str) -> str | None:
 
 
 class Parent(NamedTuple):
-    """The span of the caller that a request belongs to: ids in hex, whether its trace is kept, and its `tracestate`."""
+    """The caller's span, parent of the request's: ids in hex, whether it is sampled, and its `tracestate`."""
 
     trace_id: str
     span_id: str
@@ -25,7 +25,7 @@ class Parent(NamedTuple):
 
 
 def read_parent(fields: Iterable[tuple[bytes, bytes]]) -> Parent | None:
-    """The parent that a request names, None if it names none; of several headers of a name, as in HTTP, all count."""
+    """The parent in the headers; None without one. Several `tracestate` headers are joined, as in HTTP."""
     parents: list[str] = []
     states: list[str] = []
     for name, value in fields:

@@ -1,11 +1,11 @@
-"""What an error drags along once everybody is done with it."""
+"""Frees the memory that a handled error keeps alive."""
 
 
 def forget_frames(error: BaseException) -> None:
-    """Let go of what the error has come through, and the errors that it was made from.
+    """Drop the traceback frames of the error and of the errors that caused it.
 
-    The frames hold the whole request, and often the error as well: such a circle would keep both until the garbage
-    collector runs. For whoever is done with an error; the log has its traceback by then.
+    The frames refer to the whole request, and often to the error itself: such a cycle would keep both until the garbage
+    collector runs. To be called once an error is handled and logged.
     """
     left, seen = [error], set[int]()
     while left:

@@ -67,7 +67,7 @@ class UploadedFile:
 
 
 def by_tag(tag: str, first: str, *, absent: bool) -> Discriminator:
-    """Tells the branches of a union apart by a tag that may be `absent`: "" then, and "null" where it is null.
+    """Selects the branch of a union by a tag: "" if it is `absent` and may be, "null" if it is null.
 
     A value that is not an object goes to the `first` branches, whose error says so.
     """

@@ -28,7 +28,7 @@ _BOUNDS: dict[str, Callable[[Mapping[str, object]], str]] = {
     "string_pattern_mismatch": lambda facts: _PATTERNS.get(str(facts.get("pattern")), _in_short(facts.get("pattern"))),
 }
 _NO_NUL = "text without the character U+0000"
-# What the contract's patterns mean, where nobody would want to read them.
+# Readable descriptions of the contract's patterns.
 _PATTERNS: Mapping[str, str] = {
     r"^[^\x00]*$": _NO_NUL,
     r"^[^\x00]+$": _NO_NUL,

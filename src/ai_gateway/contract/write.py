@@ -118,8 +118,8 @@ async def send_whole(  # noqa: PLR0913, PLR0917 - what is sent, and how long it 
 ) -> None:
     """A whole response of this media type.
 
-    A client has to read a large body at the same rate as it has to send one. Raises ClientDisconnected, so that the
-    connection is closed, for a slower one: it would keep memory and a place in flight for ever.
+    A client has to read a large body at the same rate as it has to send one. Raises ClientDisconnected for a slower
+    one, so that the connection is closed: it would occupy memory and a permit for ever.
     """
     fields = encoded_headers(headers)
     if media is not None:

@@ -1,4 +1,4 @@
-"""Requests and replies with their bodies, for who has to see what was sent: off unless LOG_BODIES says otherwise."""
+"""The log of request and reply bodies: off unless LOG_BODIES enables it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,13 +11,13 @@ from ai_gateway.observability.body_file import Body, BodyFile
 type Which = Literal["off", "errors", "all"]
 _LAST_S = 2.0
 _MAX_LENGTH = 256
-_LOGGED = frozenset({"POST", ""})  # work that no request waits for has no method
+_LOGGED = frozenset({"POST", ""})  # background work has no method
 
 
 class BodyLog(Observer):
-    """Writes what callers sent and got, where the data retention of their project `permits` it.
+    """Logs the bodies of callers whose project's data retention `permits` it.
 
-    Administrators' requests are left out, whose replies have keys in them, and so is whoever was not let in.
+    Bodies of unauthorised requests are not logged, and not those of administrators, whose replies contain keys.
     """
 
     def __init__(self, file: BodyFile, permits: Callable[[str], bool]) -> None:
@@ -54,7 +54,7 @@ class BodyLog(Observer):
         self._file.add(record, _body(captured.request), _body(captured.reply))
 
     def close(self) -> None:
-        """Write what waits; waits for a moment at the most."""
+        """Write pending records, within a short time limit."""
         self._file.close(_LAST_S)
 
 

@@ -1,4 +1,4 @@
-"""Where a request comes from: its connection, or what a proxy that is trusted says of it."""
+"""The client's address: of the connection, or as reported by a trusted proxy."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -9,11 +9,11 @@ type Network = IPv4Network | IPv6Network
 
 _FORWARDED = b"x-forwarded-for"
 _MAX_HOPS = 32
-_MAPPED = 96  # bits of a network that has nothing but IPv4 addresses in it (RFC 4291, section 2.5.5.2)
+_MAPPED = 96  # prefix length of the network of IPv4-mapped addresses (RFC 4291, section 2.5.5.2)
 
 
 def unmapped(host: str) -> str:
-    """An address as it is written, but for `::ffff:10.0.0.1`: so a socket of both families calls IPv4 addresses."""
+    """The address; an IPv4-mapped one such as `::ffff:10.0.0.1`, which sockets of both families report, as IPv4."""
     if not host.startswith("::ffff:"):
         return host
     return str(_parsed(host) or host)
@@ -33,13 +33,13 @@ def _unmapped_network(network: Network) -> Network:
 
 
 class ClientAddress:
-    """Reads X-Forwarded-For of the proxies in `trusted`, and of nobody else: anybody can write there what they like."""
+    """Reads X-Forwarded-For from proxies in `trusted` only: any other client could forge it."""
 
     def __init__(self, trusted: Sequence[Network] = ()) -> None:
         self._trusted = tuple(_unmapped_network(network) for network in trusted)
 
     def of(self, scope: Scope) -> str:
-        """The address of the client; empty where there is none, as on a Unix socket."""
+        """The address of the client; empty if there is none, as on a Unix socket."""
         client = scope.get("client")
         peer = client[0] if client else ""
         if peer.startswith("::ffff:"):
@@ -68,7 +68,7 @@ class ClientAddress:
 def _address(text: str) -> str | None:
     """An address without a port, which some proxies add (RFC 7239, section 6, for IPv6 in brackets).
 
-    None with a zone, in which anything may stand: it means something on its own machine alone (RFC 4007, section 11.2).
+    None for one with a zone, which may be any text and is only valid on its own machine (RFC 4007, section 11.2).
     """
     if text.startswith("["):
         text = text[1:].partition("]")[0]

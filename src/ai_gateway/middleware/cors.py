@@ -1,4 +1,4 @@
-"""Whether a page of another origin may call the gateway from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+"""CORS: which web pages may call the gateway (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -9,18 +9,18 @@ _METHODS = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _MAX_AGE_S = b"600"
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]+")
 _METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-headers"
-# What a page may read of a reply beside what browsers show by themselves: on every one, and where there are any.
-_ALWAYS = {b"x-request-id", b"openai-processing-ms", b"openai-version"}
-_SHOWN = re.compile(
+# The reply headers that pages may read besides the default ones: always exposed, and exposed if present.
+_ALWAYS_EXPOSED = {b"x-request-id", b"openai-processing-ms", b"openai-version"}
+_EXPOSED_IF_PRESENT = re.compile(
     rb"x-(?:gateway-.+|ratelimit-.+|should-retry)|retry-after(?:-ms)?|request-id|(?:openai|anthropic)-.+"
 )
 
 
 class Cors:
-    """The origins that may call, `*` for any; with none of them named, CORS is off.
+    """The allowed origins, `*` for any; without any, CORS is off.
 
-    Credentials are never allowed: a key is something that the page's own code sends, and no cookie is. An origin that
-    is not allowed meets the gateway as if this were not here, and its browser does the rest.
+    Credentials are never allowed: keys are sent by the page's own code, and there are no cookies. Requests of other
+    origins are served without CORS headers, so that the browser blocks the page from reading the reply.
     """
 
     def __init__(self, origins: Collection[str] = ()) -> None:
@@ -29,17 +29,17 @@ class Cors:
 
     @property
     def is_on(self) -> bool:
-        """Whether any origin may call."""
+        """Whether any origin is allowed."""
         return bool(self._origins)
 
     def allows(self, origin: bytes | None) -> bool:
-        """Whether pages of this origin may call; None is a request that comes from no page."""
+        """Whether pages of this origin may call; None is a request without an origin."""
         return origin is not None and (self._any or origin in self._origins)
 
     def preflight(self, method: str, origin: bytes | None, headers: Iterable[tuple[bytes, bytes]]) -> Fields | None:
-        """The answer to a preflight, which carries no key; None if the request is none, or may not call.
+        """The reply to a preflight, which carries no key; None for another request, or an origin that is not allowed.
 
-        Any method and any header: the page could send them by other means, and each is judged when it comes.
+        All methods and headers are allowed: each request is authorised when it arrives.
         """
         if method != "OPTIONS" or origin is None or not self.allows(origin):
             return None
@@ -57,17 +57,19 @@ class Cors:
         ]
 
     def marks(self, origin: bytes | None, headers: Fields) -> Fields:
-        """What a reply with these headers gets: whether the page may read it, and what of it.
+        """The CORS headers for a reply with these headers.
 
-        Where the reply depends on the origin, caches have to know, whether there was one or not.
+        `Vary` is set if the reply depends on the origin, also without one, so that caches distinguish them.
         """
         if not self._origins:
             return []
         varied = [] if self._any else [(b"vary", b"Origin")]
         if origin is None or not self.allows(origin):
             return varied
-        shown = b", ".join(sorted(_ALWAYS | {name for name, _ in headers if _SHOWN.fullmatch(name)}))
-        return [self._grant(origin), (b"access-control-expose-headers", shown), *varied]
+        exposed = b", ".join(
+            sorted(_ALWAYS_EXPOSED | {name for name, _ in headers if _EXPOSED_IF_PRESENT.fullmatch(name)})
+        )
+        return [self._grant(origin), (b"access-control-expose-headers", exposed), *varied]
 
     def _grant(self, origin: bytes) -> tuple[bytes, bytes]:
         return (b"access-control-allow-origin", b"*" if self._any else origin)

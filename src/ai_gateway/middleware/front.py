@@ -1,6 +1,6 @@
-"""The one layer in front of every operation: id, clock, bounds, CORS, common headers, and a record at the end.
+"""The one middleware around every operation: request id, timing, limits, CORS, common headers, and observers.
 
-One layer and not one for each of these: a layer costs a call for each request and another for each event of a stream.
+It is one layer, because each layer costs a call for each request and another for each event of a stream.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -18,11 +18,11 @@ from ai_gateway.middleware.cors import Fields
 from ai_gateway.middleware.reply_headers import ReplyHeaders, lines_of
 from ai_gateway.middleware.request_head import refusal
 from ai_gateway.middleware.request_id import accepted, new_request_id
-from ai_gateway.middleware.watching import NOBODY, Watching
+from ai_gateway.middleware.watching import UNWATCHED, Watching
 
 
 class Front:
-    """Puts the request's id and its outcome into the scope, refuses heads that cannot be served, answers preflights."""
+    """Sets the request's id and outcome in the scope, refuses invalid heads, and answers preflights."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - made at one place
         self,
@@ -31,12 +31,12 @@ class Front:
         headers: ReplyHeaders,
         observers: Sequence[Observer] = (),
         address: ClientAddress | None = None,
-        watching: Watching = NOBODY,
+        watching: Watching = UNWATCHED,
     ) -> None:
         self.app = app
         self._owners = owners
         self._headers = headers
-        self._marks = headers.cors.is_on
+        self._has_cors = headers.cors.is_on
         self._observers = observers
         self._address = address or ClientAddress()
         self._watching = watching
@@ -89,19 +89,19 @@ class Front:
             self._watching.ended(outcome)
 
     def _complete(self, message: Message, outcome: Outcome, request_id: bytes, scope: Scope) -> None:
-        """Note that the reply begins, and put in the headers that all have."""
+        """Note the start of the reply, and add the common headers."""
         outcome.status = message["status"]
         outcome.first_byte = now = perf_counter()
         spent_ms = int((now - outcome.started) * 1000)
         lines = message.get("lines")
         if lines is not None:
-            if self._marks:
+            if self._has_cors:
                 lines += lines_of(self._headers.cors.marks(_origin(scope), _fields_of(lines)))
             made = self._headers.usual_lines if "whole" in message else self._headers.lines_of_stream
             message["lines"] = made(lines, request_id, spent_ms)
             return
         headers = message["headers"] = list(message.get("headers", ()))
-        if self._marks:
+        if self._has_cors:
             headers += self._headers.cors.marks(_origin(scope), headers)
         if "connection" in scope:
             message["lines"] = self._headers.lines(dict(headers), request_id, spent_ms)
@@ -110,12 +110,12 @@ class Front:
 
 
 def _fields_of(lines: bytes) -> Fields:
-    """The lines of a head as fields."""
+    """Header lines as fields."""
     parts = (line.partition(b": ") for line in lines.split(b"\r\n") if line)
     return [(name, value) for name, _, value in parts]
 
 
 def _origin(scope: Scope) -> bytes | None:
-    """The page that a request comes from, if it says so."""
+    """The Origin header."""
     origin = header_fields(scope).get("origin")
     return origin.encode("latin-1") if origin is not None else None

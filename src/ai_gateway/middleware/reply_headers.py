@@ -1,4 +1,4 @@
-"""The headers that every reply carries, whoever writes it: the application, or the parser that refuses a request."""
+"""Headers of every reply, whether it is written by the application or by the parser that refuses a request."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -8,26 +8,26 @@ from ai_gateway.middleware.cors import Cors, Fields
 
 _VERSION = (b"openai-version", OPENAI_VERSION.encode())
 _NO_STORE = (b"cache-control", b"no-store")
-# Keep browsers from doing more with a reply than its caller asked for.
+# Security headers: they restrict what browsers may do with a reply.
 _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ]
-# For pages that bring no policy of their own.
+# For pages without a policy of their own.
 _PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 
 
 class Constant(NamedTuple):
-    """Headers that are the same in many replies: by themselves, and as the lines that they are in a head."""
+    """Headers that are the same in many replies: as fields, and as encoded lines."""
 
     fields: Fields
     lines: bytes
 
 
 def lines_of(fields: Fields) -> bytes:
-    """Fields as the lines of a head, each with its end."""
+    """Fields as header lines, each with its line end."""
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
@@ -36,7 +36,7 @@ def _constant(fields: Fields) -> Constant:
 
 
 class ReplyHeaders:
-    """What a reply gets beside its own headers. With `security`, this includes what guards browsers."""
+    """The common headers of replies. With `security`, they include those that restrict browsers."""
 
     def __init__(self, *, security: bool = True, origins: Collection[str] = ()) -> None:
         self.cors = Cors(origins)
@@ -48,7 +48,7 @@ class ReplyHeaders:
         self._of_pages = {each.lines: _constant([*each.fields, *pages]) for each in both}
 
     def common(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> Fields:
-        """The request's id and clock, and headers for browsers where the reply has none of its `own`."""
+        """The request's id, the processing time, and security headers that are not among the reply's `own`."""
         return [
             (b"x-request-id", request_id),
             (b"openai-processing-ms", b"%d" % spent_ms),
@@ -56,12 +56,12 @@ class ReplyHeaders:
         ]
 
     def lines(self, own: Mapping[bytes, bytes], request_id: bytes, spent_ms: int) -> bytes:
-        """The same as lines of a head."""
+        """The same as header lines."""
         constant = self._constant(own).lines
         return b"x-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (request_id, spent_ms, constant)
 
     def usual_lines(self, own: bytes, request_id: bytes, spent_ms: int) -> bytes:
-        """The `own` lines of a reply, which is JSON and may be kept by nobody, and the common ones."""
+        """The `own` lines of a JSON reply, `Cache-Control: no-store`, and the common lines."""
         usual = self._usual.lines
         return b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (own, request_id, spent_ms, usual)
 

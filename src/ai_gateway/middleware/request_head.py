@@ -1,4 +1,4 @@
-"""Whether a request can be served at all, which its head alone decides."""
+"""Checks a request's head: its size, version and Host."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _TOO_LARGE = HeadersTooLarge(
     f"The request's headers are too large: send at most {MAX_HEADER_COUNT} headers and {MAX_HEADER_BYTES} bytes.",
     headers=_CLOSE,
 )
-_VERSIONS = {"1.1", "1.0", "2", "3"}  # the last two are those of other servers; as a line of text nobody speaks them
+_VERSIONS = {"1.1", "1.0", "2", "3"}  # 2 and 3 are reported by other servers
 _NO_VERSION = InvalidRequest("This is not a valid HTTP request: use HTTP/1.1.", headers=_CLOSE)
 _NO_HOST = InvalidRequest("This is not a valid HTTP request: send one Host header.", headers=_CLOSE)
 _NO_END = InvalidRequest(
@@ -28,9 +28,9 @@ _CODED = NotImplementedHere(
 
 
 def refusal(scope: Scope, fields: Mapping[str, str]) -> GatewayError | None:
-    """Why it cannot be served: servers such as uvicorn take heads of any size, without a Host.
+    """The error for an invalid head, if any: servers such as uvicorn accept heads of any size, without a Host.
 
-    `fields` are its headers. Our own server says in `head_size` how large the head can be at the most.
+    `fields` are its headers. Our own server gives an upper bound of the head's size in `head_size`.
     """
     headers, version = scope["headers"], scope["http_version"]
     if len(headers) > MAX_HEADER_COUNT or (

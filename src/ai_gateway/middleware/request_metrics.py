@@ -1,4 +1,4 @@
-"""What becomes of requests, added up by what they were for and who answered."""
+"""Metrics of requests, by operation, upstream and outcome."""
 
 import time
 from collections.abc import Callable
@@ -26,24 +26,24 @@ from ai_gateway.observability.samples import Samples
 _CLASSES = tuple(name for name in Tokens._fields if name != "searches")
 _OTHER = "other"
 _MAX_MODELS = 500
-_OTHERS_S = 1.0  # what was no model of a provider may be one after so long
-_MAX_ID_LENGTH = 100  # OpenMetrics: the labels of an exemplar are 128 characters at the most
+_OTHERS_S = 1.0  # seconds until an unknown model is looked up again
+_MAX_ID_LENGTH = 100  # OpenMetrics: the labels of an exemplar have at most 128 characters
 _PICO = 10**12
-# Requests of a row that are counted together: half a kilobyte each until then.
+# Requests of a row that are counted as one batch; each takes half a kilobyte until then.
 _TOGETHER = 64
 
 type Known = Callable[[str, str], bool]
 type _Same = tuple[str, str, str, str, int | None, bool, bool | None]
 
 type _Measured = tuple[str | None, float, float, float, float, float | None, int, Tokens | None]
-"""Of a request that a provider was called for: its id, when it ended, its time until then and to the first byte, the
-gateway's own part of that, the mean time between events, the size of its body, and its tokens."""
+"""A request with an upstream call: id, end, duration, time to the first byte, the gateway's own part of that, mean time
+between events, size of the body, and tokens."""
 
 
 class _Row:
-    """All requests that are alike. What is measured of them is here, what it is called in `families`.
+    """The measurements of all requests with the same labels.
 
-    `waiting` are counted together: one by one, they would take twice as long.
+    `waiting` are counted in batches: one by one, they would take twice as long.
     """
 
     __slots__ = (
@@ -64,7 +64,7 @@ class _Row:
         self.waiting: list[_Measured] = []
 
     def count(self) -> None:
-        """Count those that wait."""
+        """Count the waiting requests."""
         if not self.waiting:
             return
         names, ended, durations, first_bytes, overheads, intervals, sizes, tokens = zip(*self.waiting, strict=True)
@@ -82,15 +82,15 @@ class _Row:
 
 
 def _epoch() -> float:
-    """When the clock of outcomes was zero, in seconds since the epoch."""
+    """The zero of `time.perf_counter`, in seconds since the epoch."""
     return time.time() - time.perf_counter()
 
 
 class RequestMetrics(Observer):
-    """Counts every request once, when it is over.
+    """Counts every request once, at its end.
 
-    `known` says whether a provider has a model, by what is configured or listed: all others are told as `other`, or
-    callers could make as many series as they like.
+    `known` tells whether a provider has a model, configured or listed. All others have the label `other`, since callers
+    could create any number of series.
     """
 
     def __init__(self, known: Known) -> None:
@@ -99,7 +99,7 @@ class RequestMetrics(Observer):
         self._others: set[tuple[str, str]] = set()
         self._others_until = 0.0
         self._rows: dict[tuple[str, str, str, str, int, str, str, bool], _Row] = {}
-        # The same rows for requests without an error, found by what outcomes say themselves.
+        # The same rows for requests without an error, by the outcome's own values.
         self._usual: dict[_Same, _Row] = {}
         self._usual_others: dict[_Same, _Row] = {}
 
@@ -198,7 +198,7 @@ class RequestMetrics(Observer):
         return _OTHER
 
     def collect(self, samples: Samples) -> None:
-        """Add everything so far."""
+        """Add all counts."""
         for (operation, wire, provider, model, status, code, end, stream), row in self._rows.items():
             row.count()
             operation = operation or _OTHER  # noqa: PLW2901 - what the path of no operation is called
@@ -225,7 +225,7 @@ class RequestMetrics(Observer):
 
 
 def _add_call(row: _Row, call: Call) -> None:
-    """The rounds before the last one, and the cost of all."""
+    """Add the earlier rounds, and the cost of all."""
     for before in call.rounds:
         if (tokens := before.notes.tokens) is not None:
             row.tokens = row.tokens.plus(tokens)

@@ -1,7 +1,7 @@
-"""A trace of each request: one span for it, one for each attempt, and one for each step between.
+"""Tracing: for each request one span, one for each of its attempts, and one for each step in between.
 
-Spans are begun when their work is, because their ids go on to upstreams. What is told of them is put in when the
-request is over, by the thread that sends them.
+Spans are created when their work starts, because their ids are sent to upstreams. Their attributes are set after the
+request has ended, by the exporting thread.
 """
 
 import os
@@ -51,20 +51,20 @@ from ai_gateway.redaction import strike, strike_all
 
 _MAX_LENGTH = 256
 _MAX_STOPS = 16
-_MAX_STEPS = 200  # of one request; tools may take many rounds
+_MAX_STEPS = 200  # spans of one request; tools may take many rounds
 _LAST_S = 3.0
 _PICO = 10**12
 
 type Permits = Callable[[str], bool]
-"""Whether what a project's requests say may be kept."""
+"""Whether the content of a project's requests may be stored."""
 
 
 @dataclass(slots=True)
 class _Ended:
-    """What is known of a request that has ended, without what would hold its memory.
+    """The facts of an ended request, without references to its objects, so that they can be freed.
 
-    `about` are attributes of its span, `asked` those of them that its attempts have as well. `said` is its body, the
-    reply's media type and the reply, empty where they are not to be told.
+    `about` are attributes of its span, `requested` those that its attempts have as well. `content` is the request body,
+    the reply's media type and the reply body, empty if they may not be recorded.
     """
 
     at: int
@@ -72,8 +72,8 @@ class _Ended:
     end: End
     operation: str
     about: dict[Name, Value] = field(default_factory=dict)
-    asked: dict[Name, Value] = field(default_factory=dict)
-    said: tuple[bytes, str, bytes] = (b"", "", b"")
+    requested: dict[Name, Value] = field(default_factory=dict)
+    content: tuple[bytes, str, bytes] = (b"", "", b"")
 
 
 @dataclass(slots=True)
@@ -83,9 +83,9 @@ class _Attempt:
 
 
 class Tracing(Observer):
-    """Makes a trace of each request, and sends it to the collector.
+    """Traces each request, and exports the spans to the collector.
 
-    Messages are in it where `content` says so and the caller's project `permits` it, up to `most` characters of each.
+    Messages are included if `content` is set and the caller's project `permits` it, up to `most` characters each.
     """
 
     def __init__(self, collector: Collector, permits: Permits, *, content: bool, most: int) -> None:
@@ -98,7 +98,7 @@ class Tracing(Observer):
         self._tracer: Tracer | None = None
 
     def start(self) -> None:
-        """Begin to send, in the process that serves: threads do not outlive a fork."""
+        """Start exporting, in the process that serves requests: threads do not survive a fork."""
         own = {"service.version": VERSION, "service.instance.id": f"{socket.gethostname()}-{os.getpid()}"}
         collector = replace(self._collector, attributes={**own, **self._collector.attributes})
         self._queue = SpanQueue(exporter_to(collector), collector.gather_s)
@@ -106,12 +106,12 @@ class Tracing(Observer):
         self._tracer = self._provider.get_tracer("ai_gateway", VERSION)
 
     def close(self) -> None:
-        """Send what waits; waits for a few seconds at the most."""
+        """Export pending spans, within a few seconds."""
         if self._queue is not None:
             self._queue.close(_LAST_S)
 
     def begin(self, outcome: Outcome, fields: Iterable[tuple[bytes, bytes]]) -> Trace:
-        """The trace of a request, as a part of its caller's where there is one."""
+        """The trace of a request, as a child of the caller's span, if there is one."""
         parent = read_parent(fields)
         assert self._tracer is not None  # noqa: S101 - requests come after the start
         span = self._tracer.start_span(outcome.method, _within(parent), SpanKind.SERVER)
@@ -127,18 +127,18 @@ class Tracing(Observer):
         call = outcome.call
         ended = _Ended(time_ns(), outcome.code, outcome.end, OPERATIONS.get(outcome.operation, outcome.operation))
         if call is not None and call.parsed is not None:
-            ended.asked = _of_body(call.parsed)
+            ended.requested = _of_body(call.parsed)
         ended.about = dict(_of_request(outcome))
         if call is not None:
-            ended.about |= {**ended.asked, **_of_call(call, outcome, ended.operation)}
+            ended.about |= {**ended.requested, **_of_call(call, outcome, ended.operation)}
             captured = outcome.captured
             if captured is not None and self.content and self._permits(call.caller.project_id):
-                ended.said = captured.request.content(), captured.reply.media, captured.reply.content()
-        self._queue.later(partial(_fill_spans, trace, ended, self._most), sum(map(len, ended.said)))
+                ended.content = captured.request.content(), captured.reply.media, captured.reply.content()
+        self._queue.submit(partial(_fill_spans, trace, ended, self._most), sum(map(len, ended.content)))
 
     @contextmanager
     def background(self, step: Step, attributes: Attributes) -> Iterator[None]:
-        """A trace of what is done in the block, for no request in particular."""
+        """A trace of background work in the block, which belongs to no request."""
         if self._tracer is None:
             yield
             return
@@ -189,7 +189,7 @@ class RequestTrace(Trace):
         return RequestTrace(self.tracer, self.tracer.start_span(BACKGROUND, parent), self.state)
 
     def _child(self, name: str, kind: SpanKind) -> Span | None:
-        """A span inside of the request's; None where nobody would see it."""
+        """A child span of the request's; None if the trace is not sampled or has too many spans."""
         self.steps += 1
         if not self.span.get_span_context().trace_flags.sampled or self.steps > _MAX_STEPS:
             return None
@@ -203,7 +203,7 @@ class RequestTrace(Trace):
 
 
 def _within(parent: Parent | None) -> Context:
-    """The context of the caller's span. What this thread may have is no parent: requests share it."""
+    """The context of the caller's span. The current context of this thread is ignored: requests share the thread."""
     if parent is None:
         return Context()
     flags = TraceFlags(TraceFlags.SAMPLED if parent.sampled else TraceFlags.DEFAULT)
@@ -216,7 +216,7 @@ def _within(parent: Parent | None) -> Context:
 
 @contextmanager
 def _ending(span: Span) -> Iterator[None]:
-    """End the span with the block, as a failed one if that raises."""
+    """End the span with the block, with an error status if that raises."""
     try:
         yield
     except BaseException as error:
@@ -232,10 +232,10 @@ def _kind_of(error: BaseException) -> str:
 
 
 def _set(span: Span, attributes: Attributes) -> None:
-    """Where every attribute becomes one of a span: bounded, and without keys."""
+    """Set attributes of a span, bounded and with keys redacted."""
     for name, value in attributes.items():
         if isinstance(value, str):
-            long = name in {Name.INPUT_MESSAGES, Name.OUTPUT_MESSAGES}  # which are bounded and clean already
+            long = name in {Name.INPUT_MESSAGES, Name.OUTPUT_MESSAGES}  # bounded and redacted already
             span.set_attribute(name, value if long else strike(value[: 4 * _MAX_LENGTH]))
         else:
             span.set_attribute(name, strike_all(value) if isinstance(value, list) else value)  # type: ignore[arg-type]
@@ -270,7 +270,7 @@ def _of_call(call: Call, outcome: Outcome, operation: str) -> dict[Name, Value]:
 
 
 def _of_body(parsed: Mapping[str, object]) -> dict[Name, Value]:
-    """What a request asks for, and says nothing in words of its own."""
+    """Parameters of a request that contain no content of its own."""
     model, stop, options = parsed.get("model"), parsed.get("stop"), parsed.get("options")
     found: dict[Name, Value] = {Name.REQUEST_STREAM: bool(parsed.get("stream"))}
     if isinstance(model, str):
@@ -287,7 +287,7 @@ def _of_body(parsed: Mapping[str, object]) -> dict[Name, Value]:
 
 
 def _of_notes(notes: Notes) -> dict[Name, Value]:
-    """Who was called, and what that came to."""
+    """The upstream, its usage, and what was repaired and dropped."""
     found: dict[Name, Value] = {Name.PROVIDER: PROVIDERS.get(notes.provider, notes.provider)}
     if called := notes.upstream_model or notes.model:
         found[Name.RESPONSE_MODEL] = called[:_MAX_LENGTH]
@@ -307,13 +307,13 @@ def _of_notes(notes: Notes) -> dict[Name, Value]:
 
 
 def _fill_spans(trace: RequestTrace, ended: _Ended, most: int) -> None:
-    """Put in what is known of a request that has ended, and end its spans."""
+    """Set the attributes of an ended request's spans, and end them."""
     for attempt in trace.attempts:
         _fill_attempt(attempt, ended, last=attempt is trace.attempts[-1])
     span = trace.span
     named = ended.about.get(Name.METHOD, BACKGROUND), ended.about.get(Name.CONTRACT_OPERATION)
     span.update_name(" ".join(str(each) for each in named if each))
-    request, media, reply = ended.said
+    request, media, reply = ended.content
     if request or reply:
         input_ = next((input_messages(body, most) for body in events_of("", request) if isinstance(body, dict)), None)
         output = output_messages(media, reply, most)
@@ -328,7 +328,7 @@ def _fill_spans(trace: RequestTrace, ended: _Ended, most: int) -> None:
 
 def _fill_attempt(attempt: _Attempt, ended: _Ended, *, last: bool) -> None:
     notes, span = attempt.notes, attempt.span
-    found = {Name.OPERATION: ended.operation, Name.ATTEMPT: notes.attempts, **ended.asked, **_of_notes(notes)}
+    found = {Name.OPERATION: ended.operation, Name.ATTEMPT: notes.attempts, **ended.requested, **_of_notes(notes)}
     if notes.model:
         found[Name.REQUEST_MODEL] = notes.model[:_MAX_LENGTH]
     streamed = bool(notes.chunks) or found.get(Name.REQUEST_STREAM) is True
@@ -349,6 +349,6 @@ def _fill_attempt(attempt: _Attempt, ended: _Ended, *, last: bool) -> None:
 
 
 def _end_of(notes: Notes, ended: int, *, open_ended: bool) -> int:
-    """When an attempt was over, in nanoseconds since the epoch."""
+    """The end of an attempt, in nanoseconds since the epoch."""
     at = 0.0 if open_ended else notes.ended or notes.answered
     return min(int(at * 1e9), ended) if at else ended

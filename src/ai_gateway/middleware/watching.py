@@ -1,4 +1,4 @@
-"""What looks at a request while it runs: a tracer, and whoever wants its bodies."""
+"""Optional observers of requests while they run: tracing, and the capture of bodies."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, override
@@ -14,16 +14,16 @@ _JSON = "application/json"
 
 
 class Tracer(Protocol):
-    """What makes a trace of a request."""
+    """Starts traces."""
 
     def begin(self, outcome: Outcome, fields: Iterable[tuple[bytes, bytes]]) -> Trace:
-        """The trace of a request with these headers, which begins."""
+        """Start the trace of a request with these headers."""
 
 
 class Watching(Observer):
-    """A tracer, where there is one, and whether bodies are kept for the `observers`, which come after all others.
+    """Starts traces and captures bodies for the `observers`, which run after all others.
 
-    While it is off, nothing of it is called: most gateways never switch it on.
+    While `is_on` is false, none of its methods is called: most gateways never enable it.
     """
 
     def __init__(self, tracer: Tracer | None, capturing: Capturing, observers: Sequence[Observer] = ()) -> None:
@@ -33,23 +33,23 @@ class Watching(Observer):
         self.is_on = False
 
     def apply(self, *, bodies: bool) -> None:
-        """Go on like this: with `bodies` or without."""
-        self._capturing.wanted = bodies
+        """Enable or disable the capture of bodies."""
+        self._capturing.is_on = bodies
         self.is_on = bodies or self._tracer is not None
 
     def begin(self, outcome: Outcome, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
-        """A request begins. Returns what it is to receive and to send by."""
+        """Begin a request. Returns the `receive` and `send` to use for it."""
         if self._tracer is not None:
             outcome.trace = self._tracer.begin(outcome, scope["headers"])
-        if not self._capturing.wanted:
+        if not self._capturing.is_on:
             return receive, send
         media = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
         outcome.captured = captured = Captured(self._capturing, media)
         return captured.receiving(receive), captured.sending(send)
 
-    def made(self, outcome: Outcome, reply: bytes) -> None:
-        """Keep what no request of HTTP brings: what was asked for, and the JSON of what became of it."""
-        if self._capturing.wanted and outcome.call is not None:
+    def capture_background(self, outcome: Outcome, reply: bytes) -> None:
+        """Capture the bodies of background work, which has no HTTP request: the parsed request, and the JSON reply."""
+        if self._capturing.is_on and outcome.call is not None:
             outcome.captured = captured = Captured(self._capturing, _JSON)
             captured.request.add(to_json(outcome.call.parsed, inf_nan_mode="null"))
             captured.reply.media = _JSON
@@ -63,4 +63,4 @@ class Watching(Observer):
             outcome.captured.release()
 
 
-NOBODY = Watching(None, Capturing(0))
+UNWATCHED = Watching(None, Capturing(0))

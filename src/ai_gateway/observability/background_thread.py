@@ -1,4 +1,4 @@
-"""Threads that write what nobody is to wait for."""
+"""Background threads that write logs, bodies and traces."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def start_thread(run: Callable[[], None], name: str) -> threading.Thread | None:
-    """A daemon that leaves signals to those who act on them. None if the system has no thread left."""
+    """Start a daemon thread with all signals blocked, so that the main thread gets them. None if that is impossible."""
 
     def without_signals() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -15,6 +15,6 @@ def start_thread(run: Callable[[], None], name: str) -> threading.Thread | None:
     thread = threading.Thread(target=without_signals, name=name, daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # also when the interpreter ends
+    except RuntimeError:  # no thread left, or the interpreter is shutting down
         return None
     return thread

@@ -1,6 +1,6 @@
-"""The file of bodies: a thread strikes the keys and writes, and no request waits for it.
+"""The file of logged bodies, written by a background thread that redacts keys.
 
-Two files at the most: at its largest size the file gets the suffix `.1`, and the one that had it is gone.
+The file is rotated at its maximum size: it gets the suffix `.1`, and replaces the former one.
 """
 
 import fcntl
@@ -21,15 +21,15 @@ from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.printable import printable
 from ai_gateway.redaction import strike, strike_all
 
-LARGEST = 100 * 2**20
-_MAX_WAITING = 8 * 2**20
+MAX_SIZE = 100 * 2**20
+_MAX_PENDING = 8 * 2**20
 _WITHHELD = "[withheld: a key is spread over it]"
 _TEXT = ("json", "text/", "event-stream", "ndjson", "xml", "urlencoded")
 _log = structlog.get_logger(__name__)
 
 
 class Body:
-    """A body to be written: what is kept of `size` bytes, its media type, and whether there was more."""
+    """A body to be written: the captured part of `size` bytes, its media type, and whether it was cut."""
 
     __slots__ = ("content", "is_cut", "media", "size")
 
@@ -37,58 +37,58 @@ class Body:
         self.content, self.media, self.size, self.is_cut = content, media, size, is_cut
 
     def fields(self) -> dict[str, object]:
-        """What is written of it. Of what is no text, such as speech or a form with files, only what it was."""
+        """The logged fields: the body, or only its media type and size if it is not text, such as speech or a form."""
         found: dict[str, object] = {"media": strike(self.media[:256]), "size": self.size}
         if self.is_cut:
             found["cut"] = True
         kind = self.media.lower()
         if self.size and (not kind or any(each in kind for each in _TEXT)):
-            found["body"] = _without_keys(self)
+            found["body"] = _redacted(self)
         return found
 
 
-def _without_keys(body: Body) -> str:
-    if body.media and any(strike(text) != text for text in spread_texts(body.media, body.content)):
+def _redacted(body: Body) -> str:
+    if body.media and any(strike(text) != text for text in texts_of_events(body.media, body.content)):
         return _WITHHELD
     return strike(body.content.decode("utf-8", "backslashreplace"))
 
 
-def spread_texts(media: str, content: bytes) -> list[str]:
-    """What the events of a stream say together: the texts at each place in them, joined. None of a whole body.
+def texts_of_events(media: str, content: bytes) -> list[str]:
+    """The texts of a stream's events, joined by their place in the events. Empty for a whole body.
 
-    A model that repeats a key says it token by token, and no token alone is a key.
+    A key that a model repeats is split into tokens, none of which would be redacted.
     """
     places: dict[tuple[object, ...], list[str]] = {}
     count_events = 0
     for event in events_of(media, content):
         count_events += 1
-        _gather(event, (), places)
+        _collect(event, (), places)
     return ["".join(texts) for texts in places.values() if len(texts) > 1] if count_events > 1 else []
 
 
-def _gather(value: object, place: tuple[object, ...], places: dict[tuple[object, ...], list[str]]) -> None:
+def _collect(value: object, place: tuple[object, ...], places: dict[tuple[object, ...], list[str]]) -> None:
     if isinstance(value, str):
         places.setdefault(place, []).append(value)
     elif isinstance(value, dict):
         own = (*place, value.get("index")) if isinstance(value.get("index"), int) else place
         for name, inner in value.items():
-            _gather(inner, (*own, name), places)
-    elif isinstance(value, list) and len(place) < 40:  # as deep as anybody reads
+            _collect(inner, (*own, name), places)
+    elif isinstance(value, list) and len(place) < 40:  # deeper values are not logged
         for inner in value:
-            _gather(inner, (*place, "*"), places)
+            _collect(inner, (*place, "*"), places)
 
 
 class BodyFile:
-    """Appends a line for each record. What does not fit into the memory for those that wait is dropped, and counted.
+    """Appends a line for each record. Records beyond the memory limit for pending ones are dropped and counted.
 
-    Workers share the file: each line is one write, at its end.
+    Workers share the file: each line is appended by one write.
     """
 
-    def __init__(self, path: Path, largest: int = LARGEST, most_waiting: int = _MAX_WAITING) -> None:
+    def __init__(self, path: Path, max_size: int = MAX_SIZE, max_pending: int = _MAX_PENDING) -> None:
         self.path = path
-        self._largest = largest
-        self._most_waiting = most_waiting
-        self._waiting: deque[tuple[Mapping[str, object], Body, Body]] = deque()
+        self._max_size = max_size
+        self._max_pending = max_pending
+        self._pending: deque[tuple[Mapping[str, object], Body, Body]] = deque()
         self._held = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -96,20 +96,20 @@ class BodyFile:
         self._fd: int | None = None
 
     def add(self, record: Mapping[str, object], request: Body, reply: Body) -> None:
-        """Have this written."""
+        """Queue a record with its bodies."""
         size = len(request.content) + len(reply.content) + 1024
         with self._changed:
-            if self._held + size > self._most_waiting:
+            if self._held + size > self._max_pending:
                 count(Event.BODY_DROPPED)
                 return
-            self._waiting.append((record, request, reply))
+            self._pending.append((record, request, reply))
             self._held += size
             if self._thread is None:
                 self._thread = start_thread(self._run, "writer of bodies")
             self._changed.notify_all()
 
     def close(self, within_s: float) -> None:
-        """Write what waits, but no longer than this."""
+        """Write pending records, for at most this long."""
         with self._changed:
             self._closing, thread = True, self._thread
             self._changed.notify_all()
@@ -121,8 +121,8 @@ class BodyFile:
             record, request, reply = taken
             try:
                 self._write(_line(record, request, reply))
-            except Exception as error:  # no room, no right, or whatever it is: the thread must live
-                self._lose(error)
+            except Exception as error:  # a full disk, missing permissions, or a bug: the thread must keep running
+                self._drop(error)
             else:
                 self._failing = False
         if self._fd is not None:
@@ -130,16 +130,16 @@ class BodyFile:
 
     def _next(self) -> tuple[Mapping[str, object], Body, Body] | None:
         with self._changed:
-            while not self._waiting:
+            while not self._pending:
                 if self._closing:
                     return None
                 self._changed.wait()
-            taken = self._waiting.popleft()
+            taken = self._pending.popleft()
             self._held -= len(taken[1].content) + len(taken[2].content) + 1024
         return taken
 
-    def _lose(self, error: Exception) -> None:
-        with self._changed:  # counted by several threads
+    def _drop(self, error: Exception) -> None:
+        with self._changed:  # several threads count
             count(Event.BODY_DROPPED)
         if not self._failing:
             _log.error("bodies are not written", file=str(self.path), error=str(error))
@@ -148,17 +148,17 @@ class BodyFile:
     def _write(self, line: bytes) -> None:
         fd = self._opened()
         written = os.write(fd, line)
-        if written != len(line):  # the disk is full: half a line would spoil the next one as well
+        if written != len(line):  # the disk is full: remove the partial line, which would damage the next one
             with suppress(OSError):
                 os.write(fd, b"\n")
             raise OSError("no space left")
 
     def _opened(self) -> int:
-        """The file that lines go to now: another one where it was moved away, or has become too large."""
+        """The current file: opened anew if it was moved away, rotated if it is too large."""
         if self._fd is not None and _is_at(self._fd, self.path):
-            if os.fstat(self._fd).st_size < self._largest:
+            if os.fstat(self._fd).st_size < self._max_size:
                 return self._fd
-            fcntl.flock(self._fd, fcntl.LOCK_EX)  # of two workers one moves it; the lock goes with the descriptor
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # only one worker rotates; closing the descriptor unlocks
             if _is_at(self._fd, self.path):
                 os.replace(self.path, f"{self.path}.1")
         if self._fd is not None:
@@ -184,5 +184,5 @@ def _line(record: Mapping[str, object], request: Body, reply: Body) -> bytes:
     line = {**fields, "request": request.fields(), "reply": reply.fields()}
     try:
         return printable(orjson.dumps(line)) + b"\n"
-    except orjson.JSONEncodeError:  # a half of a character, from a media type
+    except orjson.JSONEncodeError:  # a lone surrogate, from a media type
         return printable(json.dumps(line).encode()) + b"\n"

@@ -1,4 +1,4 @@
-"""Where traces go, and which: what settings say of it, which are read also where there are none."""
+"""The settings of trace export; imported also without OpenTelemetry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Where spans go, and as what: `attributes` are those of the resource, which is this process.
+    """The collector's endpoint, sampling, and resource `attributes`, which describe this process.
 
-    `gather_s` is how long they wait for others, in seconds.
+    Spans are exported in batches, after up to `gather_s` seconds.
     """
 
     endpoint: str

@@ -1,4 +1,4 @@
-"""A log record as a line for people: the time of day, the level, what happened, and the rest as `name=value`."""
+"""Log records as lines for people: time, level, event, and the other fields as `name=value`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _REQUEST = ("method", "path", "status_code", "duration_ms")
 
 
 def console_line(line: bytes, *, colours: bool) -> bytes:
-    """A record, which is JSON without keys, for a terminal. Nothing that others wrote acts on it."""
+    """A redacted JSON record as a line for a terminal, without control characters from untrusted values."""
     record: dict[str, Any] = orjson.loads(line)
     level = str(record.get("level", ""))
     clock = str(record.get("timestamp", ""))[11:23]
@@ -47,7 +47,7 @@ def _request(record: Mapping[str, Any], *, colours: bool) -> list[str]:
 
 
 def _value(value: object) -> str:
-    """A word as it is; everything else as JSON, so that it is told where it ends."""
+    """A word unchanged; any other value as JSON, so that its end is visible."""
     if isinstance(value, str) and value and not set(value) & set(" \"'=\\"):
         return printable_text(value)
     return printable_text(orjson.dumps(value).decode())

@@ -1,10 +1,10 @@
-"""Which codes of errors are names for counts, and how the others are told."""
+"""Error codes as metric labels: the known ones by name, all others as `other`."""
 
 from functools import cache
 
 from ai_gateway.errors import GatewayError
 
-# Codes that are given where an error is made, and those of vendors that operators look for.
+# Codes that are set where an error is raised, and those of vendors that operators look for.
 _FURTHER_CODES = (
     *("invalid_type", "invalid_value", "unknown_parameter"),
     "previous_response_not_found",
@@ -15,9 +15,9 @@ _FURTHER_CODES = (
 
 @cache
 def known_codes() -> frozenset[str]:
-    """Every code that the gateway itself answers with, and the best known ones of upstreams.
+    """Every error code of the gateway itself, and the most frequent ones of upstreams.
 
-    Whatever else an upstream says goes to its caller and into logs, but is no name for a count.
+    Other codes of upstreams are passed on to callers and logged, but are no metric labels.
     """
     kinds, found = [GatewayError], set(_FURTHER_CODES)
     while kinds:
@@ -29,5 +29,5 @@ def known_codes() -> frozenset[str]:
 
 
 def counted_code(code: str | None) -> str:
-    """How a code is told where it is counted: empty for none, `other` for one that an upstream made up."""
+    """The metric label of a code: empty for none, `other` for an unknown code of an upstream."""
     return "" if code is None else code if code in known_codes() else "other"

@@ -1,4 +1,4 @@
-"""The values of all metrics as Prometheus reads them: its own text, or OpenMetrics with exemplars."""
+"""Exposition of all metrics: in Prometheus' text format, or in OpenMetrics with exemplars."""
 
 from collections.abc import Iterable, Iterator
 from math import inf, isinf
@@ -22,7 +22,7 @@ from ai_gateway.observability.samples import Samples
 
 
 def expose(samples: Samples, *, openmetrics: bool) -> bytes:
-    """The text, in OpenMetrics 1.0.0 or in Prometheus' own form 0.0.4."""
+    """The text in OpenMetrics 1.0.0, or in Prometheus' text format 0.0.4."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(samples))
     return (generate_openmetrics if openmetrics else generate_latest)(registry)
@@ -52,7 +52,7 @@ def _metric(family: Family, samples: Samples) -> Metric:
 
 
 def _buckets(distribution: Distribution) -> Iterator[tuple[str, float] | tuple[str, float, Exemplar]]:
-    """Cumulative, as both formats have them."""
+    """Cumulative buckets, as both formats require."""
     so_far = 0
     for place, bound in enumerate((*distribution.bounds, inf)):
         so_far += distribution.counts[place]

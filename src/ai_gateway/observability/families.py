@@ -1,7 +1,7 @@
-"""What the metrics are called, what their labels mean, and how those of several workers come together.
+"""The metric families: names, labels, and how values of several workers are merged.
 
-docs/metrics.md is written from here. Every label has a closed set of values: what a caller or an upstream may choose
-freely is in none of them.
+docs/metrics.md is generated from this module. Every label has a closed set of values; no label has values that callers
+or upstreams choose freely.
 """
 
 from typing import Literal, NamedTuple
@@ -15,10 +15,10 @@ _BYTES = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.
 
 
 class Family(NamedTuple):
-    """One metric. Its name has no prefix and, if it is a counter, no `_total`.
+    """One metric. Its name is without prefix and, for counters, without `_total`.
 
-    Counters and histograms of several workers are added up; gauges as `over` says, where `each` has a series for each
-    worker.
+    Counters and histograms of several workers are added; gauges are merged by `over`, where `each` means one series for
+    each worker.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Log records as one JSON object a line, on standard error. To log neither raises nor waits."""
+"""Log records as one JSON object a line, on standard error. Logging neither raises nor blocks."""
 
 import atexit
 import json
@@ -22,20 +22,20 @@ from ai_gateway.redaction import SHORTEST, strike_all
 
 type LogFormat = Literal["auto", "json", "console"]
 
-# Fields whose texts are the gateway's own: an id of ours is new in each record, and one of a caller's is looked at when
-# it comes.
+# Fields whose values come from the gateway itself and need no search for keys. Callers' request ids are checked on
+# arrival.
 _OWN = frozenset({"timestamp", "level", "request_id", "operation", "end", "client", "provider", "key_id", "project"})
 _PLAIN = frozenset({int, float, bool, type(None)})
-# A process that ends waits so long for who reads its log.
+# Seconds to write pending records before the process ends.
 _LAST_S = 1.0
 
 
-# To format a number with zeros in front takes four times as long as to look it up.
+# A table of zero-padded numbers: formatting takes four times as long.
 _THOUSANDTHS = tuple(f"{number:03d}" for number in range(1000))
 
 
 class _Clock:
-    """The time of day as records have it. Of all requests of a second, only the first formats that second."""
+    """The time for records. The formatted second is cached."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -63,7 +63,7 @@ timestamp = _clock.now
 
 
 class _Form:
-    """How records are written: as JSON, or for people, with `colours` or without."""
+    """The format of records: JSON, or for people, with `colours` or without."""
 
     is_console = False
     colours = False
@@ -85,12 +85,12 @@ def _is_terminal() -> bool:
 
 
 def _write(line: bytes) -> None:
-    """One record, which is JSON, in the form that was chosen."""
+    """Write one record, given as JSON, in the chosen format."""
     _stderr.add((console_line(line, colours=_form.colours) if _form.is_console else line) + b"\n")
 
 
 def drain(within_s: float = _LAST_S) -> None:
-    """Wait until every record is written, but no longer than this."""
+    """Wait until every record is written, for at most this long."""
     _stderr.drain(within_s)
 
 
@@ -98,7 +98,7 @@ atexit.register(drain)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    """A record as JSON, whatever is in it, but without keys."""
+    """A record as JSON with keys redacted, for any values."""
     return _json({name: value if name in _OWN else _clean(value) for name, value in record.items()})
 
 
@@ -111,18 +111,18 @@ def _clean(value: object) -> object:
 def _json(clean: Mapping[str, object]) -> bytes:
     try:
         line = orjson.dumps(clean)
-    except orjson.JSONEncodeError:  # what is no JSON, or cannot be encoded, or is merely large
+    except orjson.JSONEncodeError:  # not JSON, cannot be encoded, or too large a number
         line = _odd_line(clean)
     return printable(line)
 
 
 def _as_text(value: object) -> object:
-    """What JSON has no word for, in its own words: they may hold a key as well."""
+    """A value that JSON lacks as its text, which is redacted as well."""
     if isinstance(value, str | int | float | Mapping | list | tuple | set | frozenset):
         return value
     try:
         return repr(value)
-    except Exception as error:  # even its `repr` may fail, and nobody may fail with it
+    except Exception as error:  # its `repr` may fail, and logging must not
         return f"{type(value).__name__} that cannot be told: {type(error).__name__}"
 
 
@@ -131,12 +131,12 @@ def _odd_line(record: Mapping[str, Any]) -> bytes:
         return to_json(record, inf_nan_mode="null")
     try:
         return json.dumps(record, default=repr).encode()
-    except Exception as error:  # even its `repr` may fail, and nobody may fail with it
+    except Exception as error:  # its `repr` may fail, and logging must not
         return to_json({"level": "error", "event": "record not written", "reason": type(error).__name__})
 
 
 class _Lines(logging.Handler):
-    """The standard library's records in the same form as our own."""
+    """Handles the standard library's records, in the same format."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -145,7 +145,7 @@ class _Lines(logging.Handler):
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         try:
             event = record.getMessage()
-        except Exception:  # its arguments do not fit
+        except Exception:  # the arguments do not match the format
             event = f"{type(record.msg).__name__} that cannot be told"
         fields: dict[str, object] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
@@ -163,26 +163,26 @@ def _render(_logger: object, _method: str, record: MutableMapping[str, Any]) -> 
 
 
 class _Sink:
-    """What structlog takes for a file."""
+    """The file that structlog writes to."""
 
     def write(self, text: str) -> None:
         _write(text.rstrip("\n").encode("utf-8", "backslashreplace"))
 
     def flush(self) -> None:
-        """The thread of the output does that."""
+        """Nothing to do: the output's thread flushes."""
 
 
 def _stamped(_logger: object, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """In the order, and with the clock, of the records of requests."""
+    """Fields in the order of request records, with the same clock."""
     return {"timestamp": _clock.now(), "level": record.pop("level"), "event": record.pop("event"), **record}
 
 
 def configure_logging(level: str, form: LogFormat = "json") -> None:
-    """Send structlog's and the standard library's records to standard error, from `level` upwards."""
+    """Send the records of structlog and the standard library to standard error, from `level` upwards."""
     _form.set(form)
     logging.basicConfig(handlers=[_Lines()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
-    # What uvicorn warns of (bad requests) is answered and counted; its errors are worth a record.
+    # uvicorn's warnings are about bad requests, which are answered and counted; its errors are logged.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.getLogger("ai_gateway").setLevel(level.upper())
     structlog.configure(
@@ -195,21 +195,21 @@ def configure_logging(level: str, form: LogFormat = "json") -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(_Sink()),  # type: ignore[arg-type] # it only writes and flushes
-        cache_logger_on_first_use=False,  # a logger that has been used would keep the level of its first record
+        cache_logger_on_first_use=False,  # a cached logger would keep the level of its first record
     )
 
 
 def fragment(fields: Mapping[str, object], foreign: Collection[str] = ()) -> str:
     """These fields as the inside of a JSON object, for `write_line`.
 
-    Only those that are called `foreign` may hold what others wrote, and are searched for keys.
+    Only the `foreign` ones, which come from callers or upstreams, are searched for keys.
     """
     clean = {name: _clean(value) if name in foreign else value for name, value in fields.items()}
     return _json(clean)[1:-1].decode()
 
 
 def write_line(line: str) -> None:
-    """One record and the end of its line, past structlog: on every request its pipeline would cost more than routing.
+    """Write one record with its line end, without structlog, whose pipeline would cost more than routing a request.
 
     It is a JSON object that begins with `timestamp`, `level` and `event`.
     """

@@ -1,7 +1,7 @@
-"""What was said, for a trace: messages of any client wire in the form of the GenAI conventions.
+"""Messages of requests and replies on any client wire, in the form of the GenAI conventions, for traces.
 
 The schemas: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ (gen-ai-input-messages.json and its
-sibling for output). What has no form there is told by its type, and keys are struck in what comes out.
+sibling for output). Parts without a form there are given by their type only, and keys are redacted.
 """
 
 import json
@@ -26,7 +26,7 @@ def input_messages(request: Mapping[str, object], most: int) -> str | None:
 
 
 def output_messages(media: str, reply: bytes, most: int) -> str | None:
-    """Those of a reply, whole or streamed; of a stream each choice is one message, with its text joined."""
+    """The messages of a reply, whole or streamed; a stream's choice is one message with joined text."""
     texts: dict[int, list[str]] = {}
     reasons: dict[int, str] = {}
     for event in events_of(media, reply):
@@ -42,7 +42,7 @@ def output_messages(media: str, reply: bytes, most: int) -> str | None:
 
 
 def events_of(media: str, reply: bytes) -> Iterator[Any]:
-    """The JSON values of a reply: one, or one for each event or line. What is no JSON is left out."""
+    """The JSON values of a reply: one, or one for each event or line. Invalid JSON is left out."""
     kind = media.partition(";")[0].strip().lower()
     pieces: Iterable[bytes] = [reply]
     if kind == "text/event-stream":
@@ -52,7 +52,7 @@ def events_of(media: str, reply: bytes) -> Iterator[Any]:
     for piece in pieces:
         try:
             yield json.loads(piece)
-        except (ValueError, RecursionError):  # half an event, at the end of what was kept
+        except (ValueError, RecursionError):  # an incomplete event, at the end of a cut body
             continue
 
 
@@ -65,7 +65,7 @@ def _text(text: str) -> dict[str, object]:
 
 
 def _message(message: Mapping[str, Any]) -> list[dict[str, object]]:
-    """One message; none if it says nothing."""
+    """One message; empty without content."""
     parts = [*_parts(message.get(_CONTENT))]
     for call in message.get("tool_calls") or ():
         called = call.get("function") if isinstance(call, dict) else None
@@ -92,7 +92,7 @@ def _parts(content: object) -> Iterator[dict[str, object]]:
 
 
 def _message_of_choice(event: object) -> Iterator[tuple[int, str, str]]:
-    """Of a reply or an event: which choice says what, and why it ended."""
+    """For a choice in a reply or event: its index, text and finish reason."""
     if not isinstance(event, dict):
         return
     choices = event.get("choices")
@@ -108,7 +108,7 @@ def _message_of_choice(event: object) -> Iterator[tuple[int, str, str]]:
 
 
 def _only_message(event: Mapping[str, Any]) -> tuple[str, str]:
-    """The same where there is one choice."""
+    """The same for wires with a single choice."""
     delta, message = event.get("delta"), event.get("message")
     if isinstance(message, dict):  # Ollama's chat, the first event of Messages
         return _plain(message), str(event.get("done_reason") or "")

@@ -1,4 +1,4 @@
-"""What happened, counted by kind: the hooks that metrics read. The counts are those of this process since it began."""
+"""Event counters and timings of this process since its start, which the metrics are made of."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -7,79 +7,79 @@ from enum import StrEnum
 
 
 class Event(StrEnum):
-    """What is counted, each with its labels. No label is chosen by a caller or an upstream: counts must not grow."""
+    """The counted events, with their labels. Callers and upstreams choose no label values."""
 
     REPAIR = "repair"
     """provider, rule: applied to a reply or chunk."""
     DROPPED = "dropped"
-    """provider, field: had no effect in a request. Fields that no contract names are one, `other`."""
+    """provider, field: dropped from a request. Fields outside the contract have the label `other`."""
     RETRY = "retry"
-    """provider: asked because a try before it had failed, there or elsewhere."""
+    """provider: called after an earlier attempt failed, there or elsewhere."""
     FAILOVER = "failover"
-    """provider: given up for the next target of a route."""
+    """provider: failed, and the next target of a route was tried."""
     BREAKER_OPENED = "breaker_opened"
-    """provider: left alone from then on."""
+    """provider: its circuit breaker opened."""
     BREAKER_REFUSED = "breaker_refused"
-    """provider: a call that was not made."""
+    """provider: a call that an open circuit breaker refused."""
     BROKEN_STREAM = "broken_stream"
     """provider, code: the stream ended in an error event."""
     OVERLOAD = "overload"
-    """what there was too much of, `requests`, `bodies`, `replies` or at one `provider`: a request turned away."""
+    """limit (`requests`, `bodies`, `replies` or one `provider`): a request refused as overloaded."""
     WRONG_KEY = "wrong_key"
-    """An API key that is none of the gateway's."""
+    """An API key that is not one of the gateway's."""
     LIMITED = "limited"
-    """what there was no room in, `requests`, `tokens`, `parallel` or `money`, of whom, `key`, `project` or
-    `organization`: a request turned away."""
+    """limit (`requests`, `tokens`, `parallel` or `money`), scope (`key`, `project` or `organization`): a request
+    refused by a limit."""
     UNCOUNTED_CALLS = "counters_away"
-    """Limits that could not be counted: the stated policy decided."""
+    """Limits that could not be counted: the configured policy decided."""
     SPEND_ALERT = "spend_alert"
-    """what became of it, `reached`, `delivered` or `undeliverable`, and of which channel, `webhook` or `email`."""
+    """outcome (`reached`, `delivered` or `undeliverable`), channel (`webhook` or `email`): of a spend alert."""
     LOST_CALL = "lost_call"
-    """A call whose process was killed: charged by its bound."""
+    """A call whose process was killed: charged at its bound."""
     RECORD_DROPPED = "record_dropped"
-    """A record of a call that had no room to wait for the store, or that no store takes."""
+    """A usage record that was lost: no space to keep it until the store is available, or no store accepts it."""
     LEDGER_AWAY = "ledger_away"
-    """The store could not take records, which wait in the journal."""
+    """A batch of records that the store did not accept; they stay in the journal."""
     TOOL_CALL = "tool_call"
-    """tool, what became of it: `completed`, `failed` or `refused`, which is what was not run."""
+    """tool, outcome (`completed`, `failed`, or `refused` if it was not run)."""
     LOG_DROPPED = "log_dropped"
-    """A record that could not be written: the other end of standard error was full or gone."""
+    """A log record that could not be written: the reader of standard error was too slow or gone."""
     SPAN_DROPPED = "span_dropped"
-    """A span of a trace that no collector got: it was away, or did not keep up."""
+    """A span that was not exported: the collector was unavailable or too slow."""
     BODY_DROPPED = "body_dropped"
-    """A record of bodies that was not written: the disk did not keep up, or had no room."""
+    """A record of bodies that was not written: the disk was too slow or full."""
 
 
 _COUNTS: dict[Event, Counter[tuple[str, ...]]] = {event: Counter() for event in Event}
 
 
 def count(event: Event, *labels: str, times: int = 1) -> None:
-    """It happened once more, or so many times."""
+    """Count an event, once or so many times."""
     _COUNTS[event][labels] += times
 
 
 def counted(event: Event) -> dict[tuple[str, ...], int]:
-    """How often so far, by labels."""
+    """The counts so far, by labels."""
     return dict(_COUNTS[event])
 
 
 class Timing(StrEnum):
-    """What is timed, each with its label if it has one, which nobody outside chooses."""
+    """The timings, each with its label, if any, whose values are a closed set."""
 
     LOOP_LAG = "loop_lag"
-    """How much later than it should a timer rang."""
+    """The delay of a timer of the event loop."""
     COUNTERS = "counters"
-    """step, `hold` or `settle`: of the counters that limits are counted in."""
+    """step (`hold` or `settle`): of the counters of limits."""
     LEDGER = "ledger"
-    """A batch of usage records on its way to the store."""
+    """Storing a batch of usage records."""
     TOOL = "tool"
-    """tool: a call of one that runs here."""
+    """tool: one run of a gateway-run tool."""
 
 
 class Distribution:
-    """How often a value was at most each of some bounds, or beyond all of them, and the sum of all.
+    """A histogram: counts of values by upper bound, the last one unbounded, and their sum.
 
-    `exemplars` has, for each of these, a request that was so: its id, the value and when, in seconds since the epoch.
+    `exemplars` has a recent request for each bucket: its id, the value, and the time in seconds since the epoch.
     """
 
     __slots__ = ("bounds", "counts", "exemplars", "total")
@@ -91,7 +91,7 @@ class Distribution:
         self.exemplars: dict[int, tuple[str, float, float]] = {}
 
     def add(self, value: float, request_id: str | None = None, at: float = 0.0) -> None:
-        """One more."""
+        """Add a value."""
         place = bisect_left(self.bounds, value)
         self.counts[place] += 1
         self.total += value
@@ -99,10 +99,10 @@ class Distribution:
             self.exemplars[place] = request_id, value, at
 
     def add_all(self, values: Sequence[float], names: Sequence[str | None] = (), at: Sequence[float] = ()) -> None:
-        """As many more: for many of them, it takes a quarter of what `add` takes for each.
+        """Add many values, in a quarter of the time of calling `add` for each.
 
-        The last ones become exemplars: `names` are the requests' ids, None for one that cannot, and `at` is when they
-        were.
+        The last ones become exemplars: `names` are request ids, None for one that is too long, and `at` are their
+        times.
         """
         bounds, ordered, done, places = self.bounds, sorted(values), 0, set[int]()
         while done < len(ordered):
@@ -121,7 +121,7 @@ class Distribution:
                 self.exemplars[place] = name, values[last], at[last]
 
     def merge(self, other: "Distribution") -> None:
-        """All of the other one as well, which has the same bounds."""
+        """Add all values of another histogram with the same bounds."""
         self.counts = [own + theirs for own, theirs in zip(self.counts, other.counts, strict=True)]
         self.total += other.total
         for place, exemplar in other.exemplars.items():
@@ -134,12 +134,12 @@ _TIMES: dict[tuple[Timing, str], Distribution] = {}
 
 
 def timed(timing: Timing, seconds: float, label: str = "") -> None:
-    """It took so long once more."""
+    """Add a timing."""
     time_of(timing, label).add(seconds)
 
 
 def time_of(timing: Timing, label: str = "") -> Distribution:
-    """How long it took so far: to be kept by what adds to it for every call."""
+    """The histogram of a timing, which callers that add often may keep."""
     distribution = _TIMES.get((timing, label))
     if distribution is None:
         distribution = _TIMES[timing, label] = Distribution(SHORT)
@@ -147,5 +147,5 @@ def time_of(timing: Timing, label: str = "") -> Distribution:
 
 
 def times() -> dict[tuple[Timing, str], Distribution]:
-    """How long each took so far, by label."""
+    """All timings so far, by label."""
     return dict(_TIMES)

@@ -1,7 +1,7 @@
-"""Spans to a collector, by OTLP over HTTP: a thread sends them, and no request waits for it.
+"""Export of spans by OTLP over HTTP, in a background thread.
 
-The only module beside `middleware/tracing.py` that imports OpenTelemetry's SDK, which is an extra and takes some
-megabytes: it is imported where traces are switched on.
+The only module besides `middleware/tracing.py` that imports OpenTelemetry's SDK, an optional dependency of some
+megabytes: imported only if tracing is enabled.
 """
 
 import threading
@@ -35,7 +35,7 @@ def sampler_called(name: str, ratio: float) -> Sampler:
 
 
 def provider_for(collector: Collector, spans: "SpanQueue") -> TracerProvider:
-    """What makes spans, which go into the queue once they have ended."""
+    """A tracer provider that puts ended spans into the queue."""
     provider = TracerProvider(
         sampler=sampler_called(collector.sampler, collector.ratio),
         resource=Resource.create(dict(collector.attributes)),
@@ -46,30 +46,30 @@ def provider_for(collector: Collector, spans: "SpanQueue") -> TracerProvider:
 
 
 def exporter_to(collector: Collector) -> SpanExporter:
-    """Timeout, compression and certificates are what OTEL_EXPORTER_OTLP_... say in the environment."""
+    """The exporter. The OTEL_EXPORTER_OTLP_... variables set its timeout, compression and certificates."""
     return OTLPSpanExporter(
         endpoint=f"{collector.endpoint}/{DEFAULT_TRACES_EXPORT_PATH}", headers=dict(collector.headers)
     )
 
 
 class _Work(NamedTuple):
-    """What ends some spans, and how many bytes it holds until then."""
+    """Work that ends spans, and the bytes that it keeps in memory until then."""
 
     run: Callable[[], None]
     size: int
 
 
 class SpanQueue(SpanProcessor):
-    """Ended spans, and work that ends some, on their way to the exporter: up to `most`, and counted beyond it.
+    """Ended spans, and work that ends spans, waiting for export: up to `max_items`, others are dropped and counted.
 
-    OpenTelemetry's own batches do not say how many spans they have lost, nor stop within a time.
+    OpenTelemetry's own batch processor does not report how many spans it dropped, and has no time limit for its end.
     """
 
-    def __init__(self, exporter: SpanExporter, gather_s: float = 1.0, most: int = _MAX_ITEMS) -> None:
+    def __init__(self, exporter: SpanExporter, gather_s: float = 1.0, max_items: int = _MAX_ITEMS) -> None:
         self._exporter = exporter
         self._gather_s = gather_s
-        self._most = most
-        self._waiting: deque[ReadableSpan | _Work] = deque()
+        self._max_items = max_items
+        self._pending: deque[ReadableSpan | _Work] = deque()
         self._held = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -79,39 +79,39 @@ class SpanQueue(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         self._put(span)
 
-    def later(self, work: Callable[[], None], size: int = 0) -> None:
-        """Have this done by the thread, which ends spans. `size` is what it holds, in bytes."""
+    def submit(self, work: Callable[[], None], size: int = 0) -> None:
+        """Queue work for the thread, which ends spans. `size` is the bytes that it keeps in memory."""
         self._put(_Work(work, size))
 
     def _put(self, item: "ReadableSpan | _Work") -> None:
         size = item.size if isinstance(item, _Work) else 0
         with self._changed:
-            if len(self._waiting) >= self._most or self._held + size > _MAX_BYTES:
-                self._lose(1)
+            if len(self._pending) >= self._max_items or self._held + size > _MAX_BYTES:
+                self._drop(1)
                 return
-            self._waiting.append(item)
+            self._pending.append(item)
             self._held += size
             if self._thread is None:
                 self._thread = start_thread(self._run, "exporter of spans")
-            elif len(self._waiting) in {1, _BATCH}:
+            elif len(self._pending) in {1, _BATCH}:
                 self._changed.notify_all()
 
-    def _lose(self, spans: int) -> None:
-        with self._changed:  # counted by several threads
+    def _drop(self, spans: int) -> None:
+        with self._changed:  # several threads count
             count(Event.SPAN_DROPPED, times=spans)
 
     def close(self, within_s: float) -> None:
-        """Send what waits, but no longer than this: what is left then is lost, and counted."""
+        """Export pending spans for at most this long; the rest is dropped and counted."""
         with self._changed:
             self._closing, thread = True, self._thread
             self._changed.notify_all()
         if thread is not None:
             thread.join(within_s)
         with self._changed:
-            left = len(self._waiting)
-            self._waiting.clear()
+            left = len(self._pending)
+            self._pending.clear()
         if left or (thread is not None and thread.is_alive()):
-            self._lose(left)
+            self._drop(left)
             _log.warning("spans not sent before the end", waiting=left)
         self._exporter.shutdown()
 
@@ -121,38 +121,38 @@ class SpanQueue(SpanProcessor):
                 self._send(spans)
 
     def _next(self) -> list[ReadableSpan] | None:
-        """The spans that are to leave together; None at the end."""
+        """The next batch of spans; None at the end."""
         with self._changed:
-            while not self._waiting:
+            while not self._pending:
                 if self._closing:
                     return None
                 self._changed.wait()
             until = time.monotonic() + self._gather_s
-            while not self._closing and len(self._waiting) < _BATCH and (left := until - time.monotonic()) > 0:
+            while not self._closing and len(self._pending) < _BATCH and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
         spans: list[ReadableSpan] = []
-        while self._waiting and len(spans) < _BATCH:
-            item = self._waiting.popleft()
+        while self._pending and len(spans) < _BATCH:
+            item = self._pending.popleft()
             if isinstance(item, ReadableSpan):
                 spans.append(item)
                 continue
             with self._changed:
                 self._held -= item.size
             try:
-                item.run()  # what it ends comes to the end of the queue
-            except Exception as error:  # whatever it is, the thread must live
-                self._lose(1)
+                item.run()  # the spans that it ends are appended to the queue
+            except Exception as error:  # any failure: the thread must keep running
+                self._drop(1)
                 _log.error("span not made", exc_info=error)
         return spans
 
     def _send(self, spans: list[ReadableSpan]) -> None:
         try:
             taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        except Exception as error:  # whatever it is, the thread must live
+        except Exception as error:  # any failure: the thread must keep running
             taken = False
             _log.error("spans not sent", exc_info=error)
         if not taken:
-            self._lose(len(spans))
+            self._drop(len(spans))
         if taken is self._failing:
             self._failing = not taken
             if taken:

@@ -1,6 +1,6 @@
-"""Lines to a descriptor of this process, by a thread: whoever has one to write neither waits nor fails.
+"""Lines to a descriptor of this process, written by a thread, so that writers neither block nor fail.
 
-The other end may be full, slow, or gone. Then lines are kept up to a bound, and dropped and counted beyond it.
+If the reader is slow or gone, lines are kept up to a limit, and dropped and counted beyond it.
 """
 
 import os
@@ -12,44 +12,44 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-MOST_BYTES = 4 * 1024 * 1024
-# After each write the thread sleeps so long, and what comes meanwhile leaves together. A line that comes alone leaves
-# at once; where there are many, waking up for each would cost more than writing it.
+MAX_BYTES = 4 * 1024 * 1024
+# After each write the thread sleeps for this long, to collect more lines. A single line is written at once; with many
+# lines, waking the thread for each would cost more than writing it.
 _GATHER_S = 0.005
 _BUSY_S = 0.01
 _PAUSE_S = 0.5
 
 
 class Output:
-    """Standard output or error. The thread is started by the first line, and anew in a process that is forked.
+    """Standard output or error. The thread is started by the first line, also in a forked process.
 
-    It ends before a fork: with a second thread around, a process must not be forked (CPython warns of it since 3.12).
+    It is stopped before a fork: forking with a second thread is unsafe (CPython warns of it since 3.12).
 
-    `on_recovery` gets the number of lines that were dropped once lines can be written again.
+    `on_recovery` gets the number of dropped lines once lines can be written again.
     """
 
-    def __init__(self, fd: int, on_recovery: Callable[[int], None] | None = None, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, fd: int, on_recovery: Callable[[int], None] | None = None, max_bytes: int = MAX_BYTES) -> None:
         self._fd = fd
         self._on_recovery = on_recovery
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self.dropped = 0
-        """Lines that were lost so far."""
+        """The number of dropped lines so far."""
         self._begin()
         os.register_at_fork(before=self._pause, after_in_parent=self._resume, after_in_child=self._begin)
 
     def _begin(self) -> None:
-        """Nothing of another process is written twice, and no lock of its threads is waited for."""
+        """Start with no lines and new locks, so that a forked process writes no line of its parent again."""
         self._lines: deque[bytes] = deque()
         self._size = 0
-        self._told = self.dropped
-        # Re-entrant: the collector may run anywhere, and what it finds may have something to log.
+        self._reported = self.dropped
+        # Re-entrant: the garbage collector may run at any point, and finalizers may log.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._sleeps = self._is_awaited = self._writes = self._pauses = False
         self._thread: threading.Thread | None = None
 
     def _pause(self) -> None:
-        """Let the thread write what it has, and end; one that has nobody to write to is not waited for."""
+        """Let the thread write pending lines and end, without waiting if its reader does not read."""
         with self._changed:
             thread, self._pauses = self._thread, True
             self._sleeps = False
@@ -66,12 +66,12 @@ class Output:
                 self._start()
 
     def add(self, line: bytes) -> None:
-        """Have this line written, with those that come right behind it. Its end is the caller's."""
-        # No lock, which would cost more than all of this: a deque takes lines of several threads, and a size that two
-        # of them have changed at once is right again when the lines are taken.
+        """Queue a line, which includes its line end."""
+        # Without a lock, which would cost more than all else here: appending to a deque is atomic, and a size that two
+        # threads change at once is corrected when the lines are taken.
         size = self._size + len(line)
-        if size > self._most_bytes:
-            self._lose(1)
+        if size > self._max_bytes:
+            self._drop(1)
             return
         self._size = size
         self._lines.append(line)
@@ -81,7 +81,7 @@ class Output:
             self._begin_thread()
 
     def drain(self, within_s: float) -> None:
-        """Wait until all is written, but no longer than this."""
+        """Wait until all lines are written, for at most this long."""
         with self._changed:
             self._is_awaited = True
             self._changed.wait_for(lambda: not (self._lines or self._writes) or self._thread is None, within_s)
@@ -101,17 +101,17 @@ class Output:
         self._thread = threading.Thread(target=self._run, name=f"writer of {self._fd}", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # the interpreter ends, or the system has no thread left: the next line tries again
+        except RuntimeError:  # the interpreter is shutting down, or no thread is left: the next line tries again
             self._thread = None
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can act on them
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the main thread
         while lines := self._taken():
             for piece, count in _pieces(lines):
                 try:
                     _write(self._fd, piece)
-                except (OSError, ValueError):  # full, closed, or nobody reads it
-                    self._lose(count)
+                except (OSError, ValueError):  # full, closed, or without a reader
+                    self._drop(count)
                 else:
                     self._recover()
             time.sleep(_GATHER_S if len(lines) == 1 else _BUSY_S)
@@ -121,7 +121,7 @@ class Output:
             self._writes = False
             if self._is_awaited:
                 self._changed.notify_all()
-            self._sleeps = True  # before a look at the lines: whoever adds one looks at this behind it
+            self._sleeps = True  # set before checking for lines: `add` reads it after adding one
             while not self._lines:
                 if self._pauses:
                     self._sleeps = False
@@ -133,20 +133,20 @@ class Output:
             self._size = 0
         return lines
 
-    def _lose(self, count: int) -> None:
+    def _drop(self, count: int) -> None:
         with self._changed:
             self.dropped += count
 
     def _recover(self) -> None:
         with self._changed:
-            lost, self._told = self.dropped - self._told, self.dropped
+            lost, self._reported = self.dropped - self._reported, self.dropped
         if lost and self._on_recovery is not None:
-            with suppress(Exception):  # it may log, but the thread must live
+            with suppress(Exception):  # it may log, and the thread must keep running
                 self._on_recovery(lost)
 
 
 def _pieces(lines: Iterable[bytes]) -> list[tuple[bytes, int]]:
-    """Whole lines in pieces that a pipe takes in one, with their number: workers' must not run into each other's."""
+    """Whole lines in pieces that a pipe takes atomically, with their number: lines of workers must not be mixed."""
     pieces: list[tuple[bytes, int]] = []
     piece: list[bytes] = []
     left = most = select.PIPE_BUF
@@ -164,7 +164,7 @@ def _write(fd: int, piece: bytes) -> None:
     while left:
         try:
             left = left[os.write(fd, left) :]
-        except BlockingIOError:  # somebody who shares it has made it so
+        except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()

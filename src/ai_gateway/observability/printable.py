@@ -1,16 +1,16 @@
-"""What others wrote, made fit for a terminal or a line of a log: nothing in it moves a cursor or ends a line."""
+"""Makes untrusted text printable, for terminals and logs: without control characters and line ends."""
 
 import json
 import re
 
-# Lines may also end at U+0085, U+2028 and U+2029, a terminal takes U+009B for the beginning of a command, and marks of
-# direction turn round what stands beside them. `isprintable` knows all of these.
+# Lines may also end at U+0085, U+2028 and U+2029, terminals take U+009B for the start of a command, and direction
+# marks reorder the text beside them. `isprintable` knows all of these.
 _NOT_ASCII = re.compile(r"[^ -~]")
 _FORMULA = ("=", "+", "-", "@")
 
 
 def printable(line: bytes) -> bytes:
-    """JSON of one line, with what is not printable in its texts escaped. What is all ASCII is escaped already."""
+    """One line of JSON, with unprintable characters in its texts escaped. ASCII is escaped already."""
     if line.isascii() and line.find(b"\x7f") < 0:
         return line
     return _NOT_ASCII.sub(_escaped, line.decode("utf-8", "replace")).encode()
@@ -22,7 +22,7 @@ def printable_text(text: str) -> str:
 
 
 def cell_text(text: str) -> str:
-    """Text for a cell of CSV, on one line: a spreadsheet would take what begins so for a formula.
+    """Text for a cell of CSV, on one line, with formulas of spreadsheets disabled.
 
     owasp.org, "CSV Injection".
     """
@@ -31,7 +31,7 @@ def cell_text(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Text or JSON of our own lines, whatever others have put into them."""
+    """Text or JSON of several lines, with unprintable characters in each escaped."""
     return "\n".join(map(printable_text, text.split("\n")))
 
 

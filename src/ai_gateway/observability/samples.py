@@ -1,4 +1,4 @@
-"""The values of all metrics at one moment: of one worker, or of all of them together."""
+"""The values of all metrics at one moment: of one worker, or of all workers."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ type Labels = tuple[str, ...]
 
 @dataclass(slots=True)
 class Samples:
-    """By family and labels. `at` is when they were taken, in seconds since the epoch."""
+    """Values by family and labels. `at` is the time of sampling, in seconds since the epoch."""
 
     at: float = 0.0
     values: dict[str, dict[Labels, float]] = field(default_factory=lambda: defaultdict(dict))
     distributions: dict[str, dict[Labels, Distribution]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, family: Family, value: float, labels: Labels = ()) -> None:
-        """Add to the value, or with gauges whose highest counts, keep the higher one."""
+        """Add to the value or, for gauges that are merged by maximum, keep the higher one."""
         values = self.values[family.name]
         if family.over == "max":
             values[labels] = max(value, values.get(labels, value))
@@ -36,7 +36,7 @@ class Samples:
         known.merge(distribution)
 
     def include(self, other: "Samples", *, gauges: bool = True) -> None:
-        """Add those of another worker, or what one has counted that is gone: that has no `gauges` any more."""
+        """Add the values of another worker; `gauges` is false for a worker that has ended."""
         for name, values in other.values.items():
             family = BY_NAME[name]
             if gauges or family.kind != "gauge":
@@ -47,7 +47,7 @@ class Samples:
                 self.merge(BY_NAME[name], distribution, labels)
 
     def to_bytes(self) -> bytes:
-        """For other processes of the same gateway."""
+        """Serialised for other processes of the same gateway."""
         return orjson.dumps(
             {
                 "at": self.at,
@@ -64,7 +64,7 @@ class Samples:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Samples":
-        """What `to_bytes` made. Raises ValueError."""
+        """The samples from `to_bytes`. Raises ValueError."""
         read = orjson.loads(raw)
         samples = cls(read["at"])
         for name, values in read["values"].items():

@@ -1,7 +1,7 @@
-"""What spans and their attributes are called: the one place that knows OpenTelemetry's names, which still change.
+"""Names of spans and attributes: the only module with OpenTelemetry's names, which still change.
 
 GenAI semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, HTTP:
-https://opentelemetry.io/docs/specs/semconv/http/http-spans/. What they have no name for begins with `gateway.`.
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/. Names that they lack begin with `gateway.`.
 """
 
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ type Attributes = Mapping["Name", Value]
 
 
 class Step(StrEnum):
-    """What a request waits for beside its attempts, as the names of spans."""
+    """Names of spans for the steps of a request besides its attempts."""
 
     RESERVE = "reserve"
-    """What the call may take is held of its caller's limits, and its start noted."""
+    """Reserving the call's maximum use of its caller's limits, and noting its start."""
     SETTLE = "settle"
-    """What it took is counted in place of that."""
+    """Replacing the reserved amounts by the true ones."""
     JOURNAL = "journal"
-    """Its start or its end is written to the journal."""
+    """Writing its start or end to the journal."""
     SHIP = "ship"
-    """A batch of ended calls goes to the store: a trace of its own."""
+    """Storing a batch of usage records: a trace of its own."""
     TOOL = "execute_tool"
-    """A tool of the gateway runs."""
+    """Running a gateway-run tool."""
     STORE = "store"
-    """What is kept for callers is read or written."""
+    """Reading or writing data that is stored for callers."""
 
 
 class Name(StrEnum):
@@ -87,10 +87,10 @@ PROVIDERS = {
     "vertex": "gcp.vertex_ai",
     "xai": "x_ai",
 }
-"""Providers that the conventions call otherwise than we do; all others have one name."""
+"""Providers by the conventions' names, if those differ; all others keep theirs."""
 
 BACKGROUND = "background"
-"""What spans of work begin with that no HTTP request waits for, in place of its method."""
+"""The prefix of span names of background work, which has no HTTP method."""
 
 CHAT, COMPLETION, EMBEDDINGS, EXECUTE_TOOL = "chat", "text_completion", "embeddings", "execute_tool"
 OPERATIONS = {
@@ -105,7 +105,7 @@ OPERATIONS = {
     "ollamaEmbed": EMBEDDINGS,
     "ollamaEmbeddings": EMBEDDINGS,
 }
-"""Operations of the contracts that the conventions have a name for; all others keep their own."""
+"""Operations by the conventions' names; all others keep theirs."""
 
 PARAMETERS = {
     "n": Name.CHOICES,
@@ -120,4 +120,4 @@ PARAMETERS = {
     "frequency_penalty": Name.FREQUENCY_PENALTY,
     "presence_penalty": Name.PRESENCE_PENALTY,
 }
-"""Fields of requests, of any wire, whose numbers are attributes; of two with one name, the first."""
+"""Numeric request fields of any wire that become attributes; of two with one name, the first counts."""

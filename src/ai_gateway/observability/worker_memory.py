@@ -1,4 +1,4 @@
-"""What the workers of one gateway have to say, where each of them can read it."""
+"""Shared memory in which each worker publishes its metrics and configuration."""
 
 import os
 import tempfile
@@ -10,10 +10,10 @@ _TRIES = 5
 
 
 class WorkerMemory:
-    """A place for each worker, in memory that all inherit which are forked after this is made.
+    """One slot for each worker, in memory that is inherited by workers forked later.
 
-    What a worker has written stays when it ends, and its replacement goes on from there: with what was counted, so
-    that no counter ever falls, or with the configuration that was taken last.
+    A slot outlives its worker, so that the replacement continues from it: with the counts, so that no counter ever
+    decreases, or with the last applied configuration.
     """
 
     def __init__(self, workers: int, name: str = "metrics") -> None:
@@ -21,12 +21,12 @@ class WorkerMemory:
         self._last: dict[int, bytes] = {}
 
     def write(self, place: int, raw: bytes) -> None:
-        """Replace what this worker has written before."""
+        """Replace the content of a worker's slot."""
         os.pwrite(self._places[place], _HEAD.pack(len(raw), zlib.crc32(raw)) + raw, 0)
 
     def read(self, place: int) -> bytes | None:
-        """What the worker has written last, None if that is nothing."""
-        for _ in range(_TRIES):  # it may be writing
+        """The content of a worker's slot; None if empty."""
+        for _ in range(_TRIES):  # the worker may be writing
             raw = os.pread(self._places[place], os.fstat(self._places[place]).st_size, 0)
             if len(raw) < _HEAD.size:
                 return None
@@ -38,13 +38,13 @@ class WorkerMemory:
         return self._last.get(place)
 
     def read_all(self) -> list[bytes]:
-        """What every worker has written last."""
+        """The content of every slot."""
         found = (self.read(place) for place in range(len(self._places)))
         return [raw for raw in found if raw is not None]
 
 
 def _memory(name: str) -> int:
-    """A descriptor of memory that is gone with the last process that has it."""
+    """A descriptor of anonymous memory, which is freed with the last process that uses it."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(f"ai-gateway-{name}")
     with tempfile.TemporaryFile() as file:

@@ -1,6 +1,6 @@
 """The known upstreams, as data: an OpenAI-compatible one is one row. Quirks name the page that documents them.
 
-Key variables are those of the vendor's documentation, unless other programs have that one set as well: a token of
+Key variables are those of the vendor's documentation, unless other programs set that variable as well: a token of
 GitHub or Hugging Face in a developer's shell is not meant for the gateway.
 """
 
@@ -37,9 +37,9 @@ _OPENROUTER = Quirks(
 # console.groq.com/docs/openai: these fields are a 400 if supplied.
 _GROQ = Quirks(
     omit_when_default={"logprobs": False, "top_logprobs": 0, "logit_bias": {}},
-    takes_reasoning=False,  # "property 'reasoning_content' is unsupported" is what it says of messages with it
+    takes_reasoning=False,  # messages with it are refused: "property 'reasoning_content' is unsupported"
 )
-# docs.together.ai, API reference: models are a bare array; there is no `max_completion_tokens`, it would be ignored.
+# docs.together.ai, API reference: models are a bare array; `max_completion_tokens` is unknown and would be ignored.
 _TOGETHER = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_arrays=False, bare_model_list=True)
 # docs.mistral.ai, API "Chat": unknown fields are rejected; streams always include the usage.
 _MISTRAL = Quirks(
@@ -62,7 +62,7 @@ _LM_STUDIO = Quirks(renamed={"max_completion_tokens": "max_tokens"}, token_array
 # sgl-project/sglang, python/sglang/srt/entrypoints/openai/protocol.py: `n`, `logprobs`, `stream` and the penalties are
 # plain numbers and booleans there, so that null is a 400.
 _SGLANG = Quirks(nulls=False)
-# Unknown fields are rejected, its SDK has none of these, and none of them changes an answer.
+# Unknown fields are rejected. Its SDK has none of these, and none of them changes an answer.
 _CEREBRAS = Quirks(
     dropped=frozenset({"metadata", "store", "safety_identifier", "prompt_cache_retention", "prompt_cache_options"}),
     takes_reasoning=False,
@@ -70,13 +70,13 @@ _CEREBRAS = Quirks(
 
 
 def _azure_url(url: str) -> str:
-    """The base URL of an endpoint as Azure's portal shows it, which leaves out where the API is."""
+    """The base URL of an endpoint as Azure's portal shows it, which omits the API's path."""
     bare = url.strip().rstrip("/")
     return f"{bare}/openai/v1" if urlsplit(bare).path in {"", "/"} else bare
 
 
 def _vertex_url(url: str) -> str:
-    """The base URL for a location; that of `global` has no location in its host."""
+    """The base URL for a location; the host for `global` contains no location."""
     return url.strip().replace("//global-aiplatform.", "//aiplatform.", 1)
 
 
@@ -85,9 +85,9 @@ def _databricks_url(url: str) -> str:
     return f"{bare}/serving-endpoints" if urlsplit(bare).path in {"", "/"} else bare
 
 
-# Looked up in 2026-11, in copies of the pages that stand above each row; no account of a vendor was at hand to try one.
-# Where a vendor's pages name no list of models beside the operations, the row has none, so that a provider which is
-# well does not count as one that does not answer.
+# Looked up in 2026-11, in copies of the pages named above each row, without an account of the vendor to try it. A row
+# without a model list is of a vendor whose pages document none, so that a working provider does not count as
+# unreachable.
 _UNLISTED = Quirks(lists_models=False)
 _TEXTS_ONLY = Quirks(token_arrays=False)
 _VENDORS = (
@@ -130,9 +130,9 @@ _VENDORS = (
     # docs.x.ai/developers/quickstart for the variable, docs.x.ai/api/integrations for the address.
     # docs.x.ai/docs/api-reference has responses beside chat completions.
     ProviderRow("xai", "https://api.x.ai/v1", "XAI_API_KEY", wires=_RESPONSES),
-    # docs.cohere.com/docs/compatibility-api. `stream_options` is taken since 2025-08-14, when it left the page's list
-    # of unsupported parameters (cohere-ai/cohere-developer-experience#606). Others still say that it is refused; where
-    # it is, streams are asked for without it from then on, as at any upstream of this wire.
+    # docs.cohere.com/docs/compatibility-api. `stream_options` is accepted since 2025-08-14, when it was removed from
+    # the page's list of unsupported parameters (cohere-ai/cohere-developer-experience#606). Other sources still say
+    # that it is refused; after such a refusal, streams are requested without it, as at any upstream of this wire.
     ProviderRow("cohere", "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
     # docs.perplexity.ai/docs/sonar/openai-compatibility: no version in the path. Others say that chat completions
     # ended on 2026-09-27 (@ai-sdk/perplexity 3.1.0); docs.perplexity.ai/docs/agent-api/migrate-from-sonar, that they
@@ -166,7 +166,7 @@ _VENDORS = (
     ),
     # platform.moonshot.ai/docs/api/chat.en-US (2026-11-27); accounts of China have api.moonshot.cn and other keys:
     # platform.kimi.com/docs/api/overview.
-    # platform.moonshot.ai/docs/guide/agent-support: Claude Code is told to use /anthropic.
+    # platform.moonshot.ai/docs/guide/agent-support: Claude Code is configured with /anthropic.
     ProviderRow(
         "moonshot",
         "https://api.moonshot.ai/v1",
@@ -202,20 +202,20 @@ _VENDORS = (
     # scaleway.com/en/docs/generative-apis/api-cli/using-chat-api
     ProviderRow("scaleway", "https://api.scaleway.ai/v1", "SCW_SECRET_KEY"),
 )
-# Servers of one's own at the ports of their documentation.
+# Local servers, at the default ports of their documentation.
 _SERVERS = (
     # docs.sglang.io/docs/get-started/quickstart; its key is an argument, `--api-key`, and has no variable of its own.
     ProviderRow("sglang", "http://127.0.0.1:30000/v1", "SGLANG_API_KEY", needs_key=False, quirks=_SGLANG),
-    # localai.io/docs/basics/try; its key, if it has one, is in variables of its own.
+    # localai.io/docs/basics/try; its key, if any, is in variables of its own.
     ProviderRow("localai", "http://127.0.0.1:8080/v1", "LOCALAI_API_KEY", needs_key=False),
-    # jan.ai/docs/local-api: it is llama.cpp's server that answers. The key is what one has put into Jan's settings, and
-    # has no variable of its own.
+    # jan.ai/docs/local-api: llama.cpp's server answers. The key is the one in Jan's settings, and has no variable of
+    # its own.
     ProviderRow("jan", "http://127.0.0.1:1337/v1", "JAN_API_KEY", needs_key=False, quirks=_JAN),
     # huggingface.co/docs/text-generation-inference/reference/launcher: text-generation-launcher listens on port 3000,
-    # and has its key in a variable of no name to tell by, `API_KEY`.
+    # and reads its key from a variable with an ambiguous name, `API_KEY`.
     ProviderRow("tgi", "http://127.0.0.1:3000/v1", "TGI_API_KEY", needs_key=False),
     # michaelfeil/infinity, README.md and libs/infinity_emb/infinity_emb/{env,infinity_server}.py: it embeds texts, and
-    # has no version in its paths unless INFINITY_URL_PREFIX says so.
+    # has no version in its paths unless INFINITY_URL_PREFIX sets one.
     ProviderRow("infinity", "http://127.0.0.1:7997", "INFINITY_API_KEY", needs_key=False, quirks=_TEXTS_ONLY),
 )
 
@@ -253,8 +253,8 @@ ROWS = (
     ),
     *_VENDORS,
     # Newer versions of these three answer /v1/messages: docs.vllm.ai "OpenAI-Compatible Server" (Anthropic Messages),
-    # llama.cpp tools/server/README.md, lmstudio.ai/docs/developer/anthropic-compat. What an older one lacks is learned
-    # from its 404. Their /v1/responses leave out what agents send, so that responses are translated.
+    # llama.cpp tools/server/README.md, lmstudio.ai/docs/developer/anthropic-compat. Older ones are recognised by their
+    # 404. Their /v1/responses lack features that agents use, so responses are translated.
     ProviderRow("vllm", "http://127.0.0.1:8000/v1", "VLLM_API_KEY", needs_key=False, wires=_MESSAGES),
     ProviderRow(
         "llamacpp",

@@ -11,9 +11,9 @@ _WORDS = ("reasoning", "thinking", "effort")
 
 
 class RefusedEfforts:
-    """Models that have refused an effort since the start; it is left out for callers of other wires.
+    """Models that have refused a reasoning effort since the start; it is omitted for callers of other wires.
 
-    They are learned from the upstream's refusal, after which the request is sent without: there is no list of such
+    They are learned from the upstream's refusal, after which the request is sent without it: there is no list of such
     models.
     """
 
@@ -30,7 +30,7 @@ class RefusedEfforts:
         return fitted
 
     def learn(self, attempt: Attempt, body: models.CreateChatCompletionRequest, error: GatewayError) -> bool:
-        """Whether the error refuses the effort, so that the body can be sent again without."""
+        """Learn from an error that refuses the effort. Returns whether it does, so that the request can be retried."""
         words = f"{error.param} {error.message} {error.detail}".lower()
         if (
             error.status not in _REFUSALS

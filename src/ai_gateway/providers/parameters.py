@@ -40,7 +40,7 @@ _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Parameters:
-    """One provider's policies, made ready to be applied."""
+    """One provider's policies, prepared for fast application."""
 
     def __init__(self, provider: str, policies: Policies, unknown: UnknownParams) -> None:
         self._provider = provider
@@ -73,7 +73,7 @@ class Parameters:
     def pass_on(self, body: BaseModel) -> bool:
         """Whether `apply` would change and report nothing."""
         operation = OPERATION_OF[type(body)]
-        # These attributes themselves, because their properties would cost as much as all else here.
+        # The attributes directly, because their properties would cost as much as all else here.
         if operation in self._missing or not self._affected[operation].isdisjoint(body.__pydantic_fields_set__):
             return False
         return not body.__pydantic_extra__ or self.unknown(operation) == "forward"

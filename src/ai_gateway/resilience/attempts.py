@@ -50,7 +50,7 @@ class Target(Protocol):
 class Resilience:
     """How upstreams are called: the retry policy, and a breaker and a bulkhead for each. Lives as long as the gateway.
 
-    `share` gives the maximum of requests in flight at a provider.
+    `limit_of` gives the maximum of requests in flight at a provider.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Resilience:
         breaker: BreakerPolicy = BreakerPolicy(),  # noqa: B008 - frozen
         *,
         per_model: bool = False,
-        share: Callable[[str], int] = lambda _: sys.maxsize,
+        limit_of: Callable[[str], int] = lambda _: sys.maxsize,
     ) -> None:
         self.retry = retry
-        self._share = share
+        self._limit_of = limit_of
         self._bulkheads: dict[str, Bulkhead] = {}
         self._policy = breaker
         self._per_model = per_model
@@ -74,9 +74,9 @@ class Resilience:
         All breakers are reset if their policy has changed; those of removed providers are in any case.
         """
         self.retry = other.retry
-        self._share = other._share
+        self._limit_of = other._limit_of
         for name, bulkhead in self._bulkheads.items():
-            bulkhead.limit = self._share(name)
+            bulkhead.limit = self._limit_of(name)
             if name in removed:
                 bulkhead.answered = bulkhead.failed = None
         for key in [key for key in self._breakers if key[0] in removed]:
@@ -135,7 +135,7 @@ class Resilience:
         """The limit of requests in flight at this provider."""
         bulkhead = self._bulkheads.get(provider)
         if bulkhead is None:
-            bulkhead = self._bulkheads[provider] = Bulkhead(provider, self._share(provider))
+            bulkhead = self._bulkheads[provider] = Bulkhead(provider, self._limit_of(provider))
         return bulkhead
 
     def hold(self, call: Call, provider: str) -> None:

@@ -71,10 +71,10 @@ class Called:
         return {"role": "tool", "tool_call_id": self.id, "content": result.text}
 
 
-def round_messages(said: Fields, ran: Sequence[tuple[Called, Result]]) -> list[Fields]:
+def round_messages(reply: Fields, ran: Sequence[tuple[Called, Result]]) -> list[Fields]:
     """A round as history: the model's message with its calls, and a message with the result of each."""
-    message: Fields = {"role": "assistant", "content": said.get("content") or None}
-    message |= {name: said[name] for name in CARRIED if said.get(name)}
+    message: Fields = {"role": "assistant", "content": reply.get("content") or None}
+    message |= {name: reply[name] for name in CARRIED if reply.get(name)}
     message["tool_calls"] = [called.as_call() for called, _ in ran]
     return [message, *(called.answer(result) for called, result in ran)]
 

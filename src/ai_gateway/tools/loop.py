@@ -25,7 +25,7 @@ from ai_gateway.errors import UpstreamTimeout
 from ai_gateway.tools.history import Called
 from ai_gateway.tools.offer import Offer
 from ai_gateway.tools.run import Limits, Ran, run_all
-from ai_gateway.tools.turn import Said, Turn
+from ai_gateway.tools.turn import RoundReply, Turn
 from gateway_contract.openai import models
 
 type Body = models.CreateChatCompletionRequest
@@ -84,7 +84,7 @@ class ToolLoop:
     async def reply(self, so_far: SoFar = lambda _: None) -> Item[Reply]:
         """The reply of all rounds together. `so_far` gets a function for the rounds so far."""
         logprobs: Fields = {}
-        turn, merged = self._turn, Said()
+        turn, merged = self._turn, RoundReply()
         try:
             while True:
                 call, body = turn.begin()
@@ -92,22 +92,22 @@ class ToolLoop:
                     item = await self._in_time(self._rounds.reply(call, body))
                 finally:
                     turn.show()
-                said = _content_of(item.model)
+                round_reply = _content_of(item.model)
                 if isinstance(item.model.usage, models.CompletionUsage):
                     turn.add_usage(item.model.usage)
-                fields = {name: value for name, value in said.fields.items() if name not in _NOT_MERGED}
-                turn.say(fields)
+                fields = {name: value for name, value in round_reply.fields.items() if name not in _NOT_MERGED}
+                turn.add_message(fields)
                 merged.add(fields)
                 logprobs = _joined(logprobs, item.model)
-                ours = turn.calls_of(said)
+                ours = turn.calls_of(round_reply)
                 if not ours and turn.number == 1:
                     return item
                 if ours and not turn.is_last:
                     ran = [turn.take(each) async for each in self._run(ours) if each is not None]
-                    turn.add(said, ran)
-                    so_far(partial(self._whole, item, said, merged, logprobs))
-                if not ours or turn.is_last or len(ours) < len(said.calls) or said.custom:
-                    return self._whole(item, said, merged, logprobs)
+                    turn.add(round_reply, ran)
+                    so_far(partial(self._whole, item, round_reply, merged, logprobs))
+                if not ours or turn.is_last or len(ours) < len(round_reply.calls) or round_reply.custom:
+                    return self._whole(item, round_reply, merged, logprobs)
                 await self._next(stream=False)
         finally:
             turn.leave()
@@ -122,7 +122,7 @@ class ToolLoop:
                 raise UpstreamTimeout.of(self._provider) from None
             raise
 
-    def _whole(self, last: Item[Reply], said: Said, merged: Said, logprobs: Fields) -> Item[Reply]:
+    def _whole(self, last: Item[Reply], round_reply: RoundReply, merged: RoundReply, logprobs: Fields) -> Item[Reply]:
         """The last round's reply, with texts, calls and usage of all rounds.
 
         An invalid reply, which only mode `observe` lets through, stays unchanged.
@@ -133,7 +133,7 @@ class ToolLoop:
             return last
         choice: Fields = dict(fields["choices"][0])
         message: Fields = {"role": "assistant", "content": None, "refusal": None, **choice["message"], **merged.fields}
-        theirs = [each for each in message.pop("tool_calls", ()) if not turn.is_ours(_name_of(each))]
+        theirs = [each for each in message.pop("tool_calls", ()) if not turn.is_gateway_function(_name_of(each))]
         if theirs:
             message["tool_calls"] = theirs
         if turn.ran:
@@ -144,7 +144,7 @@ class ToolLoop:
         choice["message"] = message
         if logprobs:
             choice["logprobs"] = {"content": None, "refusal": None, **(choice.get("logprobs") or {}), **logprobs}
-        choice["finish_reason"] = _finish(choice["finish_reason"], said, is_calling=bool(theirs))
+        choice["finish_reason"] = _finish(choice["finish_reason"], round_reply, is_calling=bool(theirs))
         fields["choices"] = [choice]
         if turn.usage:
             fields["usage"] = turn.usage
@@ -164,18 +164,18 @@ class ToolLoop:
         turn = self._turn
         try:
             while True:
-                said = Said()
+                round_reply = RoundReply()
                 self._others.clear()
-                async with aclosing(self._round(said)) as items:
+                async with aclosing(self._round(round_reply)) as items:
                     async for item in items:
                         yield item
-                ours = turn.calls_of(said)
+                ours = turn.calls_of(round_reply)
                 if ours and not turn.is_last:
-                    async with aclosing(self._progress(ours, said)) as items:
+                    async with aclosing(self._progress(ours, round_reply)) as items:
                         async for item in items:
                             yield item
-                if not ours or turn.is_last or self._others or said.custom:
-                    for item in self._end(said):
+                if not ours or turn.is_last or self._others or round_reply.custom:
+                    for item in self._end(round_reply):
                         yield item
                     return
                 await self._next(stream=True)
@@ -193,7 +193,7 @@ class ToolLoop:
             self._turn.show()
             self._turn.leave()
 
-    async def _progress(self, ours: Sequence[Called], said: Said) -> AsyncGenerator[Conformed[Chunk]]:
+    async def _progress(self, ours: Sequence[Called], round_reply: RoundReply) -> AsyncGenerator[Conformed[Chunk]]:
         """Run the gateway's calls, and report the start and end of each."""
         turn = self._turn
         first = len(turn.ran) + len(self._theirs_run)
@@ -209,9 +209,9 @@ class ToolLoop:
                 ran.append(taken)
                 ended = each.called.ended(first + each.place, taken.result)
                 yield self._chunk({"gateway_tool_calls": [to_fields(ended)]})
-        turn.add(said, ran)
+        turn.add(round_reply, ran)
 
-    async def _round(self, said: Said) -> AsyncGenerator[Conformed[Chunk]]:
+    async def _round(self, round_reply: RoundReply) -> AsyncGenerator[Conformed[Chunk]]:
         """The chunks of a round for the caller: without gateway-run calls, usage and finish reason."""
         turn = self._turn
         call, body = turn.begin()
@@ -224,12 +224,12 @@ class ToolLoop:
                         shown = True
                     if not isinstance(item, Item) or "id" not in item.model.model_fields_set:
                         yield item  # an invalid event in mode `observe`
-                    elif (passed := self._passed_on(item, said)) is not None:
+                    elif (passed := self._for_caller(item, round_reply)) is not None:
                         yield passed
         finally:
             turn.show()
 
-    def _passed_on(self, item: Item[Chunk], said: Said) -> Item[Chunk] | None:
+    def _for_caller(self, item: Item[Chunk], round_reply: RoundReply) -> Item[Chunk] | None:
         turn = self._turn
         fields: Fields = to_fields(item.model)
         is_first = not self._head
@@ -248,11 +248,11 @@ class ToolLoop:
         calls = delta.pop("tool_calls", None)
         self._kept.add(_size(delta) + sum(map(_size, calls or ())))
         # On other wires, events belong to the open text.
-        turn.say(delta, at_once=self._call.wire.name != "openai")
-        said.add(delta)
-        said.finish = choice.get("finish_reason") or said.finish
+        turn.add_message(delta, at_once=self._call.wire.name != "openai")
+        round_reply.add(delta)
+        round_reply.finish = choice.get("finish_reason") or round_reply.finish
         self._number(delta)
-        if theirs := self._theirs(calls or (), said):
+        if theirs := self._theirs(calls or (), round_reply):
             delta["tool_calls"] = theirs
         if not is_first and not any(delta.values()) and not choice.get("logprobs"):
             return None
@@ -270,12 +270,12 @@ class ToolLoop:
             place = len(self._turn.ran) + len(self._theirs_run)
             entry["index"] = self._theirs_run.setdefault((self._turn.number, entry.get("index", 0)), place)
 
-    def _theirs(self, pieces: Sequence[Fields], said: Said) -> list[Fields]:
+    def _theirs(self, pieces: Sequence[Fields], round_reply: RoundReply) -> list[Fields]:
         """The pieces of the caller's own calls, numbered as if there were no others."""
         found = []
         for piece in pieces:
-            called = said.add_call(piece)
-            if not self._turn.is_ours(called.name):
+            called = round_reply.add_call(piece)
+            if not self._turn.is_gateway_function(called.name):
                 index = self._others.setdefault(piece["index"], len(self._others))
                 found.append({**piece, "index": index})
         return found
@@ -289,9 +289,9 @@ class ToolLoop:
         """A keep-alive chunk."""
         return _ALIVE if self._call.wire.name == "openai" else self._chunk({})
 
-    def _end(self, said: Said) -> list[Item[Chunk]]:
+    def _end(self, round_reply: RoundReply) -> list[Item[Chunk]]:
         notes = self._turn.annotations()
-        finish = _finish(said.finish or "stop", said, is_calling=bool(self._others))
+        finish = _finish(round_reply.finish or "stop", round_reply, is_calling=bool(self._others))
         ends = [self._chunk({"annotations": notes} if notes else {}, finish)]
         options = self._body.stream_options
         if options is not None and options.include_usage and self._turn.usage:
@@ -329,21 +329,21 @@ def _joined(logprobs: Fields, reply: Reply) -> Fields:
     return {**logprobs, **lists}
 
 
-def _content_of(reply: Reply) -> Said:
+def _content_of(reply: Reply) -> RoundReply:
     """The content of a whole reply, as from a stream."""
-    said = Said()
+    round_reply = RoundReply()
     choice = reply.choices[0] if reply.choices else None
     if choice is None:
-        return said
-    said.finish = choice.finish_reason
+        return round_reply
+    round_reply.finish = choice.finish_reason
     message: Fields = to_fields(choice.message)
     for index, call in enumerate(message.pop("tool_calls", ())):
         if call.get("type") == "custom":
-            said.custom = True
+            round_reply.custom = True
         else:
-            said.add_call({**call, "index": index})
-    said.add(message)
-    return said
+            round_reply.add_call({**call, "index": index})
+    round_reply.add(message)
+    return round_reply
 
 
 def _size(piece: Fields) -> int:
@@ -363,7 +363,7 @@ def _name_of(call: Fields) -> str:
     return str((call.get("function") or {}).get("name") or "")
 
 
-def _finish(reason: str, merged: Said, *, is_calling: bool) -> str:
+def _finish(reason: str, merged: RoundReply, *, is_calling: bool) -> str:
     """The finish reason of the whole: `length` if the model would call further gateway-run tools."""
     if is_calling or merged.custom:
         return "tool_calls"

@@ -86,7 +86,7 @@ class Offer:
         return Offer(kept, self.typed, self.allows)
 
     @property
-    def dearest(self) -> int:
+    def highest_price(self) -> int:
         """The highest price of a call, in 1e-12 USD."""
         return max((offered.price for offered in self.functions.values()), default=0)
 

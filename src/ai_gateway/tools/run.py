@@ -184,7 +184,7 @@ def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
     except (ValueError, RecursionError):
         raise ValueError("the arguments are not JSON.") from None
     if not isinstance(arguments, dict):
-        raise ValueError("the arguments are not a JSON object.")  # noqa: TRY004 - a model's mistake, told in words
+        raise ValueError("the arguments are not a JSON object.")  # noqa: TRY004 - a model's mistake, reported to it
     return arguments
 
 

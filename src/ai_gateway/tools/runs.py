@@ -49,7 +49,7 @@ class CallerTools(Runs):
         mcp = self.tools.tools[MCP]
         return mcp.listed_as(self.caller, label, url) if isinstance(mcp, McpTool) else None
 
-    async def ask(self, servers: Iterable[str] | None) -> None:
+    async def query_servers(self, servers: Iterable[str] | None) -> None:
         """Query the tools of these servers, or of all of the caller's. Failed servers are added to `failures`."""
         mcp = self.tools.tools.get(MCP)
         if not isinstance(mcp, McpTool) or not self.has(MCP):

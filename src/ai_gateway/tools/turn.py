@@ -28,7 +28,7 @@ _FOR_THE_LAST = 0.25
 _ABOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
-class Said:
+class RoundReply:
     """The reply of one round: message, calls and finish reason.
 
     Texts are joined on demand: appending each piece would take quadratic time.
@@ -97,7 +97,7 @@ class Turn:
         self.cited: list[Cited] = []
         self._texts: list[str] = []
         self._noted: list[Fields] = []
-        self._said = 0  # characters of text in all rounds
+        self._text_length = 0  # characters of text in all rounds
         self._before = 0  # characters of text before this round
         self.usage: Fields = {}
         self.deadline = time.monotonic() + seconds
@@ -130,7 +130,7 @@ class Turn:
     def begin(self) -> tuple[Call, Body]:
         """The call and the body of the next round."""
         self.number += 1
-        self._before = self._said
+        self._before = self._text_length
         left = self.deadline - time.monotonic()
         calls = self._calls_left()
         self.is_last = self.number > self.limits.rounds or (self.number > 1 and left < self._kept_s) or not calls
@@ -151,7 +151,7 @@ class Turn:
             parsed=parsed,
             written=None,
             size=self.call.size + self._added,
-            round=Round(self.number, 0 if self.is_last else self.offer.dearest * calls, self._spent),
+            round=Round(self.number, 0 if self.is_last else self.offer.highest_price * calls, self._spent),
             rounds=(),
         )
         self._started = time.perf_counter()
@@ -215,9 +215,9 @@ class Turn:
         self.call.rounds = (*self.call.rounds, over)
         return over, self._started
 
-    # -- what it said --
+    # -- the model's reply --
 
-    def say(self, message: Fields, *, at_once: bool = False) -> None:
+    def add_message(self, message: Fields, *, at_once: bool = False) -> None:
         """Add a message of this round, or a piece of one. Its annotations are removed, to be sent at the end.
 
         OpenAI's client merges lists by an index, which annotations lack, so a stream has them in one delta. With
@@ -225,27 +225,27 @@ class Turn:
         """
         if isinstance(text := message.get("content"), str):
             self._texts.append(text)
-            self._said += len(text)
+            self._text_length += len(text)
         notes = shifted(_listed(message.pop("annotations", None)), self._before)
         if notes and at_once:
             message["annotations"] = notes
         else:
             self._noted += notes
 
-    def is_ours(self, name: str) -> bool:
+    def is_gateway_function(self, name: str) -> bool:
         """Whether a function is the gateway's: on offer, or invented with the reserved prefix."""
         return name in self.offer.functions or (name.startswith(PREFIX) and name not in self._client_names)
 
-    def calls_of(self, said: Said) -> list[Called]:
+    def calls_of(self, reply: RoundReply) -> list[Called]:
         """The gateway-run calls, each with a unique id. Those beyond the caller's limit are ignored."""
         if self.limits.in_all is not None and not self.is_last:
-            places = [place for place, called in said.calls.items() if self.is_ours(called.name)]
-            said.forget(places[self.limits.in_all - len(self.ran) :])
-        ours = [called for called in said.calls.values() if self.is_ours(called.name)]
+            places = [place for place, called in reply.calls.items() if self.is_gateway_function(called.name)]
+            reply.forget(places[self.limits.in_all - len(self.ran) :])
+        ours = [called for called in reply.calls.values() if self.is_gateway_function(called.name)]
         for called in ours:
             offered = self.offer.functions.get(called.name)
             called.tool, called.round = offered.tool if offered is not None else "", self.number
-            called.position = self._said
+            called.position = self._text_length
             if not called.id or called.id in self._ids:
                 called.id = f"call_{self.call.request_id[-16:]}_{len(self._ids)}"
             self._ids.add(called.id)
@@ -271,11 +271,11 @@ class Turn:
         self.cited += [Cited(first + at, one) for at, one in enumerate(result.citations, 1)]
         return replace(ran, result=renumbered(result, first)) if first and result.citations else ran
 
-    def add(self, said: Said, ran: Sequence[Ran]) -> None:
+    def add(self, reply: RoundReply, ran: Sequence[Ran]) -> None:
         """The results of a round, in the order of its calls."""
         results = [(each.called, each.result) for each in sorted(ran, key=lambda each: each.place)]
         self.ran += results
-        more = round_messages(said.fields, results)
+        more = round_messages(reply.fields, results)
         self._messages = [*self._messages, *as_models(more)]
         if self._parsed is not None:
             self._parsed = [*self._parsed, *more]

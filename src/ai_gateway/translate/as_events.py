@@ -16,7 +16,7 @@ type _Event = dict[str, Any]
 
 _ENDS = frozenset({"completed", "incomplete", "failed"})
 # Streamed fields of items: the field, and the name of its events.
-_SAID = {
+_STREAMED_TEXTS = {
     "function_call": ("arguments", "function_call_arguments"),
     "custom_tool_call": ("input", "custom_tool_call_input"),
     "mcp_call": ("arguments", "mcp_call_arguments"),
@@ -57,17 +57,17 @@ def _response(reply: _Fields) -> Iterator[_Event]:
 def _item(item: _Fields, index: int) -> Iterator[_Event]:
     place = {"item_id": item.get("id", ""), "output_index": index}
     kind = str(item.get("type"))
-    field, name = _SAID.get(kind, ("", ""))
+    field, name = _STREAMED_TEXTS.get(kind, ("", ""))
     value, summary, content = item.get(field), _dicts(item.get("summary")), _dicts(item.get("content"))
-    told: _Event = {"summary": [], "content": []} if kind in {"message", "reasoning"} else {}
+    fields: _Event = {"summary": [], "content": []} if kind in {"message", "reasoning"} else {}
     if isinstance(value, str):
-        told |= {field: "", "output": None, "error": None}
-    begun = {"status": "in_progress", **told}
+        fields |= {field: "", "output": None, "error": None}
+    begun = {"status": "in_progress", **fields}
     added = {**item, **{each: begun[each] for each in begun if item.get(each) is not None}}
     yield {"type": "response.output_item.added", "output_index": index, "item": added}
-    for at, part in enumerate(summary if "summary" in told else ()):
+    for at, part in enumerate(summary if "summary" in fields else ()):
         yield from _summary(part, {**place, "summary_index": at})
-    for at, part in enumerate(content if "content" in told else ()):
+    for at, part in enumerate(content if "content" in fields else ()):
         yield from _part(part, {**place, "content_index": at})
     if isinstance(value, str):
         yield {"type": f"response.{name}.delta", **place, "delta": value}
@@ -95,8 +95,8 @@ def _part(part: _Fields, place: _Event) -> Iterator[_Event]:
         more = {"logprobs": _list(part.get("logprobs"))} if kind == "output_text" else {}
         yield {"type": f"response.{kind}.delta", **place, "delta": text, **more}
         for at, annotation in enumerate(_list(part.get("annotations"))):
-            told = {"annotation_index": at, "annotation": annotation}
-            yield {"type": "response.output_text.annotation.added", **place, **told}
+            fields = {"annotation_index": at, "annotation": annotation}
+            yield {"type": "response.output_text.annotation.added", **place, **fields}
         yield {"type": f"response.{kind}.done", **place, field: text, **more}
     yield {"type": "response.content_part.done", **place, "part": part}
 

@@ -22,7 +22,7 @@ from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.records import AttemptRecord, Record
 from ai_gateway.accounts.store.base import Row, Value
 from ai_gateway.accounts.store.sqlite import SqliteStore
-from ai_gateway.accounts.usage import Question, latencies
+from ai_gateway.accounts.usage import UsageQuery, latencies
 from ai_gateway.contract.tokens import Tokens
 from tests.accounts.calls import ended, started
 from tests.support.administration import ADMIN_KEY, Administrator
@@ -575,7 +575,7 @@ def test_durations_are_read_in_slices_between_which_others_are_served(tmp_path: 
         store.gave = []
         await store.open()
         await store.execute(_MANY_DURATIONS, keys * days, MIDNIGHT, keys)
-        found = await latencies(store, Question(MIDNIGHT, MIDNIGHT + days * DAY, DAY, by=("key_id",)))
+        found = await latencies(store, UsageQuery(MIDNIGHT, MIDNIGHT + days * DAY, DAY, by=("key_id",)))
         await store.aclose()
         assert [len(bucket.sums) for bucket in found] == [keys] * days
         assert sum(store.gave) == keys * days

@@ -21,7 +21,7 @@ def entry(function: str, told: str, status: str = "completed", **more: Any) -> d
 
 
 def blocks(call: dict[str, Any], ran: RanCalls | None = None) -> list[dict[str, Any]]:
-    told: list[Any] = (ran or RanCalls({})).told(call)
+    told: list[Any] = (ran or RanCalls({})).blocks(call)
     for block in told:
         valid("AnthropicContentBlock").validate(block)
     return told

@@ -423,7 +423,7 @@ def test_long_names_of_tools_are_shortened_and_known_again() -> None:
     made = translated(user("Hi"), assistant(call(1, long)), user(result(1)), tools=[{**WEATHER, "name": long}])
     short = made.request.model_dump()["tools"][0]["function"]["name"]
     assert len(short) == 64
-    assert made.names.here(short) == long
+    assert made.names.to_client(short) == long
     assert made.request.messages[1].model_dump()["tool_calls"][0]["function"]["name"] == short
 
 

@@ -1,6 +1,6 @@
-"""What is counted while calls run: how much of each limit is used and held, and whether one more call fits.
+"""Counters of limits: the used and the reserved amount of each, and whether one more call fits.
 
-A call holds room in all counters of its caller at once or in none, and gives each its true amount when it is over.
+A call reserves in all counters of its caller at once or in none, and settles each with its true amount at its end.
 """
 
 from abc import abstractmethod
@@ -11,18 +11,18 @@ from typing import NamedTuple, Protocol
 from ai_gateway.contract.tokens import quickly
 
 UNITS = 60
-"""How many units a rolling count lasts."""
+"""The window of a rolling count, in units."""
 SPAN = UNITS + 1
-"""How many units are there at once, with the one that has not ended."""
+"""The units that are stored at once, including the current one."""
 
 
-@dataclass(slots=True)  # never changed, but made for every request that limits hold for
+@dataclass(slots=True)  # never changed; not frozen because one is made for every request with limits
 class Hold:
-    """Room for `amount` in a counter that may not go above `limit`.
+    """A reservation of `amount` in a counter whose limit is `limit`.
 
-    With `unit_s`, what was used leaves the count after 60 units of so many seconds. Without, it stays: money of a
-    window, whose start is part of the name, or calls in flight, whose true amount is 0 once they are over. `until` is
-    when the window ends, in seconds since the epoch, 0 for never.
+    With `unit_s`, the counter is a rolling one: a used amount expires after 60 units of so many seconds. Without, it
+    never expires: the money of a calendar window, whose start is part of the name, or the calls in flight, whose true
+    amount is 0 once they have ended. `until` is the end of the window in seconds since the epoch, 0 for never.
     """
 
     counter: str
@@ -34,9 +34,9 @@ class Hold:
 
 
 class Granted(NamedTuple):
-    """The call may go on. `left` is what each limit has left, `resets` the seconds until all of it is there again.
+    """The call is permitted. `left` is the remaining amount of each limit, `resets` the seconds until it is full again.
 
-    `at` is when it was counted: to be said again when it is settled.
+    `at` is the time of counting, which `settle` needs.
     """
 
     at: float
@@ -45,7 +45,7 @@ class Granted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """One counter has no room, so nothing is held. `fits_in` is None where waiting does not help."""
+    """One counter is exhausted, so nothing was reserved. `fits_in` is None if waiting does not help."""
 
     hold: Hold
     used: int
@@ -56,7 +56,7 @@ class Refused(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Counters of money that were never counted: what the ledger has is their beginning (`Counters.seed`)."""
+    """Counters of money that have no value yet: it has to be read from the ledger and seeded (`Counters.seed`)."""
 
     counters: Sequence[str]
 
@@ -65,10 +65,10 @@ type Answer = Granted | Refused | Unknown
 
 
 class Rolling:
-    """A count of which each part leaves after 60 units: never more than the limit in any 60 units, wherever they begin.
+    """A rolling count of the last 60 units: never more than the limit in any 60 units, wherever they begin.
 
-    What was counted in a unit is there until the whole unit is over 60 units old, so the answer is late by up to one
-    unit and never early. `last` is the newest unit; `parts` has the count of each at its number modulo `SPAN`.
+    An amount stays until its whole unit is more than 60 units old, so capacity is released up to one unit late and
+    never early. `last` is the newest unit; `parts` has the count of each unit at its number modulo `SPAN`.
     """
 
     __slots__ = ("last", "parts", "sum")
@@ -79,10 +79,10 @@ class Rolling:
         self.parts = [0] * SPAN
 
     def advance(self, unit: int) -> None:
-        """Forget what is over by now.
+        """Expire old units.
 
-        Of a clock that was set back by less than all units, the counts of its future stay, and `last` with them. If it
-        was set back further, all of them are its mistake: they would never be over, and nothing could be counted.
+        If the clock was set back by less than the window, the counts of later units stay, and `last` with them. If it
+        was set back further, all counts are dropped: they would never expire, and every call would be refused.
         """
         passed = unit - self.last
         if passed < -UNITS:
@@ -97,27 +97,27 @@ class Rolling:
             self.last = unit
 
     def at(self, unit: int) -> int:
-        """What was counted in a unit that is still there."""
+        """The count of a unit that has not expired."""
         return self.parts[unit % SPAN]
 
     def add(self, unit: int, amount: int) -> None:
-        """Count something in a unit, if it is not over yet. A correction that is negative takes no more than all."""
+        """Add to a unit that has not expired. A negative correction removes at most the whole count."""
         if 0 <= self.last - unit <= UNITS:
             place = unit % SPAN
             known = self.parts[place]
             self.parts[place] = after = max(0, known + amount)
             self.sum += after - known
 
-    def fits_in(self, room: int, unit: int) -> int:
-        """Units until so much has left."""
+    def fits_in(self, capacity: int, unit: int) -> int:
+        """Units until this much capacity is released."""
         for ahead in range(1, UNITS + 2):
-            room -= self.parts[(self.last + ahead) % SPAN]
-            if room <= 0:
+            capacity -= self.parts[(self.last + ahead) % SPAN]
+            if capacity <= 0:
                 return self.last - unit + ahead
         return self.last - unit + UNITS + 1
 
     def empty_in(self, unit: int) -> int:
-        """Units until nothing is counted any more."""
+        """Units until the count is zero."""
         for back in range(SPAN):
             if self.parts[(self.last - back) % SPAN]:
                 return self.last - unit + UNITS + 1 - back
@@ -126,9 +126,9 @@ class Rolling:
 
 @dataclass(slots=True)
 class State:
-    """One counter. `until` is its window's end, or 0.
+    """One counter. `until` is the end of its window, or 0.
 
-    `units` is there where what was used leaves the count again: they have the sum of it then, and not `used`.
+    `units` are set for a rolling counter: they then have the sum of used amounts, instead of `used`.
     """
 
     used: int = 0
@@ -138,53 +138,53 @@ class State:
 
 
 class CountersError(Exception):
-    """Counters cannot be reached now."""
+    """The counters are unavailable."""
 
 
 class Counters(Protocol):
-    """Counters that all who count together share. Every method raises CountersError."""
+    """Counters, possibly shared by several processes. Every method raises CountersError."""
 
     @abstractmethod
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        """Hold room in all of them for the call with this id, or in none."""
+        """Reserve in all counters for the call with this id, or in none."""
 
     @abstractmethod
     async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
-        """Give back what was held at that time, and count what was true."""
+        """Release the reservations made at that time, and count the true amounts."""
 
     @abstractmethod
     async def seed(self, counter: str, used: int, until: int) -> None:
-        """Begin a counter with what was used before. One that has begun has used at least as much from now on."""
+        """Start a counter with the amount used before. A counter that exists is raised to this amount at least."""
 
     @abstractmethod
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        """What is used and held in those that have begun."""
+        """The used and the reserved amount of each counter that exists."""
 
     @abstractmethod
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """Give back what processes hold that are gone, once their journals are finished: nothing else will settle it.
+        """Release the reservations of dead processes whose journals are finished: nothing else would settle them.
 
-        Does nothing where counters end with their process, or do not know whether one of another machine lives.
+        Does nothing if counters end with their process, or cannot know whether a process of another machine is alive.
         """
 
     @abstractmethod
     async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
-        """What calls of this process hold that are not settled, by their ids, in which `owner` is.
+        """The unsettled reservations of this process's calls, by call id; ids contain `owner`.
 
-        Their limits are not known, nor how long a unit is. There are none where `forget_dead` finds them.
+        They lack limits and lengths of units. Empty for counters with a working `forget_dead`.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close what they are in."""
+        """Close files and connections."""
 
 
-def reserve(  # noqa: C901 - in one go, as each call pays for it
+def reserve(  # noqa: C901 - in one function, since every call of a caller with limits runs it
     holds: Sequence[Hold], states: MutableMapping[str, State], now: float
 ) -> Answer:
-    """The one rule: what it answers, and in the states what it has held. Nothing is held unless it is granted.
+    """Check all limits, and reserve in `states` if every one permits the call.
 
-    Written in one go, since each call of a caller with limits pays for it: as if all fitted, which is undone if not.
+    Optimistic: it reserves in one counter after the other, and undoes that if a later one refuses.
     """
     left: list[int] = []
     resets: list[float] = []
@@ -213,7 +213,7 @@ def reserve(  # noqa: C901 - in one go, as each call pays for it
                 units.sum += amount
             else:
                 units.add(unit, amount)
-            # With this call counted, all is there again when its own unit has left.
+            # With this call counted, the limit is full again when this unit has expired.
             resets.append((unit + SPAN) * unit_s - now if amount else units.empty_in(unit) * unit_s)
         left.append(rest)
     else:
@@ -231,7 +231,7 @@ def _change_held(hold: Hold, state: State, amount: int, at: float) -> None:
 
 
 def _reserve_step_by_step(holds: Sequence[Hold], states: MutableMapping[str, State], now: float) -> Answer:
-    """The same where counters begin, or one has no room."""
+    """The same, slower, if a counter is new or exhausted."""
     found: list[State] = []
     unknown: list[str] = []
     left: list[int] = []
@@ -243,25 +243,25 @@ def _reserve_step_by_step(holds: Sequence[Hold], states: MutableMapping[str, Sta
             unknown.append(hold.counter)
             continue
         states[hold.counter] = state
-        room, reset = _look(hold, state, now)
-        if hold.amount > room and refusal is None:
-            refusal = hold, state, room
-        left.append(room - hold.amount if hold.amount <= room else max(0, room))
+        capacity, reset = _look(hold, state, now)
+        if hold.amount > capacity and refusal is None:
+            refusal = hold, state, capacity
+        left.append(capacity - hold.amount if hold.amount <= capacity else max(0, capacity))
         resets.append(reset)
         found.append(state)
     if unknown:
         return Unknown(unknown)
     if refusal is not None:
-        hold, state, room = refusal
+        hold, state, capacity = refusal
         used = state.used if state.units is None else state.units.sum
-        return Refused(hold, used, state.held, _fits_in(hold, state, now, room), left, resets)
+        return Refused(hold, used, state.held, _fits_in(hold, state, now, capacity), left, resets)
     for hold, state in zip(holds, found, strict=True):
         _change_held(hold, state, hold.amount, now)
     return Granted(now, left, resets)
 
 
 def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
-    """What the limit has left without the call; seconds until all of it is there."""
+    """The remaining amount without the call, and the seconds until the limit is full."""
     units = state.units
     if units is None:
         return hold.limit - state.used - state.held, hold.until - now if hold.until > now else 0.0
@@ -272,7 +272,7 @@ def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
 
 
 def settle(hold: Hold, state: State, amount: int, at: float) -> None:
-    """Replace what was held by what was true."""
+    """Replace the reserved amount by the true one."""
     if state.units is not None:
         state.units.add(int(at // hold.unit_s), amount - hold.amount)
     else:
@@ -281,16 +281,16 @@ def settle(hold: Hold, state: State, amount: int, at: float) -> None:
 
 
 def new_state(hold: Hold) -> State | None:
-    """The state of a counter that was never used; None where that has to be asked of the ledger."""
+    """The initial state of a counter; None if its amount has to be read from the ledger."""
     if hold.unit_s:
         return State(units=Rolling())
     return None if hold.money else State()
 
 
-def _fits_in(hold: Hold, state: State, now: float, room: int) -> float | None:
+def _fits_in(hold: Hold, state: State, now: float, capacity: int) -> float | None:
     if hold.amount > hold.limit:
         return None
     if state.units is not None:
         unit = int(now // hold.unit_s)
-        return (unit + state.units.fits_in(hold.amount - room, unit)) * hold.unit_s - now
+        return (unit + state.units.fits_in(hold.amount - capacity, unit)) * hold.unit_s - now
     return hold.until - now if hold.until else None

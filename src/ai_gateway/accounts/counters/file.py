@@ -1,15 +1,15 @@
 """Counters that all workers of a machine share through one file: exact over all of them.
 
-Each worker has them in memory. Whoever changes them locks the file, reads what others have appended since it last
-looked, and appends the new values: 3 us of system calls, where a transaction of a database takes 15 and more. A line of
-values is one write(2), so whoever is killed has counted all of a call or nothing. While another worker has the lock,
-the event loop goes on, and tries again.
+Each worker has a copy in memory. To change it, a worker locks the file, reads the lines that others have appended since
+its last read, and appends its new values: 3 us of system calls, where a database transaction takes 15 and more. A line
+of values is one write(2), so a killed process has counted all of a call or nothing. While another worker has the lock,
+the event loop continues, and the worker retries.
 
-What a process holds that is gone is given back by another one, once that one's journal is settled: a call may have held
-something and not be in the journal yet. For as long as it lives, each has a lock on a file of its own.
+Reservations of a dead process are released by another one, once the dead one's journal is settled: a call may have
+reserved something and not be in the journal yet. Each process holds a lock on a file of its own while it lives.
 
-Nothing is flushed to the disk: a power cut may take what the kernel had not written yet. Where it leaves a file with
-holes, money is counted anew from the ledger.
+Nothing is flushed to disk: a power failure may lose what the kernel has not written yet. If that leaves a damaged
+file, money is counted anew from the ledger.
 """
 
 import asyncio
@@ -33,20 +33,20 @@ from ai_gateway.accounts.counters.memory import MemoryCounters
 
 _HEADER = b'"ai-gateway counters 2"'
 _REPLACED = b"null"
-_LOOK_S = 1.0
-_LONGEST_FILE = 2**20
+_CHECK_S = 1.0
+_MAX_FILE_BYTES = 2**20
 _TIMES_ITS_BEGINNING = 4
-_LONGEST_WAIT_S = 0.2
+_MAX_WAIT_S = 0.2
 _PAUSE_S = 0.0005
-_LONGEST_PAUSE_S = 0.01  # what a pause took longer, the event loop was busy: nobody has tried meanwhile
+_MAX_PAUSE_S = 0.01  # a longer pause means that the event loop was busy, and did not retry meanwhile
 _EXCLUSIVELY = LOCK_EX | LOCK_NB
 _log = structlog.get_logger(__name__)
 
 
 class FileCounters(MemoryCounters):
-    """A file begins with all that is counted. Once it is `longest`, whoever has its lock puts a new one in its place.
+    """A file begins with a snapshot of all counters. A file larger than `max_size` is replaced by a new one.
 
-    Every `look_s` it is looked whether the file is still the one that others find.
+    Every `check_s` it is checked that the open file still is the one at the path.
     """
 
     def __init__(
@@ -55,32 +55,32 @@ class FileCounters(MemoryCounters):
         clock: Callable[[], float] = time.time,
         *,
         owner: str | None = None,
-        longest: int = _LONGEST_FILE,
-        look_s: float = _LOOK_S,
+        max_size: int = _MAX_FILE_BYTES,
+        check_s: float = _CHECK_S,
     ) -> None:
         super().__init__(clock, owner=owner or secrets.token_hex(8))
         self._path = path
         self._owners = path.with_name(f"{path.name}-owners")
-        self._alive: int | None = None  # the lock that says so
-        self._look_s = look_s
-        self._longest = self._turn_at = longest
+        self._own_lock: int | None = None  # the lock that shows others that this process lives
+        self._check_s = check_s
+        self._max_size = self._replace_at = max_size
         self._fd: int | None = None
-        self._end = 0  # of what was read
-        self._is_replaced = False  # it says that it is replaced: the last line of whoever does that
-        self._look_at = 0.0
+        self._end = 0  # the bytes read so far
+        self._is_replaced = False  # whether the file ends with the line that says that it was replaced
+        self._check_at = 0.0
 
     @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
         if not self._lock():
             await self._wait_for_lock()
         try:
-            if self._alive is None:
-                self._say_alive()
+            if self._own_lock is None:
+                self._lock_own_file()
             answer = self._reserve(call, holds)
             if isinstance(answer, Granted):
                 self._append(holds, answer.at, held=call)
         except BaseException:
-            self._leave()
+            self._close()
             raise
         self._unlock()
         return answer
@@ -94,7 +94,7 @@ class FileCounters(MemoryCounters):
             if changed is not None:
                 self._append(changed, at, settled=(call,))
         except BaseException:
-            self._leave()
+            self._close()
             raise
         self._unlock()
 
@@ -106,7 +106,7 @@ class FileCounters(MemoryCounters):
             self._seed(counter, used, until)
             self._append((Hold(counter, 0, 0, money=True),), 0.0)
         except BaseException:
-            self._leave()
+            self._close()
             raise
         self._unlock()
 
@@ -123,39 +123,39 @@ class FileCounters(MemoryCounters):
             await self._wait_for_lock()
         try:
             owners = {owner for owner, _ in self._holders.values()} - {self._owner}
-            gone = {owner for owner in owners if self._is_dead(owner) and is_finished(owner)}
-            calls = [call for call, (owner, _) in self._holders.items() if owner in gone]
+            dead = {owner for owner in owners if self._is_dead(owner) and is_finished(owner)}
+            calls = [call for call, (owner, _) in self._holders.items() if owner in dead]
             if calls:
-                self._give_back(calls)
+                self._release_dead(calls)
                 _log.warning("what dead processes held and never began is given back", calls=len(calls))
         except OSError as error:
-            self._leave()
-            raise self._away(str(error)) from error
+            self._close()
+            raise self._unavailable(str(error)) from error
         except BaseException:
-            self._leave()
+            self._close()
             raise
         self._unlock()
 
     @override
     async def aclose(self) -> None:
-        self._leave()
-        alive, self._alive = self._alive, None
-        if alive is not None:
+        self._close()
+        own_lock, self._own_lock = self._own_lock, None
+        if own_lock is not None:
             with suppress(OSError):
                 (self._owners / self._owner).unlink()
-            os.close(alive)
+            os.close(own_lock)
 
-    # -- whose holds they are --
+    # -- owners: which processes are alive --
 
-    def _say_alive(self) -> None:
-        """Others look under the same lock as this is done under. Raises CountersError."""
-        former = self._alive
+    def _lock_own_file(self) -> None:
+        """Lock this process's own file. Called under the counters' lock, like the check. Raises CountersError."""
+        former = self._own_lock
         try:
             self._owners.mkdir(mode=0o700, exist_ok=True)
-            self._alive = os.open(self._owners / self._owner, os.O_RDWR | os.O_CREAT, 0o600)
-            flock(self._alive, _EXCLUSIVELY)
+            self._own_lock = os.open(self._owners / self._owner, os.O_RDWR | os.O_CREAT, 0o600)
+            flock(self._own_lock, _EXCLUSIVELY)
         except OSError as error:
-            raise self._away(str(error)) from error
+            raise self._unavailable(str(error)) from error
         if former is not None:
             os.close(former)
 
@@ -174,7 +174,7 @@ class FileCounters(MemoryCounters):
             os.close(lock)
         return True
 
-    def _give_back(self, calls: Sequence[str]) -> None:
+    def _release_dead(self, calls: Sequence[str]) -> None:
         changed: dict[str, Hold] = {}
         for call in calls:
             for name, amount in self._holders.pop(call)[1]:
@@ -187,44 +187,44 @@ class FileCounters(MemoryCounters):
     # -- the lock --
 
     def _lock(self) -> bool:
-        """Have the file, and know all that is in it. Returns False if another has it now. Raises CountersError."""
+        """Lock the file and read all new lines. Returns False if another process has the lock. Raises CountersError."""
         try:
             while True:
                 fd = self._fd
                 if fd is None:
                     fd = self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
                 flock(fd, _EXCLUSIVELY)
-                # Not by fstat: whoever asks for times makes the next write set them exactly, at twice its cost.
+                # Not by fstat: reading a file's times makes the next write update them exactly, at twice its cost.
                 size = lseek(fd, 0, SEEK_END)
                 if size != self._end or not size:
                     self._catch_up(fd, size)
-                if (not self._is_replaced and monotonic() < self._look_at) or self._is_current(fd):
+                if (not self._is_replaced and monotonic() < self._check_at) or self._is_current(fd):
                     return True
-                self._leave()
+                self._close()
         except BlockingIOError:
             return False
         except OSError as error:
-            self._leave()
-            raise self._away(str(error)) from error
+            self._close()
+            raise self._unavailable(str(error)) from error
 
     async def _wait_for_lock(self) -> None:
-        """Try again, but not for ever."""
+        """Retry until the time limit."""
         loop = asyncio.get_running_loop()
         waited = 0.0
-        while waited < _LONGEST_WAIT_S:
+        while waited < _MAX_WAIT_S:
             began = loop.time()
             await asyncio.sleep(_PAUSE_S)
             if self._lock():
                 return
-            waited += min(loop.time() - began, _LONGEST_PAUSE_S)
-        raise self._away(f"locked for {_LONGEST_WAIT_S} s")
+            waited += min(loop.time() - began, _MAX_PAUSE_S)
+        raise self._unavailable(f"locked for {_MAX_WAIT_S} s")
 
     def _is_current(self, fd: int) -> bool:
-        """Whether it is the file that others find. If it is to be replaced, or somebody has removed it, we do so."""
-        self._look_at = monotonic() + self._look_s
-        if self._alive is not None and not (self._owners / self._owner).exists():  # somebody has removed it
+        """Whether the open file is the one at the path. Replaces a file that is marked as replaced, or was removed."""
+        self._check_at = monotonic() + self._check_s
+        if self._own_lock is not None and not (self._owners / self._owner).exists():  # removed from outside
             with suppress(CountersError):
-                self._say_alive()
+                self._lock_own_file()
         try:
             if not os.path.samestat(os.fstat(fd), self._path.stat()):
                 return False
@@ -232,39 +232,39 @@ class FileCounters(MemoryCounters):
             self._is_replaced = True
         if self._is_replaced:
             self._is_replaced = False
-            with suppress(OSError):  # then this one goes on
-                self._begin_file()
+            with suppress(OSError):  # then the present file is used further
+                self._replace_file()
         return True
 
     def _unlock(self) -> None:
         if self._fd is not None:
             flock(self._fd, LOCK_UN)
 
-    def _leave(self) -> None:
-        """Unlock it, and forget what it says: it is read again from its beginning."""
+    def _close(self) -> None:
+        """Close the file, which releases its lock, and drop the copy: it is read again from the start."""
         fd, self._fd, self._end, self._is_replaced = self._fd, None, 0, False
         self._clear()
         if fd is not None:
             os.close(fd)
 
-    def _away(self, reason: str) -> CountersError:
+    def _unavailable(self, reason: str) -> CountersError:
         return CountersError(f"{self._path}: {reason}")
 
-    # -- what is in the file --
+    # -- content of the file --
 
     def _catch_up(self, fd: int, size: int) -> None:
-        """Read what others have appended. Raises OSError."""
-        if size < self._end:  # somebody has emptied it
+        """Read the lines that others have appended. Raises OSError."""
+        if size < self._end:  # truncated from outside
             self._end = 0
             self._clear()
         begins = self._end == 0
         lines = _content(fd, self._end, size).split(b"\n")
         if begins and lines.pop(0) != _HEADER:
-            os.ftruncate(fd, 0)  # it is new, or was left by another version
+            os.ftruncate(fd, 0)  # a new file, or one of another version
             _write(fd, _HEADER + b"\n")
             self._end = len(_HEADER) + 1
             return
-        if torn := lines.pop():  # by a full disk, or by the end of its process
+        if torn := lines.pop():  # an incomplete line, after a full disk or a killed process
             size -= len(torn)
             os.ftruncate(fd, size)
         for line in lines:
@@ -272,14 +272,14 @@ class FileCounters(MemoryCounters):
                 if line == _REPLACED:
                     self._is_replaced = True
                 else:
-                    self._take(line)
+                    self._apply(line)
             except (ValueError, TypeError) as error:
                 _log.error("counters are damaged: money is counted anew", path=str(self._path), error=str(error))
                 self._forget_sums()
         self._end = size
 
-    def _take(self, line: bytes) -> None:
-        """What a line says is so from now on."""
+    def _apply(self, line: bytes) -> None:
+        """Apply a line to the copy in memory."""
         sums, rolling, held, settled = orjson.loads(line)
         states = self._states
         for name, used, kept, until in sums:
@@ -300,7 +300,7 @@ class FileCounters(MemoryCounters):
             self._holders.pop(call, None)
 
     def _append(self, holds: Sequence[Hold], at: float, held: str | None = None, settled: Sequence[str] = ()) -> None:
-        """Tell the others of these counters. Raises CountersError, and then none of it has happened."""
+        """Write the new values of these counters. Raises CountersError, and then nothing is written."""
         sums: list[tuple[object, ...]] = []
         rolling: list[tuple[object, ...]] = []
         states = self._states
@@ -316,7 +316,7 @@ class FileCounters(MemoryCounters):
             unit_s = hold.unit_s
             unit, last = int(at // unit_s), units.last
             state.until = (last + UNITS + 2) * unit_s
-            if 0 <= last - unit <= UNITS:  # what was counted in it is still there
+            if 0 <= last - unit <= UNITS:  # the unit has not expired
                 rolling.append((name, state.until, last, unit, units.parts[unit % SPAN]))
         held_by = ((held, *self._holders[held]),) if held is not None else ()
         line = orjson.dumps((sums, rolling, held_by, settled), None, orjson.OPT_APPEND_NEWLINE)
@@ -327,18 +327,18 @@ class FileCounters(MemoryCounters):
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(fd, self._end)
-            raise self._away(str(error)) from error
+            raise self._unavailable(str(error)) from error
         self._end += len(line)
-        if self._end > self._turn_at:
+        if self._end > self._replace_at:
             try:
-                self._begin_file()
-            except OSError:  # then later: the one that is there goes on
-                self._turn_at += self._longest
+                self._replace_file()
+            except OSError:  # retried later: the present file is used further
+                self._replace_at += self._max_size
 
-    def _begin_file(self) -> None:
-        """Put a new file in its place, which is ours already when others find it. Raises OSError."""
-        self._forget_what_is_over()
-        content = _HEADER + b"\n" + orjson.dumps((*self._all(), self._all_holders(), ())) + b"\n"
+    def _replace_file(self) -> None:
+        """Replace the file by a new one with a snapshot, already locked when others open it. Raises OSError."""
+        self._remove_expired()
+        content = _HEADER + b"\n" + orjson.dumps((*self._snapshot(), self._snapshot_of_holders(), ())) + b"\n"
         path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
@@ -355,9 +355,9 @@ class FileCounters(MemoryCounters):
         if self._fd is not None:
             os.close(self._fd)
         self._fd, self._end, self._is_replaced = fd, len(content), False
-        self._turn_at = max(self._longest, _TIMES_ITS_BEGINNING * self._end)
+        self._replace_at = max(self._max_size, _TIMES_ITS_BEGINNING * self._end)
 
-    def _all(self) -> tuple[Sequence[object], Sequence[object]]:
+    def _snapshot(self) -> tuple[Sequence[object], Sequence[object]]:
         sums: list[object] = []
         rolling: list[object] = []
         for name, state in self._states.items():
@@ -367,7 +367,7 @@ class FileCounters(MemoryCounters):
                 rolling.append((name, state.until, state.units.last, *_flat(state.units)))
         return sums, rolling
 
-    def _all_holders(self) -> Sequence[object]:
+    def _snapshot_of_holders(self) -> Sequence[object]:
         return [(call, *holder) for call, holder in self._holders.items()]
 
     def _forget_sums(self) -> None:
@@ -383,13 +383,13 @@ def _flat(units: Rolling) -> Iterator[int]:
 
 
 def _write(fd: int, content: bytes) -> None:
-    """Raises OSError also where there is no room for all of it."""
+    """Raises OSError also if only a part could be written."""
     if write(fd, content) != len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _content(fd: int, start: int, end: int) -> bytes:
-    """What is in the file between. Raises OSError."""
+    """The bytes of the file in this range. Raises OSError."""
     parts = []
     while start < end and (part := os.pread(fd, end - start, start)):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""Counters in the memory of one process: exact there, and gone with it."""
+"""Counters in the memory of one process: exact within it, and lost when it ends."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,11 +7,11 @@ from typing import override
 from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, reserve, settle
 
 type Holder = tuple[str, Sequence[tuple[str, int]]]
-"""Of a call that holds something: its process, and of each counter that time does not free, its name and how much."""
+"""The process of a call with reservations, and name and amount for each counter whose amounts do not expire."""
 
 
 class MemoryCounters(Counters):
-    """`owner` names the process."""
+    """`owner` is the id of the process."""
 
     def __init__(self, clock: Callable[[], float] = time.time, *, owner: str = "") -> None:
         self._clock = clock
@@ -59,26 +59,26 @@ class MemoryCounters(Counters):
         return answer
 
     def _settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> Sequence[Hold] | None:
-        """Returns those whose counters have changed, None where the call held nothing."""
+        """Returns the holds whose counters have changed; None if the call has no reservation."""
         if self._holders.pop(call, None) is None:
             return None
         states = self._states
         changed: list[Hold] = []
         for hold, amount in zip(holds, amounts, strict=True):
             state = states.get(hold.counter)
-            # Or its window is over, and nobody asks for it any more; or it is a request, which stays what it is.
+            # No state: the window has ended, and the counter was removed. A request's amount is already the true one.
             if state is not None and not (amount == hold.amount and hold.unit_s):
                 settle(hold, state, amount, at)
                 changed.append(hold)
         return changed
 
     def _seed(self, counter: str, used: int, until: int) -> None:
-        self._forget_what_is_over()  # a new window has just begun
+        self._remove_expired()  # a new window has just begun
         state = self._states.setdefault(counter, State(used, until=until))
         state.used = max(state.used, used)
 
-    def _forget_what_is_over(self) -> None:
-        """But nothing that calls still hold: a clock may have been wrong."""
+    def _remove_expired(self) -> None:
+        """Remove counters whose window has ended and that have no reservations: a clock may have been wrong."""
         now = self._clock()
         for name in [name for name, state in self._states.items() if 0 < state.until < now and not state.held]:
             del self._states[name]

@@ -145,7 +145,7 @@ class ValkeyCounters(Counters):
         task.add_done_callback(self._tasks.discard)
 
     async def _cancel(self, call: str, holds: Sequence[Hold]) -> None:
-        """Undo a reserve without an answer, also if the server receives it after this."""
+        """Undo a reserve without an answer, even if the server receives it after this."""
         while True:
             try:
                 await self.settle(call, holds, [0] * len(holds), 0)
@@ -245,12 +245,13 @@ def _granted(holds: Sequence[Hold], rest: Sequence[object]) -> Granted:
 
 def _refused(holds: Sequence[Hold], rest: Sequence[object]) -> Refused:
     now, counts = _read(holds, rest)
-    rooms = [hold.limit - count.used - count.held for hold, count in zip(holds, counts, strict=True)]
+    capacities = [hold.limit - count.used - count.held for hold, count in zip(holds, counts, strict=True)]
     left = [
-        max(0, room - hold.amount if hold.amount <= room else room) for hold, room in zip(holds, rooms, strict=True)
+        max(0, capacity - hold.amount if hold.amount <= capacity else capacity)
+        for hold, capacity in zip(holds, capacities, strict=True)
     ]
     resets = [_resets(hold, count, now) for hold, count in zip(holds, counts, strict=True)]
-    first = next(at for at, hold in enumerate(holds) if hold.amount > rooms[at])
+    first = next(at for at, hold in enumerate(holds) if hold.amount > capacities[at])
     hold, count = holds[first], counts[first]
     return Refused(hold, count.used, count.held, _fits_in(hold, count, now), left, resets)
 

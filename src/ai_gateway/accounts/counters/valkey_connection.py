@@ -26,8 +26,8 @@ _TICK_S = 0.05
 _LATEST_S = 0.02
 _TICKS = 5
 _CONNECT_S = 1.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
-_MOST_MOVES = 3
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.05, 1.0
+_MAX_MOVES = 3
 _PORT = 6379
 _RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 _MOVED = re.compile(r"MOVED \d+ (.+):(\d+)")
@@ -109,11 +109,11 @@ class Connection:
         line = self.line
         if line is None:
             raise CountersError(f"{self._address}: disconnected")
-        answer = await line.ask("EVALSHA", self._digest, 2, *arguments)
+        answer = await line.request("EVALSHA", self._digest, 2, *arguments)
         if isinstance(answer, list):
             return answer
         if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
-            answer = await line.ask("EVAL", self._script, 2, *arguments)
+            answer = await line.request("EVAL", self._script, 2, *arguments)
             if isinstance(answer, list):
                 return answer
         raise self._refused(line, answer)
@@ -156,7 +156,7 @@ class Connection:
         self._connecting = None
         if connecting.cancelled() or connecting.exception() is not None:
             self._address = self._given
-            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _MAX_PAUSE_S)
             self._not_before = time.monotonic() + self._pause_s
         else:
             self._pause_s = 0.0
@@ -169,9 +169,9 @@ class Connection:
             raise CountersError(f"{self._address}: {error or f'no connection within {_CONNECT_S} s'}") from error
 
     async def _open(self) -> "_Line":
-        for _ in range(_MOST_MOVES):
+        for _ in range(_MAX_MOVES):
             line = await self._session()
-            elsewhere = _MOVED.match(str(await line.ask("EXISTS", self._key)))
+            elsewhere = _MOVED.match(str(await line.request("EXISTS", self._key)))
             if elsewhere is None:
                 self.line = line
                 return line
@@ -209,7 +209,7 @@ class Connection:
 
 
 async def _good(line: "_Line", *command: Argument) -> bytes:
-    answer = await line.ask(*command)
+    answer = await line.request(*command)
     if isinstance(answer, hiredis.ReplyError):
         raise CountersError(f"{line.name}: {command[0]!r}: {answer}")
     return answer if isinstance(answer, bytes) else b""
@@ -229,7 +229,7 @@ class _Line(asyncio.Protocol):
         self._ticks = 0
         self._due = 0.0
 
-    def ask(self, *command: Argument) -> "asyncio.Future[object]":
+    def request(self, *command: Argument) -> "asyncio.Future[object]":
         """Send a command. The answer may be an error."""
         answer: asyncio.Future[object] = self._loop.create_future()
         if self._transport is None:

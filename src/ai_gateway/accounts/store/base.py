@@ -38,7 +38,7 @@ class StoreError(Exception):
     """The store is unavailable, locked, full or damaged. The message is for the operator."""
 
 
-class AlreadyThere(ValueError):
+class DuplicateRow(ValueError):
     """A row with that key exists."""
 
 

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 
-from ai_gateway.accounts.store.base import AlreadyThere, Change, Row, Session, Store, StoreError, Value, by_statement
+from ai_gateway.accounts.store.base import Change, DuplicateRow, Row, Session, Store, StoreError, Value, by_statement
 from ai_gateway.accounts.store.schema import STEPS, VERSION, in_postgres, schema_problem
 
 _TIMEOUT_S = 5.0
 _CLOSE_S = 0.5
 _MIGRATE_S = 3600.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 2.0
 # Transactions of all processes exclude each other. A process that hangs within one loses it. The lock's number is
 # arbitrary: advisory locks are by database.
 _BEGIN = """BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL statement_timeout = '10s';
@@ -76,7 +76,7 @@ class _Link:
             async with asyncio.timeout(self._timeout_s):
                 yield connection
         except asyncpg.UniqueViolationError as error:
-            raise AlreadyThere(f"{self._name}: {error}") from error
+            raise DuplicateRow(f"{self._name}: {error}") from error
         except asyncpg.DataError as error:
             raise ValueError(f"{self._name}: {error}") from error
         except TimeoutError as error:
@@ -115,7 +115,7 @@ class _Link:
                     self._url, timeout=connect_s, server_settings={"application_name": "ai-gateway"}
                 )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _MAX_PAUSE_S)
             self._not_before = time.monotonic() + self._pause_s
             raise StoreError(f"{self._name}: {error or f'no connection within {connect_s} s'}") from error
         self._pause_s = 0.0

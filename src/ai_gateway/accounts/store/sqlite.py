@@ -20,9 +20,9 @@ from ai_gateway.accounts.store.sqlite_thread import DatabaseFile, StoreThread
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
-_MOST_VALUES = 17_500  # in one statement: a batch of records; SQLite's own limit is 32,766, unless a build lowers it
+_MAX_VALUES = 17_500  # in one statement: a batch of records; SQLite's own limit is 32,766, unless a build lowers it
 _AT_ONCE = (100, 25, 5)  # rows with shared values; a rest is inserted as rows without
-_MOST_KINDS = 8  # of rows with shared values in a batch: else there are many statements of few rows each
+_MAX_KINDS = 8  # of rows with shared values in a batch: else there are many statements of few rows each
 _TRIGRAM = 3
 _FIND_MEMORIES = """SELECT id, project_id, key_id, user_id, created_at, updated_at, content,
     CAST(-bm25(memories_index) * 1000000 AS INTEGER)
@@ -250,7 +250,7 @@ def _write(statement: str, expected: Sequence[Row], changes: Sequence[Change], d
 
 def _execute_alike(db: sqlite3.Connection, statement: str, changes: Sequence[Change]) -> None:
     rest: list[Row] = []
-    enough = sum(len(change.rows) for change in changes) / _MOST_KINDS
+    enough = sum(len(change.rows) for change in changes) / _MAX_KINDS
     for change in changes:
         start, rows, shared = 0, change.rows, change.shared
         if shared and len(rows) >= enough:
@@ -264,7 +264,7 @@ def _execute_alike(db: sqlite3.Connection, statement: str, changes: Sequence[Cha
 
 def _execute_many(db: sqlite3.Connection, statement: str, rows: Sequence[Row]) -> None:
     start = 0
-    for at_once, many in _of_many(statement, min(_MOST_VALUES, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER))):
+    for at_once, many in _of_many(statement, min(_MAX_VALUES, db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER))):
         while len(rows) - start >= at_once:
             db.execute(many, list(chain.from_iterable(rows[start : start + at_once])))
             start += at_once

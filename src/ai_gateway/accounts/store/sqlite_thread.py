@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ai_gateway.accounts.store.base import AlreadyThere, StoreError
+from ai_gateway.accounts.store.base import DuplicateRow, StoreError
 
 _BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
@@ -19,14 +19,14 @@ type _Job = tuple[Callable[[sqlite3.Connection], Any] | None, asyncio.Future[Any
 
 
 class DatabaseFile:
-    """The database's file. SQLite would go on with one that was removed, which nobody else sees."""
+    """The database's file. SQLite would continue with a removed one, which no other process sees."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._first: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Raise sqlite3.OperationalError if another file, or none, has the name now."""
+        """Raise sqlite3.OperationalError if the path has another file now, or none."""
         there = self._there()
         if self._first is None:
             self._first = there
@@ -34,7 +34,7 @@ class DatabaseFile:
             raise sqlite3.OperationalError("somebody removed or replaced the file: restart the gateway")
 
     def _there(self) -> tuple[int, int] | None:
-        """What SQLite tells files apart by (os_unix.c, `fileHasMoved`); None without one, as in memory."""
+        """The numbers by which SQLite identifies a file (os_unix.c, `fileHasMoved`); None without a file."""
         try:
             status = os.stat(self.path)
         except OSError:
@@ -64,7 +64,7 @@ class StoreThread:
             submitted = self.submit(partial(self._in_its_file, work))
             return await (asyncio.shield(submitted) if surely else submitted)
         except sqlite3.IntegrityError as error:
-            refused = AlreadyThere if error.sqlite_errorcode in _ALREADY_THERE else ValueError
+            refused = DuplicateRow if error.sqlite_errorcode in _ALREADY_THERE else ValueError
             raise refused(f"SQLite ({self._path}): {error}") from error
         except sqlite3.Error as error:
             raise StoreError(f"SQLite ({self._path}): {error}") from error
@@ -81,7 +81,7 @@ class StoreThread:
         return done
 
     def open(self) -> None:
-        """Take statements from now on."""
+        """Accept statements from now on."""
         self._queue = SimpleQueue()
 
     async def aclose(self) -> None:
@@ -99,21 +99,21 @@ class StoreThread:
             work, done = queue.get()
             if work is None:
                 self._disconnect()
-                _tell(done, _succeed, None)
+                _pass_result(done, _succeed, None)
                 return
             if not done.cancelled():
                 try:
                     result = work(self._connected())
                 except BaseException as error:
-                    _tell(done, _fail, error)
+                    _pass_result(done, _fail, error)
                 else:
-                    _tell(done, _succeed, result)
+                    _pass_result(done, _succeed, result)
                     del result
-            del work, done  # what they refer to must not live until the next one comes
+            del work, done  # release what they refer to, before waiting for the next one
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
-            self._file.check()  # or SQLite would make another one
+            self._file.check()  # or SQLite would create a new one
             # Autocommit: transactions begin and end by our own statements, not by the module's rules.
             db = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
@@ -135,9 +135,9 @@ class StoreThread:
             self._db = None
 
 
-def _tell(done: asyncio.Future[Any], how: Callable[[asyncio.Future[Any], Any], None], what: object) -> None:
-    """Hand over what has become of a job, from its thread."""
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+def _pass_result(done: asyncio.Future[Any], how: Callable[[asyncio.Future[Any], Any], None], what: object) -> None:
+    """Pass a job's result to the event loop, from its thread."""
+    with suppress(RuntimeError):  # the loop is closed: no task waits for it
         done.get_loop().call_soon_threadsafe(how, done, what)
 
 

@@ -89,12 +89,18 @@ class AuditLogs(Administration):
         return models.AuditLog.model_validate(entry)
 
 
-def _range(asked: models.ListAuditLogsQueryEffectiveAt | None) -> tuple[int, int]:
+def _range(query_range: models.ListAuditLogsQueryEffectiveAt | None) -> tuple[int, int]:
     """The first and the last requested second."""
-    if asked is None:
+    if query_range is None:
         return _BEGINNING, _END
-    first = [_BEGINNING if asked.gte is None else asked.gte, _BEGINNING if asked.gt is None else asked.gt + 1]
-    last = [_END if asked.lte is None else asked.lte, _END if asked.lt is None else asked.lt - 1]
+    first = [
+        _BEGINNING if query_range.gte is None else query_range.gte,
+        _BEGINNING if query_range.gt is None else query_range.gt + 1,
+    ]
+    last = [
+        _END if query_range.lte is None else query_range.lte,
+        _END if query_range.lt is None else query_range.lt - 1,
+    ]
     return max(first), min(last)
 
 

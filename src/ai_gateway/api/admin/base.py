@@ -40,7 +40,7 @@ class Administrator(Caller):
 class Administration(WireBoundary, Handlers):
     """The base class of the handlers.
 
-    Of a filter that is misspelt, or newer than the document, nobody would see that it does not hold.
+    Unknown query parameters are refused: a misspelt filter, or one of a newer document, would silently not apply.
     """
 
     closed_queries = True

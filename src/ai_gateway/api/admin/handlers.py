@@ -6,7 +6,7 @@ Imported at the first request, since it loads the models of the contract.
 from collections.abc import Callable
 
 from ai_gateway.accounts.directory import Directory
-from ai_gateway.accounts.webhook import Reach
+from ai_gateway.accounts.webhook import WebhookNetwork
 from ai_gateway.api.access import Access
 from ai_gateway.api.admin.admin_keys import AdminKeys
 from ai_gateway.api.admin.audit_logs import AuditLogs
@@ -41,9 +41,12 @@ class AdminHandlers(
 
 
 def admin_router(
-    directory: Directory, access: Access, limits: BodyLimits, reach: Callable[[], Reach] = lambda: Reach("any")
+    directory: Directory,
+    access: Access,
+    limits: BodyLimits,
+    network: Callable[[], WebhookNetwork] = lambda: WebhookNetwork("any"),
 ) -> ContractRouter:
-    """The operations of administrators. `reach` says where webhooks may be; each delivery asks it once more."""
+    """The operations of administrators. `network` says where webhooks may be, which each delivery checks again."""
     handlers = AdminHandlers(directory, access, limits)
-    handlers.reach = reach
+    handlers.network = network
     return build_router(handlers)

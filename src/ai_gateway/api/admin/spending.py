@@ -8,7 +8,7 @@ from typing import Any, Final, override
 
 from ai_gateway.accounts.directory import Change, new_id
 from ai_gateway.accounts.entities import ORGANIZATION, SpendAlert, SpendLimit
-from ai_gateway.accounts.webhook import SECRET_PREFIX, Reach, signing_key
+from ai_gateway.accounts.webhook import SECRET_PREFIX, WebhookNetwork, signing_key
 from ai_gateway.api.admin.base import Administration, audit_change, checked_zone
 from ai_gateway.api.admin.pages import Order, Page, by_time, page
 from ai_gateway.contract.call import Call
@@ -100,9 +100,9 @@ class SpendLimits(Administration):
 
 
 class SpendAlerts(Administration):
-    """`reach` gives where webhooks may be."""
+    """`network` says where webhooks may be."""
 
-    reach: Callable[[], Reach]
+    network: Callable[[], WebhookNetwork]
 
     @override
     async def list_organization_spend_alerts(
@@ -226,7 +226,7 @@ class SpendAlerts(Administration):
                 raise InvalidRequest(
                     f"The secret cannot sign: {error}.", param="notification_channel.secret"
                 ) from error
-            if not self.reach().permits_literal(channel.url):
+            if not self.network().permits_literal(channel.url):
                 raise InvalidRequest(
                     "Invalid value for 'notification_channel.url': it has an address that WEBHOOK_ADDRESSES does not "
                     "allow.",

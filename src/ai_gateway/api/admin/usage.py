@@ -7,7 +7,7 @@ from typing import override
 from ai_gateway.accounts.entities import ApiKey
 from ai_gateway.accounts.latency import Latency
 from ai_gateway.accounts.store.base import Store, StoreError
-from ai_gateway.accounts.usage import Addable, Bucket, Dimension, Question, Sum, latencies, usage
+from ai_gateway.accounts.usage import Addable, Bucket, Dimension, Sum, UsageQuery, latencies, usage
 from ai_gateway.api.admin.base import Administration, away
 from ai_gateway.api.admin.buckets import Part, cursor, page_of, part_of_time, usd
 from ai_gateway.contract.call import Call
@@ -74,7 +74,7 @@ class Summaries(Administration):
         part: Part,
         by: Sequence[str],
         filters: Filters,
-        ask: Callable[[Store, Question], Awaitable[list[Bucket[Summed]]]],
+        query_buckets: Callable[[Store, UsageQuery], Awaitable[list[Bucket[Summed]]]],
     ) -> list[tuple[Bucket[Summed], Grouped[Summed]]]:
         only: dict[Dimension, Collection[str]] = {}
         if filters.projects is not None:
@@ -88,9 +88,9 @@ class Summaries(Administration):
         if filters.is_batch:
             only["operation"] = ()  # the gateway has no batches
         columns = list(dict.fromkeys(COLUMNS[name] for name in by if name in COLUMNS))
-        question = Question(part.start, part.end, part.width, columns, only, filters.models)
+        question = UsageQuery(part.start, part.end, part.width, columns, only, filters.models)
         try:
-            found = await ask(self.directory.store, question) if part.end > part.start else []
+            found = await query_buckets(self.directory.store, question) if part.end > part.start else []
         except StoreError as error:
             raise away(error) from error
         return [(bucket, self._grouped(bucket, columns, by)) for bucket in found]
@@ -179,13 +179,13 @@ class Usage(Summaries):
     @override
     async def usage_costs(self, call: Call, query: models.UsageCostsQuery) -> Item[models.UsageResponse]:
         part = part_of_time(query.start_time, query.end_time, query.bucket_width, query.limit, query.page, costs=True)
-        asked = query.group_by or ()
+        group_by = query.group_by or ()
         wanted = frozenset(query.line_items or ())
-        by: list[str] = [name for name in asked if name != "line_item"]
-        if "line_item" in asked or wanted:  # the line item: a model of a provider
+        by: list[str] = [name for name in group_by if name != "line_item"]
+        if "line_item" in group_by or wanted:  # the line item: a model of a provider
             by += [name for name in ("provider", "model") if name not in by]
         found, part = await self.sums(part, by, Filters(query.project_ids, keys=query.api_key_ids))
-        results = [_costs(by, grouped, asked, wanted) for _, grouped in found]
+        results = [_costs(by, grouped, group_by, wanted) for _, grouped in found]
         return _item(found, results, part)
 
     async def _answer(
@@ -288,9 +288,9 @@ def _counted(kind: str, found: Sum) -> dict[str, object]:
 
 
 def _costs(
-    by: Sequence[str], grouped: Mapping[tuple[str | None, ...], Sum], asked: Sequence[str], wanted: Collection[str]
+    by: Sequence[str], grouped: Mapping[tuple[str | None, ...], Sum], group_by: Sequence[str], wanted: Collection[str]
 ) -> list[dict[str, object]]:
-    """The costs of a bucket as `asked` tells them apart; of the `wanted` line items only, if any are named."""
+    """The costs of a bucket grouped by `group_by`; of the `wanted` line items only, if any are named."""
     totals: dict[tuple[str | None, ...], tuple[Mapping[str, str | None], int, int]] = {}
     for values, found in grouped.items():
         named = dict(zip(by, values, strict=True))
@@ -300,10 +300,10 @@ def _costs(
             if wanted and item not in wanted:
                 continue
             known = {**named, "line_item": item}
-            key = tuple(known[name] for name in asked)
+            key = tuple(known[name] for name in group_by)
             _, before, uncounted = totals.get(key, (known, 0, 0))
             totals[key] = known, before + cost, uncounted + unpriced
-    return [_line(named, asked, cost, unpriced) for named, cost, unpriced in totals.values()]
+    return [_line(named, group_by, cost, unpriced) for named, cost, unpriced in totals.values()]
 
 
 def _line_items(named: Mapping[str, str | None], found: Sum) -> Iterator[tuple[str, int, int]]:
@@ -314,12 +314,12 @@ def _line_items(named: Mapping[str, str | None], found: Sum) -> Iterator[tuple[s
         yield f"{item}, web searches", found.search_cost, 0
 
 
-def _line(named: Mapping[str, str | None], asked: Sequence[str], cost: int, unpriced: int) -> dict[str, object]:
+def _line(named: Mapping[str, str | None], group_by: Sequence[str], cost: int, unpriced: int) -> dict[str, object]:
     result: dict[str, object] = {
         "object": "organization.costs.result",
         "amount": {"value": usd(cost), "currency": "usd"},
         "num_unpriced_requests": unpriced,
     }
-    for name in ("line_item", "project_id", "api_key_id", *(("provider",) if "provider" in asked else ())):
-        result[name] = named.get(name) if name in asked else None
+    for name in ("line_item", "project_id", "api_key_id", *(("provider",) if "provider" in group_by else ())):
+        result[name] = named.get(name) if name in group_by else None
     return result

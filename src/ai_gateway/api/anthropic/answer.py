@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from ai_gateway.api.chat_bridge import bridged
-from ai_gateway.api.dropped import Words
+from ai_gateway.api.dropped import FieldNames
 from ai_gateway.api.message_bridge import MessageBridge, MessageContext
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Stream
@@ -20,13 +20,13 @@ async def streamed(
     body: models.AnthropicCreateMessageParams,
     request: TranslatedRequest,
     chunks: AsyncGenerator[Any],
-    words: Words,
+    field_names: FieldNames,
 ) -> Stream[models.AnthropicMessageStreamEvent]:
     """The message as a stream of events."""
     tokens = await estimate(body, call.size)
     context = MessageContext(body.model, request.names, body.stop_sequences or (), tokens, request.mcp)
     call.bridge = bridge = MessageBridge(call, context)
-    return bridged(chunks, bridge, lambda: words.note(call, request.dropped))
+    return bridged(chunks, bridge, lambda: field_names.note(call, request.dropped))
 
 
 def whole(
@@ -34,10 +34,10 @@ def whole(
     body: models.AnthropicCreateMessageParams,
     request: TranslatedRequest,
     reply: CreateChatCompletionResponse,
-    words: Words,
+    field_names: FieldNames,
 ) -> models.AnthropicMessage:
     """A whole reply as a message. Its model is the name in the request."""
-    words.note(call, request.dropped)
+    field_names.note(call, request.dropped)
     took = reply.usage if isinstance(reply.usage, CompletionUsage) else counted(0, 0)
     made = message(
         reply,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.answer import streamed, whole
 from ai_gateway.api.boundary import WireBoundary, with_default_model
-from ai_gateway.api.dropped import Words
+from ai_gateway.api.dropped import FieldNames
 from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.body import BodyLimits
@@ -47,7 +47,7 @@ from gateway_contract.anthropic.routes import Handlers, build_router
 
 MESSAGE: Final = replace(CHAT, name="createMessage")
 MESSAGE_STREAM: Final = replace(CHAT_STREAM, name="createMessage")
-_WORDS: Final = Words(ANTHROPIC_NAMES, ADDED_FIELDS, METRIC_LABELS)
+_FIELD_NAMES: Final = FieldNames(ANTHROPIC_NAMES, ADDED_FIELDS, METRIC_LABELS)
 
 
 class AnthropicHandlers(WireBoundary, Handlers):
@@ -86,14 +86,14 @@ class AnthropicHandlers(WireBoundary, Handlers):
             return await self._streamed(call, body, model, resolution)
         request = await self._asked(call, body, model, resolution)
         reply = (await self.gateway.run_chat(call, request.request, resolution, MESSAGE)).model
-        return whole(call, body, request, reply, _WORDS)
+        return whole(call, body, request, reply, _FIELD_NAMES)
 
     async def _streamed(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
         request = await self._asked(call, body, model, resolution)
         chunks = self.gateway.stream_chat(call, request.request, resolution, MESSAGE_STREAM)
-        return await streamed(call, body, request, chunks, _WORDS)
+        return await streamed(call, body, request, chunks, _FIELD_NAMES)
 
     async def _asked(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
@@ -107,7 +107,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
             runs = self.gateway.tools_for(call, resolution)
             servers = servers_asked(body, runs)
             if servers is None or servers:
-                await runs.ask(servers)
+                await runs.query_servers(servers)
             request = chat(body, model, runs, knows_efforts=knows_efforts)
         else:
             request = chat(body, model, knows_efforts=knows_efforts)
@@ -124,7 +124,7 @@ class AnthropicHandlers(WireBoundary, Handlers):
 
         async def estimated() -> models.AnthropicCountMessageTokensResponse:
             lacking = call.unknown.fields if call.unknown is not None else ()
-            _WORDS.note(call, [*dropped_fields(body), *unknown_fields(body), *lacking])
+            _FIELD_NAMES.note(call, [*dropped_fields(body), *unknown_fields(body), *lacking])
             return models.AnthropicCountMessageTokensResponse(input_tokens=await estimate(body, call.size))
 
         if not is_shared(COUNT_TOKENS, resolution):

@@ -4,13 +4,13 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.api.dropped import Words
+from ai_gateway.api.dropped import FieldNames
 from ai_gateway.errors import InvalidRequest
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.ollama_chat.policies import ADDED_FIELDS, METRIC_LABELS, OLLAMA_NAMES, unknown_fields
 
-_WORDS: Final = Words(OLLAMA_NAMES, ADDED_FIELDS, METRIC_LABELS)
-note_dropped = _WORDS.note
+_FIELD_NAMES: Final = FieldNames(OLLAMA_NAMES, ADDED_FIELDS, METRIC_LABELS)
+note_dropped = _FIELD_NAMES.note
 
 
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:

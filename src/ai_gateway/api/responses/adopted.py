@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from ai_gateway.api.response_bridge import response_error
 from ai_gateway.api.responses.making import Promised
-from ai_gateway.api.responses.queueing import Telling, Whole
+from ai_gateway.api.responses.queueing import EventSource, Whole
 from ai_gateway.conform.response_so_far import SoFar
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.native import event_type
@@ -35,16 +35,16 @@ def own(request: Promised, response: Mapping[str, Any], status: str) -> Fields:
 
 
 class AdoptedWhole(Whole):
-    """A response without a stream. `ask` gives its JSON; `instead` the items of a translated one."""
+    """A response without a stream. `fetch` gives its JSON; `fallback_items` the items of a translated one."""
 
     def __init__(
-        self, request: Promised, ask: Callable[[], Awaitable[Fields]], instead: Callable[[], list[Any]] = list
+        self, request: Promised, fetch: Callable[[], Awaitable[Fields]], fallback_items: Callable[[], list[Any]] = list
     ) -> None:
-        self._request, self._ask, self._instead = request, ask, instead
+        self._request, self._fetch, self._fallback_items = request, fetch, fallback_items
 
     @override
-    async def made(self) -> Fields:
-        response = await self._ask()
+    async def make(self) -> Fields:
+        response = await self._fetch()
         status = response.get("status") or "completed"
         if status in _OVER:
             return own(self._request, response, str(status))
@@ -52,10 +52,10 @@ class AdoptedWhole(Whole):
 
     @override
     def so_far(self) -> list[Any]:
-        return self._instead()
+        return self._fallback_items()
 
 
-class AdoptedEvents(Telling):
+class AdoptedEvents(EventSource):
     """A streamed response, with the upstream's events in `stream`."""
 
     def __init__(self, request: Promised, stream: Stream[Any]) -> None:
@@ -83,7 +83,7 @@ class AdoptedEvents(Telling):
         return b"".join([self._event({"type": name, "response": response}) for name in (_CREATED, _QUEUED)])
 
     @override
-    async def told(self) -> AsyncGenerator[Framed]:
+    async def events(self) -> AsyncGenerator[Framed]:
         async with aclosing(self._items) as pieces:
             async for piece in pieces:
                 lines = [line[len(_DATA) :] for line in piece.data.splitlines() if line.startswith(_DATA)]
@@ -121,8 +121,8 @@ class AdoptedEvents(Telling):
             self._final = _json(value["response"])
         return written + self._event(value)
 
-    def _own(self, told: Mapping[str, Any], name: str) -> Fields:
-        response = own(self._request, told or self._request.outline(""), _ENDS.get(name, "in_progress"))
+    def _own(self, upstream_response: Mapping[str, Any], name: str) -> Fields:
+        response = own(self._request, upstream_response or self._request.outline(""), _ENDS.get(name, "in_progress"))
         if name in _ENDS and not response.get("output"):  # some upstreams omit the output in the last event
             response["output"] = self._so_far.output
         return response
@@ -150,9 +150,9 @@ class AdoptedEvents(Telling):
         if self._error is None:
             return None
         inner = self._error.get("error")
-        said = inner if isinstance(inner, dict) else self._error
-        told = {**said, "message": str(said.get("message") or _UNENDED["message"])}
-        return response_error(to_json({"error": told}, inf_nan_mode="null"), 500)
+        reported = inner if isinstance(inner, dict) else self._error
+        error = {**reported, "message": str(reported.get("message") or _UNENDED["message"])}
+        return response_error(to_json({"error": error}, inf_nan_mode="null"), 500)
 
     def _renumbered(self, data: bytes) -> bytes:
         """An unreadable event, with the gateway's sequence number."""

@@ -1,4 +1,4 @@
-"""Background responses: their tasks in one worker. Imports no models, because it exists before its door is open."""
+"""Background responses: the tasks of one worker. Imports no models, because it is created before its API is loaded."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from ai_gateway.contract.trace_context import read_trace_id
 from ai_gateway.errors import Overloaded
 from ai_gateway.observability.trace_names import Step
 
-_OPERATION = "makeBackgroundResponse"  # no HTTP request has it
+_OPERATION = "makeBackgroundResponse"  # not an HTTP request
 _MAX_JOBS = 256  # at once, per worker
 _MAX_JOBS_OF_ONE = 192  # so that one caller leaves places for others
 _TICK_S = 0.1
@@ -28,7 +28,7 @@ _LAST_WORDS_S = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class Made(NamedTuple):
+class FinishedResponse(NamedTuple):
     """The result of a response: its status, its JSON, and its last events if it is streamed.
 
     `number` is the next sequence number after these.
@@ -51,8 +51,8 @@ class Work:
     response_id: str
     owner: str
     call: Call
-    make: Callable[[Outcome], Coroutine[None, None, Made]]
-    cut: Callable[[Mapping[str, str] | None], Made]
+    make: Callable[[Outcome], Coroutine[None, None, FinishedResponse]]
+    cut: Callable[[Mapping[str, str] | None], FinishedResponse]
     events: Events | None = None
 
 
@@ -137,12 +137,12 @@ class Background:
         working = asyncio.ensure_future(work.make(outcome))
         try:
             if await self._waited_for(work, working, unwanted):
-                made = working.result()
+                finished = working.result()
             else:
                 await _stopped(working)
-                made = work.cut(None)
+                finished = work.cut(None)
             await work.call.settle()  # before a client has the response and can send the next request
-            await self._end(work, made, outcome)
+            await self._end(work, finished, outcome)
         except asyncio.CancelledError:  # the gateway stops
             await _stopped(working)
             await self._end(work, work.cut(STOPPED), outcome)
@@ -179,24 +179,24 @@ class Background:
             _log.warning("lease of a response not renewed", lease_s=LEASE_S, error=str(error))
             return True
 
-    async def _end(self, work: Work, made: Made, outcome: Outcome) -> None:
+    async def _end(self, work: Work, finished: FinishedResponse, outcome: Outcome) -> None:
         """Store the result, unless it has ended already, and notify the observers."""
-        self._show(outcome, made.body.encode())
+        self._show(outcome, finished.body.encode())
         if self.stored is None:
             return
         events = work.events
-        last = await events.last(made.events, made.number) if events is not None else None
+        last = await events.last(finished.events, finished.number) if events is not None else None
         try:
             with work.call.step(Step.STORE, {}):
-                ended = await asyncio.shield(self.stored.end(work.response_id, made.status, made.body, last))
+                ended = await asyncio.shield(self.stored.end(work.response_id, finished.status, finished.body, last))
         except StoreError as error:
             _log.error("response not stored", response=work.response_id, error=str(error))
             ended = True
         if ended and events is not None:
-            events.close(made.events, made.number)
+            events.close(finished.events, finished.number)
 
 
-async def _stopped(working: asyncio.Future[Made]) -> None:
+async def _stopped(working: asyncio.Future[FinishedResponse]) -> None:
     working.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await working

@@ -19,7 +19,7 @@ from ai_gateway.operations import CHAT
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
 from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, conversed
+from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, translate_conversation
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -51,7 +51,9 @@ async def compacted(
         history = await maker.history(call, body.previous_response_id)
     body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
-    request = conversed(body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history)
+    request = translate_conversation(
+        body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history
+    )
     item, usage = await _summed_up(maker, call, request, resolution)
     return [item], usage or _NO_USAGE
 
@@ -69,9 +71,9 @@ async def compaction_response(
     kept = body.input[:-1] if isinstance(body.input, list) else []
     request = await maker.prepared(call, body.model_copy(update={"input": kept}))
     for name in _OF_AN_ANSWER:
-        setattr(request.asked.request, name, None)
-        request.asked.request.model_fields_set.discard(name)
-    request.asked.request.stream_options = None
+        setattr(request.translated.request, name, None)
+        request.translated.request.model_fields_set.discard(name)
+    request.translated.request.stream_options = None
     if body.background:
         return await _queued(maker, call, request)
     events, final = await _compaction(maker, call, request)
@@ -86,18 +88,18 @@ async def _queued(
     """The same in the background."""
 
     def whole(own: Call) -> AdoptedWhole:
-        async def made() -> Fields:
+        async def make() -> Fields:
             _, final = await _compaction(maker, own, request)
             return cast("Fields", from_json(final))
 
-        return AdoptedWhole(request, made)
+        return AdoptedWhole(request, make)
 
     def events(own: Call) -> AdoptedEvents:
-        async def told() -> AsyncGenerator[Any]:
+        async def stream() -> AsyncGenerator[Any]:
             data, _ = await _compaction(maker, own, request)
             yield Framed(data)
 
-        return AdoptedEvents(request, Stream(told()))
+        return AdoptedEvents(request, Stream(stream()))
 
     if request.body.stream:
         return await queue_stream(maker, call, request, events)
@@ -110,9 +112,9 @@ async def _events_of(data: bytes) -> AsyncGenerator[Any]:
 
 async def _compaction(maker: Maker, call: Call, request: Prepared) -> tuple[bytes, bytes]:
     """The events of a response that is a compaction, and the response."""
-    item, usage = await _summed_up(maker, call, request.asked, request.resolution)
+    item, usage = await _summed_up(maker, call, request.translated, request.resolution)
     head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
-    events = ResponseEvents(head, request.asked.offered.names)
+    events = ResponseEvents(head, request.translated.offered.names)
     return events.begin() + events.whole(item) + events.completed(usage), events.final
 
 

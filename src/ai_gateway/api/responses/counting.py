@@ -10,7 +10,7 @@ from ai_gateway.api.responses.making import Maker
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.write import to_fields
 from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, conversed
+from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, translate_conversation
 from gateway_contract.openai_responses import models
 
 # Bytes a token: English prose has 4 or more, code and other scripts 3 or less. Overestimating is safer.
@@ -28,7 +28,7 @@ async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody)
     body = await maker.with_stored_items(call, body)
     model, resolution = await maker.gateway.resolve(call, body.model)
     target = ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call))
-    request = conversed(body, target, history)
+    request = translate_conversation(body, target, history)
     form = getattr(body.text, "format", None)
     shape = len(to_json(to_fields(form))) if isinstance(form, models.TextResponseFormatJsonSchema) else 0
     return estimated(request) + math.ceil(shape / _BYTES_PER_TOKEN), request.dropped | request.offered.dropped

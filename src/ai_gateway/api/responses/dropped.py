@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.api.dropped import Words
+from ai_gateway.api.dropped import FieldNames
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import GatewayError, InvalidRequest
 from ai_gateway.providers.base import Provider
@@ -16,7 +16,7 @@ from gateway_contract.openai_responses.parameters import by_field
 
 _KNOWN: Final = frozenset(name for policies in by_field(POLICIES).values() for name in policies)
 _FIRST = re.compile(r"\w+")
-note_dropped: Final = Words(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
+note_dropped: Final = FieldNames(RESPONSES_NAMES, ADDED_FIELDS, _KNOWN).note
 
 
 def refuse_unknown(call: Call, provider: Provider, body: BaseModel) -> None:

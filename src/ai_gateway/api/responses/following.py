@@ -33,9 +33,9 @@ class Follower:
         self._id = response_id
         self._events = events
         self._number = number  # of the next event to read
-        self._weighed = UNWEIGHED
+        self._charged = UNWEIGHED
 
-    async def told(self) -> AsyncGenerator[Framed]:
+    async def events(self) -> AsyncGenerator[Framed]:
         """The events, up to the one that ends the response."""
         loop = asyncio.get_running_loop()
         # A client that does not read is disconnected; there is no upstream deadline here.
@@ -52,9 +52,9 @@ class Follower:
 
     def _charge(self, size: int) -> None:
         """Charge memory for a piece that is larger than all before. Raises Overloaded."""
-        if size > self._weighed:
-            self._call.room.charge_at_most(_COPIES * (size - self._weighed), "replies")
-            self._weighed = size
+        if size > self._charged:
+            self._call.room.charge_at_most(_COPIES * (size - self._charged), "replies")
+            self._charged = size
 
     def broken(self, error: bytes) -> bytes:
         """What ends a stream that fails, given the JSON of the wire's error.

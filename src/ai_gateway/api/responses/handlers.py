@@ -111,7 +111,7 @@ class ResponsesHandlers(WireBoundary, Handlers):
 
     async def _followed(self, call: Call, response_id: str, after: int | None) -> Stream[models.ResponseStreamEvent]:
         known = await self._maker.state.run_state(call.caller, response_id)
-        if not known.told:
+        if not known.has_events:
             raise InvalidRequest(
                 "Only a response that was created with `background` and `stream` has events: leave `stream` out.",
                 param="stream",
@@ -120,7 +120,7 @@ class ResponsesHandlers(WireBoundary, Handlers):
         number = 0 if after is None else min(max(after, -1), _LAST_NUMBER) + 1
         events = self._maker.background.events(response_id)
         follower = Follower(self._maker.state, call, response_id, events, number)
-        return Stream(follower.told(), broken=follower.broken)
+        return Stream(follower.events(), broken=follower.broken)
 
     @override
     async def delete_response(self, call: Call, response_id: str) -> Reply[models.DeletedResponse]:

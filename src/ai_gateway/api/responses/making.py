@@ -34,7 +34,7 @@ from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
 from ai_gateway.translate.responses_chat.hosted import servers_asked
 from ai_gateway.translate.responses_chat.ran import RanItems
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, asked, items_of
+from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, items_of, translate_response
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -76,7 +76,7 @@ class Promised:
 class Prepared(Promised):
     """A request as a chat, with its targets."""
 
-    asked: TranslatedRequest
+    translated: TranslatedRequest
     resolution: Resolution
     seal: reply.Seal
     keep: reply.Keep
@@ -113,14 +113,14 @@ class Maker:
             runs = self.gateway.tools_for(call, resolution)
             servers = servers_asked(body.tools, runs)
             if servers is None or servers:
-                await runs.ask(servers)
-            made = asked(body, chat_target, history, runs, runs.failures)
+                await runs.query_servers(servers)
+            translated = translate_response(body, chat_target, history, runs, runs.failures)
         else:
-            made = asked(body, chat_target, history)
+            translated = translate_response(body, chat_target, history)
         stored = keeps and body.store is not False
         if body.store and not stored:
-            made.dropped.add("store")
-        made.dropped |= lacking
+            translated.dropped.add("store")
+        translated.dropped |= lacking
 
         def sealed(payload: Fields) -> str:
             return sealer.seal(call.notes.provider, payload)
@@ -130,7 +130,7 @@ class Maker:
         return Prepared(
             body=body,
             echo=echo,
-            asked=made,
+            translated=translated,
             resolution=resolution,
             seal=seal,
             keep=reply.kept_by(sealed),
@@ -154,7 +154,7 @@ class Maker:
 
     async def history(self, call: Call, response_id: str) -> list[Item]:
         """The items of a conversation up to a response. Raises InvalidRequest if the caller has no such response."""
-        return items.read(await self.told(call, response_id))
+        return items.read(await self.history_json(call, response_id))
 
     async def with_stored_items[
         Body: (models.CreateResponse, models.TokenCountsBody, models.CompactResponseMethodPublicBody)
@@ -173,7 +173,7 @@ class Maker:
         ]
         return body.model_copy(update={"input": changed})
 
-    async def told(self, call: Call, response_id: str) -> list[Fields]:
+    async def history_json(self, call: Call, response_id: str) -> list[Fields]:
         """The same items as JSON. Raises InvalidRequest if the caller has no such response."""
         with call.step(Step.STORE, {}):
             return await self.state.history(call, response_id)
@@ -184,7 +184,7 @@ class Maker:
 
     async def whole(self, call: Call, request: Prepared) -> Written[models.Response]:
         """The whole response."""
-        fields = await self.made(call, request)
+        fields = await self.make(call, request)
         if request.stored:
             try:
                 await self.keep(call, request, fields)
@@ -193,19 +193,19 @@ class Maker:
                 note_dropped(call, ["store"])
         return written(models.Response, fields)
 
-    async def made(self, call: Call, request: Prepared, so_far: SoFar = lambda _: None) -> Fields:
+    async def make(self, call: Call, request: Prepared, so_far: SoFar = lambda _: None) -> Fields:
         """The response as JSON, not stored yet. `so_far` gets a function for the chat of the rounds so far."""
         chat = (
             await self.gateway.run_chat(
                 call,
-                request.asked.request,
+                request.translated.request,
                 request.resolution,
                 RESPONSE,
                 most_calls=request.body.max_tool_calls,
                 so_far=so_far,
             )
         ).model
-        note_dropped(call, request.asked.dropped)
+        note_dropped(call, request.translated.dropped)
         return self._response(chat, request)
 
     def items(self, chat: openai.CreateChatCompletionResponse, request: Prepared) -> list[Any]:
@@ -223,7 +223,7 @@ class Maker:
             created_at=request.created_at,
             model=chat.model or request.body.model,
             echo=request.echo,
-            names=request.asked.offered.names,
+            names=request.translated.offered.names,
             seal=request.seal,
             keep=request.keep,
         )
@@ -244,10 +244,10 @@ class Maker:
         return Stream(self._keeping(call, request, stream.items, bridge.events), broken=stream.broken)
 
     async def _keeping(
-        self, call: Call, request: Prepared, told: AsyncGenerator[Any], events: ResponseEvents
+        self, call: Call, request: Prepared, stream_items: AsyncGenerator[Any], events: ResponseEvents
     ) -> AsyncGenerator[Any]:
         """The events; the response is stored before its last event is sent."""
-        async with aclosing(told) as pieces:
+        async with aclosing(stream_items) as pieces:
             async for piece in pieces:
                 if events.final:
                     try:
@@ -259,14 +259,18 @@ class Maker:
     def bridged(self, call: Call, request: Prepared) -> tuple[Stream[models.ResponseStreamEvent], ResponseBridge]:
         """The events of the chat for a request, and their automaton."""
         head = ResponseHead(request.id, request.created_at, request.body.model, request.echo)
-        names = request.asked.offered.names
+        names = request.translated.offered.names
         events = ResponseEvents(head, names, request.seal, cites=partial(_cited, names.ran))
         call.bridge = bridge = ResponseBridge(call, events, request.keep, names.ran.lists)
         chunks = self.gateway.stream_chat(
-            call, request.asked.request, request.resolution, RESPONSE_STREAM, most_calls=request.body.max_tool_calls
+            call,
+            request.translated.request,
+            request.resolution,
+            RESPONSE_STREAM,
+            most_calls=request.body.max_tool_calls,
         )
         stream: Stream[models.ResponseStreamEvent] = bridged(
-            chunks, bridge, lambda: note_dropped(call, request.asked.dropped), in_terms_of_responses
+            chunks, bridge, lambda: note_dropped(call, request.translated.dropped), in_terms_of_responses
         )
         return stream, bridge
 

@@ -9,7 +9,7 @@ import structlog
 from pydantic_core import from_json, to_json
 
 from ai_gateway.api.response_bridge import response_error
-from ai_gateway.api.responses.background import Made, Work
+from ai_gateway.api.responses.background import FinishedResponse, Work
 from ai_gateway.api.responses.dropped import in_terms_of_responses
 from ai_gateway.api.responses.events import Events
 from ai_gateway.api.responses.following import Follower
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 class Whole(Protocol):
     """Makes a response without a stream."""
 
-    async def made(self) -> Fields:
+    async def make(self) -> Fields:
         """The response, when it is there."""
         ...
 
@@ -38,7 +38,7 @@ class Whole(Protocol):
         ...
 
 
-class Telling(Protocol):
+class EventSource(Protocol):
     """Makes a response event by event. `number` is that of the next event, `final` the finished response."""
 
     @property
@@ -51,7 +51,7 @@ class Telling(Protocol):
         """The first events, before a provider is called."""
         ...
 
-    def told(self) -> AsyncGenerator[Framed]:
+    def events(self) -> AsyncGenerator[Framed]:
         """The following events."""
         ...
 
@@ -75,7 +75,7 @@ async def queue_whole(
 
 
 async def queue_stream(
-    maker: Maker, call: Call, request: Promised, how: Callable[[Call], Telling]
+    maker: Maker, call: Call, request: Promised, how: Callable[[Call], EventSource]
 ) -> Stream[models.ResponseStreamEvent]:
     """The same as a stream of events, which other requests can follow as well."""
     await _kept(maker, call, request)
@@ -90,7 +90,7 @@ async def queue_stream(
         raise
     maker.background.start(work)
     follower = Follower(maker.state, call, request.id, events)
-    return Stream(follower.told(), broken=follower.broken)
+    return Stream(follower.events(), broken=follower.broken)
 
 
 async def _kept(maker: Maker, call: Call, request: Promised) -> Fields:
@@ -113,10 +113,10 @@ class _Whole:
     def work(self) -> Work:
         return Work(self._request.id, owner_of(self._call.caller), self._call, self._make, self._cut)
 
-    async def _make(self, outcome: Outcome) -> Made:
+    async def _make(self, outcome: Outcome) -> FinishedResponse:
         try:
             with in_terms_of_responses():
-                fields = await self._making.made()
+                fields = await self._making.make()
             outcome.status = 200
         except Exception as error:  # reported to the client in the response
             known = _known(error, self._request)
@@ -125,7 +125,7 @@ class _Whole:
         outcome.first_byte = time.perf_counter()
         return _made(fields)
 
-    def _cut(self, error: Mapping[str, str] | None) -> Made:
+    def _cut(self, error: Mapping[str, str] | None) -> FinishedResponse:
         return _made(self._ended(error))
 
     def _ended(self, error: Mapping[str, str] | None) -> Fields:
@@ -134,23 +134,23 @@ class _Whole:
         return {**fields, "output": self._making.so_far()}
 
 
-def _made(fields: Fields) -> Made:
-    return Made(str(fields["status"]), to_json(fields, inf_nan_mode="null").decode())
+def _made(fields: Fields) -> FinishedResponse:
+    return FinishedResponse(str(fields["status"]), to_json(fields, inf_nan_mode="null").decode())
 
 
 class _Streamed:
     """The work of a streamed response, whose events are stored."""
 
-    def __init__(self, call: Call, request: Promised, events: Events, telling: Telling) -> None:
-        self._call, self._request, self._events, self._telling = call, request, events, telling
+    def __init__(self, call: Call, request: Promised, events: Events, source: EventSource) -> None:
+        self._call, self._request, self._events, self._source = call, request, events, source
 
     async def begun(self) -> Work:
         """The work, after its first events."""
-        await self._events.add(self._telling.queued(), self._telling.number)
+        await self._events.add(self._source.queued(), self._source.number)
         await self._events.save()
         return Work(self._request.id, owner_of(self._call.caller), self._call, self._make, self._cut, self._events)
 
-    async def _make(self, outcome: Outcome) -> Made:
+    async def _make(self, outcome: Outcome) -> FinishedResponse:
         last: list[bytes] = []
         try:
             await self._tell(outcome, last)
@@ -158,31 +158,31 @@ class _Streamed:
         except Exception as error:  # reported to the client in the last event
             known = _known(error, self._request)
             outcome.status, outcome.code = 200 if outcome.first_byte else known.status, known.code
-            if not self._telling.final:
+            if not self._source.final:
                 failure = response_error(RESPONSES.render(known, self._call.request_id), known.status)
-                last.append(self._telling.failed(failure))
+                last.append(self._source.failed(failure))
         outcome.first_byte = outcome.first_byte or time.perf_counter()
         return self._made(b"".join(last))
 
     async def _tell(self, outcome: Outcome, last: list[bytes]) -> None:
         """Add all events but the `last` ones, which end the response."""
-        telling = self._telling
-        async with aclosing(telling.told()) as pieces:
+        source = self._source
+        async with aclosing(source.events()) as pieces:
             async for piece in pieces:
                 outcome.first_byte = outcome.first_byte or time.perf_counter()
-                if telling.final:
+                if source.final:
                     last.append(piece.data)
                 else:
-                    await self._events.add(piece.data, telling.number)
-        if not telling.final:
+                    await self._events.add(piece.data, source.number)
+        if not source.final:
             raise UpstreamStreamTruncated.ended()
 
-    def _cut(self, error: Mapping[str, str] | None) -> Made:
-        return self._made(self._telling.cancelled() if error is None else self._telling.failed(error))
+    def _cut(self, error: Mapping[str, str] | None) -> FinishedResponse:
+        return self._made(self._source.cancelled() if error is None else self._source.failed(error))
 
-    def _made(self, events: bytes) -> Made:
-        telling = self._telling
-        return Made(from_json(telling.final)["status"], telling.final.decode(), events, telling.number)
+    def _made(self, events: bytes) -> FinishedResponse:
+        source = self._source
+        return FinishedResponse(from_json(source.final)["status"], source.final.decode(), events, source.number)
 
 
 def _known(error: Exception, request: Promised) -> GatewayError:

@@ -41,53 +41,53 @@ async def relayed(
     keeper = _Keeper(maker, call, body)
     keep = keeper.keep if keeper.keeps and not body.background else None
     fields = await keeper.fields()
-    asked = Relay(CREATE_RESPONSE, model, resolution, fields, keep, frozenset(keeper.dropped))
+    relay_request = Relay(CREATE_RESPONSE, model, resolution, fields, keep, frozenset(keeper.dropped))
     if body.background:
         note_dropped(call, keeper.dropped)
-        return await _queued(maker, call, body, asked)
+        return await _queued(maker, call, body, relay_request)
     if body.stream:
 
         async def streamed() -> Stream[models.ResponseStreamEvent]:
             return maker.streamed(call, await maker.prepared(call, body, resolved))
 
-        return relay_stream(maker.gateway, call, asked, streamed)
+        return relay_stream(maker.gateway, call, relay_request, streamed)
 
     async def whole() -> Item[models.Response]:
         return await maker.whole(call, await maker.prepared(call, body, resolved))
 
-    reply = await relay(maker.gateway, call, asked, whole)
+    reply = await relay(maker.gateway, call, relay_request, whole)
     return unparsed_item(models.Response, reply) if isinstance(reply, bytes) else reply
 
 
 async def _queued(
-    maker: Maker, call: Call, body: models.CreateResponse, asked: Relay
+    maker: Maker, call: Call, body: models.CreateResponse, relay_request: Relay
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
     """The same in the background: the upstream is called in the foreground, and its response is adopted."""
     request = Promised(body=body, echo=outline.echo(body, stored=True, background=True))
 
     async def prepared(own: Call) -> Prepared:
-        made = await maker.prepared(own, body)
-        made.id, made.created_at = request.id, request.created_at
-        return made
+        translated_request = await maker.prepared(own, body)
+        translated_request.id, translated_request.created_at = request.id, request.created_at
+        return translated_request
 
     def events(own: Call) -> AdoptedEvents:
         async def streamed() -> Stream[models.ResponseStreamEvent]:
             return maker.bridged(own, await prepared(own))[0]
 
-        return AdoptedEvents(request, relay_stream(maker.gateway, own, asked, streamed))
+        return AdoptedEvents(request, relay_stream(maker.gateway, own, relay_request, streamed))
 
     def whole(own: Call) -> AdoptedWhole:
-        instead: list[TranslatedWhole] = []
+        fallbacks: list[TranslatedWhole] = []
 
         async def translated() -> Fields:
-            instead.append(TranslatedWhole(maker, own, await prepared(own)))
-            return await instead[0].made()
+            fallbacks.append(TranslatedWhole(maker, own, await prepared(own)))
+            return await fallbacks[0].make()
 
-        async def ask() -> Fields:
-            reply = await relay(maker.gateway, own, asked, translated)
+        async def fetch() -> Fields:
+            reply = await relay(maker.gateway, own, relay_request, translated)
             return from_json(reply) if isinstance(reply, bytes) else reply
 
-        return AdoptedWhole(request, ask, lambda: [item for each in instead for item in each.so_far()])
+        return AdoptedWhole(request, fetch, lambda: [item for each in fallbacks for item in each.so_far()])
 
     if body.stream:
         return await queue_stream(maker, call, request, events)
@@ -115,16 +115,16 @@ class _Keeper:
             if self._body.store:
                 self.dropped.add("store")
             fields["store"] = False
-        before = [] if previous is None else await self._maker.told(self._call, previous)
+        before = [] if previous is None else await self._maker.history_json(self._call, previous)
         now = fields.get("input")
         if isinstance(now, list):
             fields["input"] = now = self._unsealed(await self._with_stored_items(now))
         if previous is not None:
             del fields["previous_response_id"]
-            said = (
+            new_items = (
                 now if isinstance(now, list) else [{"type": "message", "role": "user", "content": now}] if now else []
             )
-            fields["input"] = [*self._unsealed(before), *said]
+            fields["input"] = [*self._unsealed(before), *new_items]
         return fields
 
     def _unsealed(self, items: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any, override
 
 from ai_gateway.api.responses.dropped import note_dropped
 from ai_gateway.api.responses.making import Maker, Prepared
-from ai_gateway.api.responses.queueing import Telling, Whole, queue_stream, queue_whole
+from ai_gateway.api.responses.queueing import EventSource, Whole, queue_stream, queue_whole
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Framed, Item, Stream
 from ai_gateway.translate.responses_chat.tools import Fields
@@ -18,7 +18,7 @@ async def queued(
     maker: Maker, call: Call, request: Prepared
 ) -> Item[models.Response] | Stream[models.ResponseStreamEvent]:
     """The queued response, or its events."""
-    note_dropped(call, request.asked.dropped)
+    note_dropped(call, request.translated.dropped)
     if request.body.stream:
         return await queue_stream(maker, call, request, lambda own: TranslatedEvents(maker, own, request))
     return await queue_whole(maker, call, request, lambda own: TranslatedWhole(maker, own, request))
@@ -32,8 +32,8 @@ class TranslatedWhole(Whole):
         self._so_far: Callable[[], Item[openai.CreateChatCompletionResponse]] | None = None
 
     @override
-    async def made(self) -> Fields:
-        return await self._maker.made(self._call, self._request, self._note)
+    async def make(self) -> Fields:
+        return await self._maker.make(self._call, self._request, self._note)
 
     def _note(self, so_far: Callable[[], Item[openai.CreateChatCompletionResponse]]) -> None:
         self._so_far = so_far
@@ -43,7 +43,7 @@ class TranslatedWhole(Whole):
         return [] if self._so_far is None else self._maker.items(self._so_far().model, self._request)
 
 
-class TranslatedEvents(Telling):
+class TranslatedEvents(EventSource):
     """A streamed response."""
 
     def __init__(self, maker: Maker, call: Call, request: Prepared) -> None:
@@ -65,7 +65,7 @@ class TranslatedEvents(Telling):
         return self._events.queued()
 
     @override
-    async def told(self) -> AsyncGenerator[Framed]:
+    async def events(self) -> AsyncGenerator[Framed]:
         items: AsyncGenerator[Any] = self._stream.items
         async with aclosing(items) as pieces:
             async for piece in pieces:

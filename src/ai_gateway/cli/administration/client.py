@@ -58,21 +58,21 @@ class Api:
         **parameters: str | int | Sequence[str],
     ) -> Reply:
         """Call an operation; parameters that are not in its path go into the query. Raises Refusal."""
-        response = await self._ask(operation, body, parameters)
+        response = await self._request(operation, body, parameters)
         if response.status_code >= 400:
             raise Refusal(self._refused(response))
         return self._read(response, reply)
 
     async def text(self, operation: str, **parameters: str | int | Sequence[str]) -> str:
         """Call an operation that answers with a text. Raises Refusal."""
-        response = await self._ask(operation, None, parameters)
+        response = await self._request(operation, None, parameters)
         if response.status_code >= 400:
             raise Refusal(self._refused(response))
         return response.text
 
     async def find[Reply: BaseModel](self, operation: str, reply: type[Reply], **parameters: str | int) -> Reply | None:
         """Call an operation; None for 404. Raises Refusal."""
-        response = await self._ask(operation, None, parameters)
+        response = await self._request(operation, None, parameters)
         if response.status_code == 404:
             return None
         if response.status_code >= 400:
@@ -90,7 +90,7 @@ class Api:
                 return found
             query["after"] = page.last_id or page.data[-1].id
 
-    async def _ask(
+    async def _request(
         self, operation: str, body: Mapping[str, object] | None, parameters: Mapping[str, str | int | Sequence[str]]
     ) -> httpx.Response:
         method, path = _operations()[operation]

@@ -25,7 +25,7 @@ async def create(api: Api, name: str, *, json: bool) -> None:
     """Create a project with an unused name."""
     await _require_free(api, name)
     made = await api.call("createProject", models.Project, {"name": name})
-    _said(
+    _print_result(
         made,
         f"Project {name} ({made.id}): `ai-gateway keys create NAME --project {quote(name)}` makes a key in it.",
         json=json,
@@ -38,14 +38,14 @@ async def rename(api: Api, project_name: str, name: str, *, json: bool) -> None:
     if name != project.name:
         await _require_free(api, name)
     renamed = await api.call("modifyProject", models.Project, {"name": name}, project_id=project.id)
-    _said(renamed, f"Project {project.name} is called {name} now.", json=json)
+    _print_result(renamed, f"Project {project.name} is called {name} now.", json=json)
 
 
 async def archive(api: Api, project_name: str, *, json: bool) -> None:
     """Archive a project."""
     project = await find_project(api, project_name)
     archived = await api.call("archiveProject", models.Project, project_id=project.id)
-    _said(archived, f"Project {project.name} is archived: none of its keys works any longer.", json=json)
+    _print_result(archived, f"Project {project.name} is archived: none of its keys works any longer.", json=json)
 
 
 async def _require_free(api: Api, name: str) -> None:
@@ -54,7 +54,7 @@ async def _require_free(api: Api, name: str) -> None:
         raise Refusal(f"There is a project {name!r} already ({same[0].id}).")
 
 
-def _said(project: models.Project, text: str, *, json: bool) -> None:
+def _print_result(project: models.Project, text: str, *, json: bool) -> None:
     if json:
         as_json(plain(project))
     else:

@@ -110,12 +110,12 @@ async def export(opened: Opened, start: int | None, end: int | None) -> None:
 
 
 async def prune(opened: Opened, older_than: int) -> None:
-    """Delete what is older."""
+    """Delete older records."""
     deleted = await opened.ledger.prune(int(time.time()) - older_than)
     lines(f"{deleted} records were deleted. Sums of usage and costs stay.")
 
 
 async def rebuild(opened: Opened) -> None:
-    """Make the sums again."""
+    """Rebuild the sums."""
     days = await opened.ledger.rebuild()
     lines(f"The sums of {days} days were made again from their records.")

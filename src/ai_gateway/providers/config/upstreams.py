@@ -102,7 +102,7 @@ class _Reader:
         return self._secret(row.key_env) if row.key_env else None
 
     def _key_source(self, row: ProviderRow, table: ProviderSettings | None) -> KeySource | None:
-        """Where a key that rotates is read, if its table or a variable says so."""
+        """The source of a key that rotates, if its table or a variable names one."""
         if not row.key_rotates:
             return None
         if table is not None and table.api_key_file is not None:
@@ -122,7 +122,7 @@ class _Reader:
         return KeySource(file, file=Path(self._env[file]))
 
     def _own_url(self, row: ProviderRow) -> str | None:
-        """The row's own address, where it contains the names of variables with their values; None if one is missing."""
+        """The row's own address with the variables in it replaced; None if one is missing."""
         given = {name: self._env.get(name, "").strip().rstrip("/") for name in row.url_variables}
         values = {name: given[name].removeprefix("https://") or default for name, default in row.url_variables.items()}
         if unset := [name for name, value in values.items() if not value]:

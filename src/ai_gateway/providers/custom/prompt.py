@@ -18,7 +18,7 @@ PART_TOKENS = 85
 """For an image, audio or file part of any size: its content is ignored."""
 
 _SOURCE = re.compile(r"^(\[\d{1,3}\]) .*\nhttps?://", re.MULTILINE)
-"""How results of a search begin a source: its number and title, and its address on the next line."""
+"""The form of a source in search results: number and title, and its address on the next line."""
 _DEFAULT_PROMPT = "<|endoftext|>"
 
 type Content = str | Sequence[BaseModel] | None
@@ -38,7 +38,7 @@ def final_user_text(messages: Sequence[Message]) -> str:
 
 
 def rounds_since_user(messages: Sequence[Message]) -> int | None:
-    """How many times tools were called, and answered, since the last user message; None if something else followed."""
+    """How many rounds of tool calls and results follow the last user message; None if anything else follows it."""
     rounds = 0
     for message in reversed(messages):
         if isinstance(message, models.ChatCompletionRequestUserMessage):
@@ -53,7 +53,7 @@ def rounds_since_user(messages: Sequence[Message]) -> int | None:
 
 
 def last_source(messages: Sequence[Message]) -> str:
-    """The number in brackets of the first source that the last results name; empty where they name none."""
+    """The number in brackets of the first source in the last results; empty if they have none."""
     for message in reversed(messages):
         if not isinstance(message, models.ChatCompletionRequestToolMessage):
             break

@@ -37,7 +37,7 @@ from ai_gateway.providers.custom.schema import (
 )
 from ai_gateway.providers.custom.work import Work
 
-_MAX_BYTES = 64
+_MAX_ITEMS = 64
 """The most items or properties of a value, even if `minItems` or `minProperties` require more."""
 
 _VALUES = 2_000
@@ -174,7 +174,7 @@ class _Sampler:
         required = {name for part in parts for name in names_in(part, "required")[:_VALUES]}
         most = limit(parts, "maxProperties", min)
         value: dict[str, JsonValue] = {}
-        optional = 0 if self._is_minimal(depth) else _MAX_BYTES
+        optional = 0 if self._is_minimal(depth) else _MAX_ITEMS
         if most is not None:
             optional = min(optional, max(int(most) - len(required), 0))
         for name in dict.fromkeys([*named_properties(parts), *sorted(required)]):
@@ -213,7 +213,7 @@ class _Sampler:
         names = [part["propertyNames"] for part in parts if "propertyNames" in part]
         for index in range(2 * least):
             yield f"key_{index + 1}"
-            for expression in patterns[:_MAX_BYTES]:
+            for expression in patterns[:_MAX_ITEMS]:
                 yield scalars.string([{"pattern": expression}], self._dice, self._work)
             if names:
                 yield str(self.value([*names, {"type": "string"}], _FULL_DEPTH))
@@ -245,7 +245,7 @@ class _Sampler:
             return least, least
         most = limit(parts, "maxItems", min)
         target = max(least, longest_prefix(parts), 1 + self._dice.below(2))
-        return least, min(target, _MAX_BYTES if most is None else max(_size(most), least))
+        return least, min(target, _MAX_ITEMS if most is None else max(_size(most), least))
 
     def _item(self, parts: Parts, index: int, depth: int, seen: set[str]) -> JsonValue:
         """An item; a new one, if a bounded search finds it."""
@@ -260,7 +260,7 @@ class _Sampler:
 
 
 def _size(wanted: Fraction) -> int:
-    return int(max(min(wanted, Fraction(_MAX_BYTES)), Fraction(0)))
+    return int(max(min(wanted, Fraction(_MAX_ITEMS)), Fraction(0)))
 
 
 def _contained(part: Schema) -> Fraction:

@@ -13,7 +13,7 @@ _TOKEN = re.compile(r" ?\w{1,6}|[^\w\s]|\s+")
 _BEFORE_VOWEL = re.compile(r"\b([Aa])(?= [aeiou])")
 _QUOTED_CHARACTERS = 60
 INTRODUCTION = "This is the gateway's built-in test double, without a model."
-"""How a conversation begins, so that nobody takes the text for a model's."""
+"""The start of a conversation's first answer, so that users do not take the text for a model's."""
 
 _OPENINGS = (
     'You said "{}", and that is a fair place to start.',

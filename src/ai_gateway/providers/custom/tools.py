@@ -163,7 +163,7 @@ def _is_named(entry: Mapping[str, object], kind: str) -> bool:
 
 
 def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest, work: Work) -> list[Tool]:
-    """The tools whose names occur as words in the part of a user message that is due, in the order of `tools`."""
+    """The tools whose names occur as words in the current part of a user message, in the order of `tools`."""
     if not offered:
         return []
     work.subject = "tools"
@@ -180,8 +180,8 @@ def _mentioned(offered: Sequence[Tool], body: models.CreateChatCompletionRequest
 def _due(body: models.CreateChatCompletionRequest, offered: Sequence[Tool]) -> str:
     """The part of the last user message that is for this call of the model.
 
-    What follows `afterwards` is for the next one, once there are results of the tools that were named before it. So
-    after results there is nothing left of a message without the word, and agent loops end.
+    The part after `afterwards` is for the next call, once there are results of the tools named before it. So results
+    of a message without that word leave no part, and agent loops end.
     """
     parts = _AFTERWARDS.split(prompt.last_user_text(body.messages))
     if len(parts) == 1:

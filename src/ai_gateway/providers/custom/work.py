@@ -6,10 +6,10 @@ _STEPS = 400_000  # about half a second
 
 
 class Work:
-    """A budget of steps of about a microsecond, counted by what is touched and shared by all that one request needs.
+    """A budget of steps of about a microsecond, shared by all work for one request.
 
-    What takes time in proportion to the request's size is free; charged is what multiplies: choices, log probabilities,
-    and whatever is looked at more than once. `subject` names the parameter that the work is for.
+    Work in proportion to the request's size is free. Charged is what multiplies: choices, log probabilities, and data
+    that is visited more than once. `subject` names the parameter that the work is for.
     """
 
     def __init__(self, steps: int = _STEPS, subject: str = "messages") -> None:
@@ -17,7 +17,7 @@ class Work:
         self.subject = subject
 
     def spend(self, steps: int) -> None:
-        """Charge so many steps. Raises UnsupportedValue that names the subject once the budget is used up."""
+        """Charge steps. Raises UnsupportedValue with the subject once the budget is exhausted."""
         self._left -= steps
         if self._left < 0:
             raise UnsupportedValue(

@@ -101,8 +101,8 @@ class _StreamTranslator[Chunk](Protocol):
 class Ollama(HttpProvider):
     """One Ollama server. `egress` fetches image URLs, if that is enabled."""
 
-    # docs.ollama.com/api/anthropic-compatibility: newer servers answer /v1/messages; what an older one lacks is learned
-    # from its 404. Its /v1/responses leaves out what agents send, so that responses are translated.
+    # docs.ollama.com/api/anthropic-compatibility: newer servers answer /v1/messages; older ones are recognised by their
+    # 404. Its /v1/responses lacks features that agents use, so responses are translated.
     wires = frozenset({"ollama", ANTHROPIC})
     carriers = frozenset({"reasoning_content", "efforts"})
 

@@ -47,10 +47,10 @@ class _CerebrasTransport(SdkTransport):
     async def _answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> httpx.Response:
         """The raw reply, so that the SDK parses nothing; an error response is a reply too."""
         options: Any = {"headers": dict(headers)}
-        ask: Any = self._client.get if method == "GET" else self._client.post
+        call: Any = self._client.get if method == "GET" else self._client.post
         content = {} if body is None else {"content": body}
         try:
-            reply: httpx.Response = await ask(
+            reply: httpx.Response = await call(
                 path, cast_to=httpx.Response, options=options, stream=True, stream_cls=AsyncStream[Any], **content
             )
         except APIStatusError as error:

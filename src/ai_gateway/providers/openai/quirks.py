@@ -51,7 +51,7 @@ class Quirks:
     """Whether it may list its models as a bare array, without the list object."""
 
     lists_models: bool = True
-    """Whether it has a list of its models. If not, none is asked for."""
+    """Whether it lists its models. If not, no list is requested."""
 
     nulls: bool = True
     """Whether it accepts null for a field that is not set. If not, such fields are omitted, which means the same."""
@@ -70,26 +70,26 @@ class Quirks:
     then gets no id that a caller chose in another form."""
 
     takes_reasoning: bool = True
-    """Whether it takes the `reasoning_content` of earlier answers back. If not, it is dropped and named for callers of
-    other APIs, whose requests have the reasoning in them."""
+    """Whether it accepts the `reasoning_content` of earlier answers. If not, it is dropped and named for callers of
+    other APIs, whose requests include the reasoning."""
 
     takes_cache_control: bool = False
-    """Whether it reads the `cache_control` of parts and tools, as Anthropic's API has it."""
+    """Whether it reads the `cache_control` of parts and tools, in the form of Anthropic's API."""
 
     no_developer_role: bool = False
-    """Whether it knows no role `developer`. Its messages are then sent as `system`, as the role was called before. The
+    """Whether it lacks the role `developer`. Such messages are then sent as `system`, the role's former name. The
     policy of `messages` is mapped."""
 
     responses_only: str = ""
-    """A pattern of the models that answer by the Responses API alone. Chats with them are translated to it. Neither it
-    nor the next one applies to another base URL configured for the provider."""
+    """A pattern of the models that only answer by the Responses API. Chats with them are translated to it. Neither this
+    quirk nor the next one applies to another base URL configured for the provider."""
 
     responses_for_tools: str = ""
-    """The same of those that refuse tools in a chat unless they are told not to reason."""
+    """A pattern of the models that refuse tools in a chat unless reasoning is turned off."""
 
     @property
     def carriers(self) -> frozenset[Carrier]:
-        """What it takes beyond the contract."""
+        """The fields beyond the contract that it accepts."""
         taken: tuple[tuple[Carrier, bool], ...] = (
             ("reasoning_content", self.takes_reasoning),
             ("cache_control", self.takes_cache_control),
@@ -98,7 +98,7 @@ class Quirks:
 
     @property
     def changes_bodies(self) -> bool:
-        """Whether `encode` may have anything to do."""
+        """Whether `encode` may change bodies."""
         fields = self.renamed or self.omit_when_default or self.handled_here
         return self.no_developer_role or not self.nulls or bool(fields)
 

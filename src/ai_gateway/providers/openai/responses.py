@@ -67,8 +67,8 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
                     break
                 event = _event(provider, data)
                 with _as_it_should_be():
-                    told = [*translator.feed(event)]
-                for chunk in told:
+                    translated = [*translator.feed(event)]
+                for chunk in translated:
                     yield chunk
                 if translator.failure is not None:
                     raise _failure(provider, translator.failure)
@@ -84,7 +84,7 @@ async def chunks(provider: Answers, stream: OpenStream) -> AsyncGenerator[Fields
 
 
 def _event(provider: Answers, data: bytes) -> Fields:
-    """What is in an event. Raises the error that it is, as upstreams of other wires tell of one: without a type."""
+    """The content of an event. Raises the error if it is one, also without a type, as upstreams of other wires send."""
     event = provider.read(data)
     if not isinstance(event, dict):
         return {}

@@ -185,7 +185,7 @@ class SdkTransport(ABC):
         headers: Mapping[str, str],
         body: bytes | None,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> UpstreamReply:
@@ -199,7 +199,7 @@ class SdkTransport(ABC):
                 self._opened(method, path, {**json_headers(accept), **headers}, body) as reply,
             ):
                 return UpstreamReply(
-                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes, room)
+                    reply.status_code, reply.headers, await _read_all(self._provider, reply, self._sizes, allocation)
                 )
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error
@@ -211,7 +211,7 @@ class SdkTransport(ABC):
         headers: Mapping[str, str],
         body: bytes,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> AsyncIterator[OpenStream]:
@@ -219,7 +219,7 @@ class SdkTransport(ABC):
         try:
             async with asyncio.timeout(self._timeouts.request - spent_s) as clock:
                 async with self._opened("POST", path, {**json_headers(accept), **headers}, body) as reply:
-                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes, room)
+                    yield _SdkStream(self._provider, reply, clock, self._timeouts, self._sizes, allocation)
         except self._caught as error:
             raise from_sdk_exception(self._provider, error) from error
 
@@ -232,16 +232,16 @@ class _SdkStream(OpenStream):
         clock: asyncio.Timeout,
         timeouts: Timeouts,
         sizes: Sizes,
-        room: Allocation | None,
+        allocation: Allocation | None,
     ) -> None:
         super().__init__(provider, reply.status_code, reply.headers, TimerDeadline(clock), timeouts, sizes=sizes)
         self._reply = reply
-        self._room = room
+        self._allocation = allocation
         self._parts: AsyncIterator[bytes] | None = None
 
     @override
     async def read(self) -> bytes:
-        return await _read_all(self.provider, self._reply, self._sizes, self._room)
+        return await _read_all(self.provider, self._reply, self._sizes, self._allocation)
 
     @override
     async def drain(self) -> None:
@@ -263,7 +263,7 @@ class _SdkStream(OpenStream):
         return await anext(self._parts, b"")
 
 
-async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, room: Allocation | None) -> bytes:
+async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, allocation: Allocation | None) -> bytes:
     """The whole body, up to the cap; one that the SDK has read was capped by the transport."""
     if reply.is_stream_consumed:
         return await reply.aread()
@@ -273,7 +273,7 @@ async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, room: Al
         size += len(part)
         if size > sizes.reply:
             raise too_large(provider, sizes)
-        if room is not None and size > UNWEIGHED:
-            room.charge(len(part), "replies")
+        if allocation is not None and size > UNWEIGHED:
+            allocation.charge(len(part), "replies")
         parts.append(part)
     return b"".join(parts)

@@ -69,7 +69,7 @@ def _refusal(provider: str, error: Exception) -> GatewayError | None:
     if not isinstance(status, int):
         return None
     complaint = {"error": str(getattr(error, "error", "") or "")}
-    if status < 300:  # the ollama SDK says -1 for an error that came in a stream
+    if status < 300:  # the ollama SDK sets -1 for an error that came in a stream
         return from_event(provider, complaint)
     return from_reply(provider, status, {}, to_json(complaint))
 

@@ -65,7 +65,7 @@ class McpSession:
         found: list[Tool] = []
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
-            page = await self._asked(partial(Client.list_tools, cursor=cursor), seconds)
+            page = await self._request(partial(Client.list_tools, cursor=cursor), seconds)
             found += page.tools
             cursor = page.next_cursor
             if cursor is None or len(found) >= _MAX_TOOLS:
@@ -74,18 +74,18 @@ class McpSession:
 
     async def call(self, name: str, arguments: Mapping[str, JsonValue], seconds: float) -> Result:
         """Call a tool. Raises McpFailure."""
-        result = await self._asked(lambda client: client.call_tool(name, dict(arguments)), seconds)
+        result = await self._request(lambda client: client.call_tool(name, dict(arguments)), seconds)
         text = _text(result)
         if self.server.token:  # servers that echo requests would reveal it
             text = text.replace(self.server.token, MARK)
         return Result(text or "(no content)", failed=result.is_error)
 
-    async def _asked[Reply](self, ask: Callable[[Client], Awaitable[Reply]], seconds: float) -> Reply:
+    async def _request[Reply](self, send: Callable[[Client], Awaitable[Reply]], seconds: float) -> Reply:
         self.busy += 1
         try:
             async with asyncio.timeout(min(seconds, self.server.seconds)):
                 client = await asyncio.shield(self._client)
-                return await ask(client)
+                return await send(client)
         except TimeoutError:
             raise McpFailure(f"The server '{self.server.name}' did not answer in time.") from None
         except McpFailure:

@@ -8,7 +8,7 @@ from typing import override
 from yarl import URL
 
 from ai_gateway.providers.upstream import Proxy
-from ai_gateway.tools.web_search.ask import ask
+from ai_gateway.tools.web_search.backend_request import request_json
 from ai_gateway.tools.web_search.results import Backend, Found, NotSearched, Query
 
 ADDRESSES: Mapping[str | None, str] = {
@@ -136,12 +136,12 @@ class SearXNG(Backend):
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
-        asked = {"q": with_operators(query), "format": "json", "safesearch": _SAFE[query.safe_search]}
+        parameters = {"q": with_operators(query), "format": "json", "safesearch": _SAFE[query.safe_search]}
         if query.language:
-            asked["language"] = query.language
+            parameters["language"] = query.language
         url = self._url if self._url.path.endswith("/search") else self._url / "search"
         try:
-            reply = await ask(url.with_query(asked), {}, seconds, proxy=self._proxy)
+            reply = await request_json(url.with_query(parameters), {}, seconds, proxy=self._proxy)
         except NotSearched as error:
             if error.status == 403:  # sent if JSON is not among the enabled formats
                 raise NotSearched("The search server does not answer in JSON: its `search.formats` lack it.") from error
@@ -150,7 +150,7 @@ class SearXNG(Backend):
 
     @override
     def unmet(self, query: Query) -> Sequence[str]:
-        return _unasked(query)
+        return _left_out(query)
 
 
 class Tavily(Backend):
@@ -174,7 +174,7 @@ class Tavily(Backend):
         if is_strict:
             body["safe_search"] = True
         try:
-            reply = await ask(self._url, {"authorization": f"Bearer {self._key}"}, seconds, body, self._proxy)
+            reply = await request_json(self._url, {"authorization": f"Bearer {self._key}"}, seconds, body, self._proxy)
         except NotSearched as error:
             if is_strict and error.status in {400, 403, 422}:
                 raise NotSearched(_TAVILYS_PLAN) from error
@@ -198,7 +198,7 @@ class Brave(Backend):
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
-        asked = {
+        parameters = {
             "q": with_operators(query),
             "count": str(query.most),
             "safesearch": query.safe_search,
@@ -206,17 +206,17 @@ class Brave(Backend):
             "result_filter": "web",
         }
         if language := _braves_language(query):
-            asked["search_lang"] = language
+            parameters["search_lang"] = language
         if query.region in _COUNTRIES:
-            asked["country"] = query.region
+            parameters["country"] = query.region
         key = {"x-subscription-token": self._key}
-        reply = await ask(self._url.with_query(asked), key, seconds, proxy=self._proxy)
+        reply = await request_json(self._url.with_query(parameters), key, seconds, proxy=self._proxy)
         web = reply.get("web")
         return list(_found(web.get("results") if isinstance(web, dict) else None, "description"))
 
     @override
     def unmet(self, query: Query) -> Sequence[str]:
-        unmet = list(_unasked(query))
+        unmet = list(_left_out(query))
         if query.language is not None and _braves_language(query) is None:
             unmet.append(f"This search does not know the language {query.language}: the words of the query decide it.")
         return unmet
@@ -232,14 +232,14 @@ def with_operators(query: Query) -> str:
 
     Operators that do not fit are left out; of allowed domains all or none, since a part would exclude the others.
     """
-    allowed, blocked, text = _asked(query)
+    allowed, blocked, text = _operators_and_words(query)
     only = [f"({' OR '.join(allowed)})"] if len(allowed) > 1 else allowed
     return " ".join([text, *only, *blocked])
 
 
-def _unasked(query: Query) -> Sequence[str]:
+def _left_out(query: Query) -> Sequence[str]:
     """The operators that `with_operators` has left out."""
-    allowed, blocked, text = _asked(query)
+    allowed, blocked, text = _operators_and_words(query)
     unmet = []
     if len(allowed) < len(query.allowed) or len(blocked) < len(query.blocked):
         unmet.append("There were too many domains to search for them: results of others were left out.")
@@ -248,7 +248,7 @@ def _unasked(query: Query) -> Sequence[str]:
     return unmet
 
 
-def _asked(query: Query) -> tuple[list[str], list[str], str]:
+def _operators_and_words(query: Query) -> tuple[list[str], list[str], str]:
     """The operators for allowed domains, those for blocked ones, and the words."""
     allowed = [f"site:{domain}" for domain in query.allowed]
     blocked = [f"-site:{domain}" for domain in query.blocked]

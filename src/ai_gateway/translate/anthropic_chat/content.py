@@ -68,7 +68,7 @@ def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
         return [text(summary_text)] if summary_text else []
     if block.type == "browser_state":
         return [text(to_json(block.model_extra).decode())]
-    source = block.said("source")
+    source = block.value_of("source")
     if block.type in _SOURCED and isinstance(source, dict) and source.get("type") == "file":
         raise UnsupportedValue(
             "Another provider than Anthropic answers this model, and has none of its files: send it as base64.",
@@ -85,7 +85,7 @@ def _unknown(block: UnknownBlock, path: str, dropped: set[str]) -> list[Part]:
 
 def summary(block: UnknownBlock) -> str:
     """The summary of a compacted conversation, if the block is one."""
-    content = block.said("content") if block.type == "compaction" else None
+    content = block.value_of("content") if block.type == "compaction" else None
     return content if isinstance(content, str) else ""
 
 
@@ -124,7 +124,7 @@ def result_text(block: BaseModel, dropped: set[str]) -> str:
     if isinstance(block, UnknownBlock):  # such as results of MCP servers
         words = _words(content)
         if words is not None:
-            return f"{ERROR_PREFIX}{words}" if block.said("is_error") is True else words
+            return f"{ERROR_PREFIX}{words}" if block.value_of("is_error") is True else words
     return to_json(_readable(content, dropped)).decode()
 
 

@@ -60,11 +60,11 @@ class ToolNames:
         self._served: dict[str, str] = {}
         self._long = {short: name for name, short in self._short.items()}
 
-    def there(self, name: str) -> str:
+    def to_chat(self, name: str) -> str:
         """The name for the provider."""
         return name if _NAME.fullmatch(name) else self._short.get(name) or _fitting(name)
 
-    def here(self, name: str) -> str:
+    def to_client(self, name: str) -> str:
         """The name for the caller."""
         return self._long.get(name, name)
 

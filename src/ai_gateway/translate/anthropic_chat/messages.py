@@ -131,7 +131,7 @@ class _Turns:
         if isinstance(content, str):
             self.messages.append(openai.ChatCompletionRequestAssistantMessage(role="assistant", content=content))
             return
-        message, waiting = _Said(), set[str]()
+        message, waiting = _AssistantMessage(), set[str]()
         results = {
             call: at for at, block in enumerate(content) if isinstance(call := getattr(block, "tool_use_id", None), str)
         }
@@ -141,17 +141,19 @@ class _Turns:
                 self._dropped.add(f"messages.content.{getattr(block, 'type', 'server_tool_use')}")
                 continue  # a server tool call without a result, which clients cannot give
             served = (
-                block.said("tool_use_id") if isinstance(block, UnknownBlock) else getattr(block, "tool_use_id", None)
+                block.value_of("tool_use_id")
+                if isinstance(block, UnknownBlock)
+                else getattr(block, "tool_use_id", None)
             )
             if isinstance(served, str):
                 self._served(message, block, served, waiting)
-                message = _Said()
+                message = _AssistantMessage()
             else:
-                self._say(message, block, f"{path}[{at}]")
+                self._add_block(message, block, f"{path}[{at}]")
         if not message.is_empty or not content:
             self.messages.append(message.message())
 
-    def _say(self, message: "_Said", block: BaseModel, path: str) -> None:
+    def _add_block(self, message: "_AssistantMessage", block: BaseModel, path: str) -> None:
         match block:
             case anthropic.AnthropicRequestRedactedThinkingBlock() if (fields := unsealed(block.data)) is not None:
                 message.sealed.append(fields)
@@ -163,15 +165,15 @@ class _Turns:
             case anthropic.AnthropicRequestServerToolUseBlock() | anthropic.AnthropicRequestMcpToolUseBlock():
                 message.calls.append(self._server_call(block))
             case UnknownBlock() if not summary(block):
-                self._say_unknown(message, block)
+                self._add_unknown(message, block)
             case anthropic.AnthropicRequestContainerUploadBlock():  # a file that a server has made
                 self._dropped.add("messages.content.container_upload")
             case _:
                 message.parts += block_parts(block, path, self._dropped)
 
-    def _say_unknown(self, message: "_Said", block: UnknownBlock) -> None:
+    def _add_unknown(self, message: "_AssistantMessage", block: UnknownBlock) -> None:
         """An unknown block of an earlier reply: kept if it is a server tool call, else dropped."""
-        ident, name, value, words = (block.said(each) for each in ("id", "name", "input", "text"))
+        ident, name, value, words = (block.value_of(each) for each in ("id", "name", "input", "text"))
         if isinstance(ident, str) and isinstance(name, str) and isinstance(value, dict):
             message.calls.append(self._called(ident, name, value, {}))
         else:
@@ -197,13 +199,13 @@ class _Turns:
         self, identifier: str, name: str, value: Mapping[str, object], carried: Fields
     ) -> openai.ChatCompletionMessageToolCall:
         function = openai.ChatCompletionMessageToolCallFunction(
-            name=self._names.there(name), arguments=to_json(value).decode()
+            name=self._names.to_chat(name), arguments=to_json(value).decode()
         )
         return _built(
             openai.ChatCompletionMessageToolCall, id=identifier, type="function", function=function, carried=carried
         )
 
-    def _served(self, message: "_Said", block: BaseModel, call: str, waiting: set[str]) -> None:
+    def _served(self, message: "_AssistantMessage", block: BaseModel, call: str, waiting: set[str]) -> None:
         """The result of a server tool within the turn, as a tool message before the turn goes on.
 
         `waiting` has the calls without a result so far: concurrent calls precede their results.
@@ -232,7 +234,7 @@ class _Turns:
             self.messages.append(message.message())
 
 
-class _Said:
+class _AssistantMessage:
     """The content of one assistant message."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ class UnknownBlock(OpenModel):
         """The error for targets that cannot take the block."""
         return self._fault
 
-    def said(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    def value_of(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """One of its fields; None if missing."""
         return (self.model_extra or {}).get(name)
 

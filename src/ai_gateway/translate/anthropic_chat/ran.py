@@ -47,7 +47,7 @@ class RanCalls:
     sources: dict[int, Fields] = field(default_factory=dict)
     _started: dict[str, Fields] = field(default_factory=dict)
 
-    def told(self, entry: Mapping[str, JsonValue]) -> list[Fields]:
+    def blocks(self, entry: Mapping[str, JsonValue]) -> list[Fields]:
         """The blocks for an entry of `gateway_tool_calls`: the start of a call, its end, or both."""
         index = str(entry.get("index"))
         known = self._started.get(index)
@@ -74,18 +74,18 @@ class RanCalls:
 
     def _result(self, call: Fields) -> Fields:
         name, result = _name(call), call.get("result")
-        told = str(result.get("content")) if isinstance(result, dict) else ""
+        result_text = str(result.get("content")) if isinstance(result, dict) else ""
         failed = call["status"] != "completed"
         kind = _NAMES.get(name)
         if kind is None:
-            text: Fields = {"type": "text", "text": told or "(no content)", "citations": None}
+            text: Fields = {"type": "text", "text": result_text or "(no content)", "citations": None}
             block: Fields = {"type": "mcp_tool_result", "tool_use_id": call_id(str(call.get("id")))}
             return {**block, "is_error": failed, "content": [text]}
         served: Fields = {"type": f"{kind}_tool_result", "tool_use_id": served_id(str(call.get("id")))}
         error = str(call.get("error"))
         if kind == "code_execution":
-            return {**served, "content": _ran_code(told, error if failed else None)}
-        content = self._found(call, kind, told) if not failed else _not_found(kind, error)
+            return {**served, "content": _ran_code(result_text, error if failed else None)}
+        content = self._found(call, kind, result_text) if not failed else _not_found(kind, error)
         return {**served, "content": content, "caller": {**_DIRECT}}
 
     def _found(self, call: Fields, kind: str, text: str) -> JsonValue:
@@ -187,9 +187,9 @@ def in_order(
             blocks.append(_text(text[done:at], ran.citations(cites(done, at))))
             done = at
         for call in together:
-            blocks += ran.told({name: value for name, value in call.items() if name not in _ANSWER})
+            blocks += ran.blocks({name: value for name, value in call.items() if name not in _ANSWER})
         for call in together:
-            blocks += ran.told(call)
+            blocks += ran.blocks(call)
     if text[done:]:
         blocks.append(_text(text[done:], ran.citations(cites(done, len(text)))))
     return blocks

@@ -215,7 +215,7 @@ def _calls(source: openai.ChatCompletionResponseMessage, names: ToolNames, ids: 
         value = _input(source.function_call.arguments)
         if value is None:
             raise _no_object()
-        return [call_block(ids.of("call_0"), names.here(source.function_call.name), value)]
+        return [call_block(ids.of("call_0"), names.to_client(source.function_call.name), value)]
     made: list[Block] = []
     for at, call in enumerate(calls):
         if not isinstance(call, openai.ChatCompletionMessageToolCall):
@@ -225,7 +225,7 @@ def _calls(source: openai.ChatCompletionResponseMessage, names: ToolNames, ids: 
             if cut and at == len(calls) - 1:  # the answer was cut off in the last call, which its stop reason says
                 break
             raise _no_object()
-        made.append(_call(call, ids.of(call.id), names.here(call.function.name), value))
+        made.append(_call(call, ids.of(call.id), names.to_client(call.function.name), value))
     return made
 
 

@@ -19,7 +19,7 @@ from gateway_contract.openai import models as openai
 _PART_BYTES = 2_500
 # Thinking budgets and the nearest efforts, for models that take one or the other.
 _LOW_BUDGET, _MEDIUM_BUDGET = 4_096, 16_384
-_MAX_VALUE = {"xhigh": "high", "max": "high"}
+_HIGHEST = {"xhigh": "high", "max": "high"}
 _ALL: Mapping[str, str] = {}
 
 type Fields = dict[str, object]
@@ -62,7 +62,7 @@ def chat(
     if body.stream:
         fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
     fields |= tool_fields(body, names, offered, dropped)
-    fields |= _thinking(body.thinking, _effort(body, dropped, _ALL if knows_efforts else _MAX_VALUE), dropped)
+    fields |= _thinking(body.thinking, _effort(body, dropped, _ALL if knows_efforts else _HIGHEST), dropped)
     if (wanted := output_format(body)) is not None:
         fields["response_format"] = _format(wanted.schema_)
         if body.output_format not in (None, wanted):

@@ -25,7 +25,7 @@ def sealed(provider: str, message: Fields, calls: Mapping[str, Fields]) -> str |
 def unsealed(data: str) -> dict[str, object] | None:
     """The sealed `provider`, `message` and `calls`; None if the block is not the gateway's.
 
-    Anybody can make such a block, so only the fields that the gateway puts in are taken from it.
+    Clients can forge such a block, so only the fields that the gateway itself adds are taken from it.
     """
     if not data.startswith(SEALED):
         return None

@@ -53,7 +53,7 @@ class StreamExtras:
                 for call in choice.delta.tool_calls:
                     self._note_call(call)
 
-    def told(self) -> Fields:
+    def collected(self) -> Fields:
         """All collected fields, for the event with the stop reason."""
         fields: Fields = {}
         place(self._later, fields, _DELTA)
@@ -82,7 +82,7 @@ class StreamExtras:
         new = {
             name: value
             for name, value in fields.items()
-            if not any(name in told and is_same(told[name], value) for told in known)
+            if not any(name in earlier and is_same(earlier[name], value) for earlier in known)
         }
         if new:
             self._charge_fields(new)

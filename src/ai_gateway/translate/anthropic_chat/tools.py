@@ -243,7 +243,7 @@ def _not_run(param: str) -> UnsupportedValue:
 def _tool(tool: BaseModel, names: ToolNames, dropped: set[str]) -> openai.ChatCompletionTool | None:
     known = _CLIENTS.get(type(tool)) or _of_family(tool)
     if isinstance(tool, anthropic.AnthropicTool):
-        fields: Fields = {"name": names.there(tool.name)}
+        fields: Fields = {"name": names.to_chat(tool.name)}
         if tool.description:
             fields["description"] = tool.description
         fields["parameters"] = tool.input_schema.model_dump(by_alias=True, exclude_unset=True)
@@ -285,7 +285,7 @@ def _choice(choice: BaseModel | None, names: ToolNames) -> Fields:
             fields: Fields = {"tool_choice": openai.GatewayToolChoice.model_validate({"type": kind})}
         case anthropic.AnthropicToolChoiceTool():
             chosen = openai.ChatCompletionNamedToolChoice.model_validate(
-                {"type": "function", "function": {"name": names.there(names.served(choice.name))}}
+                {"type": "function", "function": {"name": names.to_chat(names.served(choice.name))}}
             )
             fields = {"tool_choice": chosen}
         case anthropic.AnthropicToolChoiceAny():

@@ -22,14 +22,14 @@ SystemMessage = models.ChatCompletionRequestSystemMessage | models.ChatCompletio
 # A conversation that begins with the assistant needs a user turn in front.
 OPENING = "(The conversation begins.)"
 _ID = re.compile(r"[A-Za-z0-9_-]+")
-# Extra fields of calls that the API takes: docs.anthropic.com, "Programmatic tool calling" and "Prompt caching".
+# Extra fields of calls that the API accepts: docs.anthropic.com, "Programmatic tool calling" and "Prompt caching".
 _OF_CALLS = ("caller", "cache_control")
 _THOUGHTS = {"thinking": {"type", "thinking", "signature"}, "redacted_thinking": {"type", "data"}}
 
 
 @dataclass(slots=True)
 class Turn:
-    """One turn. Tool results come first, in whatever order the messages came."""
+    """One turn. Tool results come first, regardless of the order of the messages."""
 
     role: str
     other: list[Block] = field(default_factory=list)
@@ -37,11 +37,11 @@ class Turn:
 
     @property
     def content(self) -> list[Block]:
-        """All of its blocks."""
+        """All blocks of the turn."""
         return [*self.results, *self.other]
 
     def has(self, kind: str) -> bool:
-        """Whether a block of this type is in it."""
+        """Whether it has a block of this type."""
         return any(block["type"] == kind for block in self.content)
 
 
@@ -250,7 +250,7 @@ def _thought(block: object, path: str, dropped: set[str]) -> Block:
     fields = _THOUGHTS.get(kind, set()) if isinstance(kind, str) else set()
     if not isinstance(block, dict) or not fields or not all(isinstance(block.get(one), str) for one in fields):
         raise InvalidRequest("Send thinking back as it came.", param=path, code="invalid_value")
-    if "cache_control" in block and block["cache_control"] is not None:  # which the API takes on no thinking
+    if "cache_control" in block and block["cache_control"] is not None:  # not accepted on thinking
         dropped.add("messages.thinking_blocks.cache_control")
     return {name: value for name, value in block.items() if value is not None and name != "cache_control"}
 

@@ -34,7 +34,7 @@ _FINISH = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-# For these OpenAI has no word of its own, so that theirs stands beside it: clients go on in another way.
+# Reasons without an exact equivalent in OpenAI's API: the original is added, because clients handle them differently.
 _UNSAID = frozenset({"pause_turn", "model_context_window_exceeded"})
 _TIERS = {"standard": "default", "priority": "priority"}
 _RESPONSE = names_of(models.CreateChatCompletionResponse)
@@ -45,7 +45,7 @@ _USAGE_DETAILS = names_of(models.CompletionUsageCompletionTokensDetails)
 
 
 def to_chat(reply: Message, now: int) -> Object:
-    """The response as OpenAI's object, not yet conforming: fields that the upstream left out are missing."""
+    """The response as OpenAI's object, not conformed yet: fields that the upstream omitted are missing."""
     choice: Object = {
         "index": 0,
         "message": _message(reply),
@@ -74,7 +74,7 @@ def finish(reason: str | None) -> str | None:
 
 
 def native(reason: str | None) -> Object:
-    """The stop reason itself, where OpenAI's finish reason means something else as well."""
+    """The stop reason itself, if OpenAI's finish reason is ambiguous."""
     return {"native_finish_reason": reason} if reason in _UNSAID else {}
 
 
@@ -84,7 +84,7 @@ def refusal(reason: str | None, details: StopDetails | None) -> str | None:
 
 
 def details(stop: StopDetails | None) -> Object | None:
-    """What else is known of a reason to end."""
+    """Further details of the stop reason."""
     return (extra_fields(stop) or None) if stop is not None else None
 
 
@@ -102,7 +102,7 @@ def usage(counts: Usage) -> Object:
         fields = beside(reasoning_tokens=details.thinking_tokens)
         place(extra_fields(details), fields, _USAGE_DETAILS)
         result |= {"completion_tokens_details": fields} if fields else {}
-    # How long each token that was written stays in the cache decides what it costs.
+    # The price of a cache write depends on how long the token stays in the cache.
     result |= beside(cache_creation=counts.cache_creation, server_tool_use=counts.server_tool_use)
     place(extra_fields(counts), result, _USAGE)
     return result
@@ -151,7 +151,7 @@ def annotations(citations: list[Object], start: int, end: int) -> list[Object]:
 def model_object(info: ModelInfo) -> Object:
     """OpenAI's description of a model; a missing or invalid date is left to the repair rules.
 
-    What the API says beyond that, such as `display_name` and `max_input_tokens`, keeps its names.
+    Further fields of the API, such as `display_name` and `max_input_tokens`, keep their names.
     """
     model: Object = {"id": info.id, "object": "model", "owned_by": "anthropic"}
     with suppress(ValueError, OverflowError):

@@ -87,7 +87,7 @@ class MessagesStreamTranslator:
     def _with_extras(self, chunks: list[Object], extras: Object) -> Iterator[Object]:
         """The chunks with an event's extra fields, in the last one that every client gets.
 
-        Those of a ping may come before there is one: the first has them.
+        A ping may arrive before the first chunk, which then has its fields.
         """
         if not self._head:
             self._early |= extras
@@ -164,13 +164,13 @@ class MessagesStreamTranslator:
                 if function or extras:
                     yield self._call(opened, extras, **function)
                 return
-        sent = self._said(opened, delta)
+        sent = self._sent_fields(opened, delta)
         place(extras, sent, _DELTA)
         if sent:
             yield self._chunk(sent)
 
-    def _said(self, opened: _OpenBlock, delta: Delta) -> Object:
-        """What is sent of a delta at once: the rest follows with the end of its block."""
+    def _sent_fields(self, opened: _OpenBlock, delta: Delta) -> Object:
+        """The part of a delta that is sent at once; the rest follows at the end of its block."""
         match delta.type:
             case "text_delta" if delta.text:
                 self._length += len(delta.text)
@@ -202,7 +202,7 @@ class MessagesStreamTranslator:
         elif opened.cited:
             links = annotations(opened.cited, opened.start, self._length)
             yield self._chunk({"citations": opened.cited, **({"annotations": links} if links else {})})
-        if opened.unread and block.type in {"text", "tool_use"}:  # of which nothing else is sent as a whole
+        if opened.unread and block.type in {"text", "tool_use"}:  # whose unread deltas are not sent otherwise
             yield self._chunk({"other_blocks": [opened.whole()]})
 
     def _update_message(self, event: Event) -> Iterator[Object]:
@@ -256,7 +256,7 @@ class MessagesStreamTranslator:
 
 
 def _input(json: str) -> Object:
-    """What was said in pieces: the input, as a whole block has it, or what came of it."""
+    """The joined JSON text as the block's `input`; unchanged in `input_json` if it is not an object."""
     try:
         value = read_json(json.encode())
     except ValueError:

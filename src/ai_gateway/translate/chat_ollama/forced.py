@@ -1,8 +1,7 @@
-"""A forced tool call, which Ollama's API has no field for: the answer is constrained to the tool's arguments.
+"""Forced tool calls, for which Ollama's API has no field: the answer is constrained to the tool's arguments.
 
-`format` holds for an answer with tools as well, and such an answer is content and never a call (ollama/ollama-python
-#546, 2025-07), so the content is what becomes the call. The native API takes no notice of `tool_choice` (there, #671,
-2026-08).
+`format` also applies to an answer with tools, and such an answer is content and never a call (ollama/ollama-python
+#546, 2025-07), so the content is converted to a call. The native API ignores `tool_choice` (there, #671, 2026-08).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,26 +12,26 @@ from ai_gateway.contract.strict_json import read_json
 from ai_gateway.translate.chat_ollama.messages import Object
 from ai_gateway.translate.wires.ollama import CalledFunction, ToolCall
 
-# Their values are data, in which "$ref" is a word like any other.
+# Their values are data, in which "$ref" is an ordinary key.
 _DATA = frozenset({"const", "enum", "default", "examples"})
 _MAX_ANSWER_LENGTH = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ForcedCall:
-    """Which functions may be called, one of which has to be: its name needs no answer if there is only one."""
+    """The functions of which one has to be called; with a single one, the answer need not contain its name."""
 
     names: Sequence[str]
 
     @property
     def is_named(self) -> bool:
-        """Whether the answer has the arguments alone."""
+        """Whether the answer consists of the arguments only."""
         return len(self.names) == 1
 
     def call(self, content: str, *, cut: bool) -> ToolCall | None:
-        """The call that an answer's content is; None if it is none, from a server that does not know `format`.
+        """The call in an answer's content; None if it is no call, from a server that does not support `format`.
 
-        Arguments stay the text that the model wrote. What was `cut` by a limit of tokens stays cut, as at OpenAI.
+        Arguments keep the model's text; one that was `cut` by a token limit stays incomplete, as in OpenAI's API.
         """
         text = content.strip()
         try:
@@ -55,7 +54,7 @@ def _call(name: str, arguments: Mapping[str, object] | str) -> ToolCall:
 
 
 def forcing_format(tools: Sequence[Object]) -> Object:
-    """The schema for an answer that calls one of the tools: its parameters, or its name with them."""
+    """The schema for an answer that calls one of the tools: its parameters, or its name and parameters."""
     functions = [cast("Object", tool["function"]) for tool in tools]
     if len(functions) == 1:
         return _object(functions[0])
@@ -80,7 +79,7 @@ def _object(function: Object) -> Object:
 
 
 def _moved(schema: object, place: str) -> object:
-    """The schema for another place in a document: what it refers to inside itself has moved along."""
+    """A schema moved to another place in the document, with its internal references adapted."""
     if isinstance(schema, list):
         return [_moved(each, place) for each in schema]
     if not isinstance(schema, dict):
@@ -93,21 +92,21 @@ def _moved(schema: object, place: str) -> object:
 
 
 class ForcedContent:
-    """The content of a streamed answer to a forced call, told apart as it comes.
+    """The content of a streamed answer to a forced call, recognised as a call or text while it arrives.
 
-    Of a named function it is arguments from its first brace on. Otherwise the name may come last, so all of it is kept
-    until its end, as far as arguments are of any sensible length.
+    With a single function, it is arguments from its first brace on. Otherwise the name may come last, so everything is
+    held back until the end, up to a maximum length.
     """
 
     def __init__(self, forced: ForcedCall) -> None:
         self._forced = forced
         self._kept: list[str] = []
-        self._size = 0  # without the blanks in front
+        self._size = 0  # without leading blanks
         self.calls = False
         self.is_text = False
 
     def feed(self, content: str) -> tuple[str, str]:
-        """What this piece shows: text, and arguments of the named function."""
+        """The part of this piece to send: text, or arguments of the only function."""
         if self.is_text:
             return content, ""
         if self.calls:
@@ -125,7 +124,7 @@ class ForcedContent:
         return "", ""
 
     def end(self, *, cut: bool) -> Iterator[ToolCall | str]:
-        """What was kept: a whole call, or text that is none."""
+        """The content that was held back: a whole call, or text that is not a call."""
         content = self._take()
         if not content:
             return

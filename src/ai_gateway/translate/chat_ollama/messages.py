@@ -1,4 +1,4 @@
-"""OpenAI's messages in Ollama's format: one text each, images beside it, tool results by the tool's name.
+"""OpenAI's messages in Ollama's format: one text each, images in a field, tool results by the tool's name.
 
 The format: ollama's docs/api.md, "Generate a chat completion".
 """
@@ -19,9 +19,9 @@ from gateway_contract.openai import models
 type Content = str | Sequence[BaseModel] | None
 type Object = dict[str, object]
 
-# The names under which clients send the reasoning of an earlier answer back.
+# Field names under which clients send back the reasoning of an earlier answer.
 _IMAGE_TYPES = ("image/", "application/octet-stream")
-# What Ollama's server reads of a message, a call and its function: ollama's api/types.go.
+# The fields of a message, a call and its function that Ollama's server reads: ollama's api/types.go.
 _MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"})
 _CALL = frozenset({"id", "function"})
 _FUNCTION = frozenset({"index", "name", "arguments"})
@@ -43,7 +43,7 @@ def is_remote(url: str) -> bool:
 
 
 def ollama_messages(messages: Sequence[Message], images: Mapping[str, str], dropped: set[str]) -> list[Object]:
-    """Every message in order. `images` has the fetched ones as base64, by URL; `dropped` collects what is left out."""
+    """Every message in order. `images` has the fetched ones as base64, by URL; `dropped` collects dropped fields."""
     names: dict[str, str] = {}  # the names of the tools called so far, by the id of the call
     translated: list[Object] = []
     for at, message in enumerate(messages):
@@ -64,7 +64,7 @@ def ollama_messages(messages: Sequence[Message], images: Mapping[str, str], drop
 
 
 def _drop_rest(message: Message, dropped: set[str]) -> None:
-    """Report what Ollama's messages cannot express: an author's name, and fields that no reply can have brought."""
+    """Report fields that Ollama's messages lack: an author's name, and fields that no reply can have contained."""
     if not isinstance(message, models.ChatCompletionRequestFunctionMessage) and getattr(message, "name", None):
         dropped.add("messages.name")
     if not isinstance(message, models.ChatCompletionRequestAssistantMessage):
@@ -106,7 +106,7 @@ def _calls(
         lost = send_back(call.function, function, known=_FUNCTION)
         dropped.update(f"messages.tool_calls.function.{name}" for name in lost)
         translated: Object = {"id": call.id, "function": function}
-        lost = send_back(call, translated, "index", known=_CALL)  # left over from a stream; the order has it now
+        lost = send_back(call, translated, "index", known=_CALL)  # a remnant of a stream: calls are in order
         dropped.update(f"messages.tool_calls.{name}" for name in lost)
         yield translated
     if message.function_call is not None:

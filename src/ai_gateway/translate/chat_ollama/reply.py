@@ -43,10 +43,10 @@ _FINISH: Mapping[str, Finish] = {
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What is known of the request. `now` is used where the response has no time.
+    """The facts of the request. `now` is used if the response has no time.
 
-    `native` means that the caller uses Ollama's API too, and can use fields that OpenAI's format does not have.
-    `forced` is the call that the content stands for.
+    `native`: the caller uses Ollama's API too, and can use fields that OpenAI's format lacks. `forced` is the call that
+    the content has to be.
     """
 
     model: str
@@ -56,7 +56,7 @@ class RequestContext:
     forced: ForcedCall | None = None
 
     def carry[Model: BaseModel](self, source: BaseModel, model: Model) -> Model:
-        """The model with the extra fields of what it is made from; apart, if its caller is to have them back."""
+        """The model with the extra fields of its source, in a separate field if the caller uses Ollama's API."""
         return carry(extra_fields(source), model, apart=self.native) if source.__pydantic_extra__ else model
 
 
@@ -194,7 +194,7 @@ def finish(reply: Reply) -> Finish:
 
 
 def native_finish(reply: Reply) -> dict[str, object]:
-    """A field of the choice for the server's own reason to end, where it is none of Ollama's."""
+    """A field of the choice with the server's own finish reason, if it is not one of Ollama's."""
     return {} if reply.ended_as is None else {"native_finish_reason": strike_all(reply.ended_as)}
 
 
@@ -256,8 +256,8 @@ def legacy_logprobs(
 ) -> models.CreateCompletionResponseChoiceLogprobs | None:
     """The same in the four parallel lists of legacy completions; `offset` is the position of the text.
 
-    Tokens with extra fields, for which lists have no room, are beside them as chats have them, as llama.cpp's server
-    has all: tools/server/README.md, `n_probs`.
+    The lists have no place for extra fields of tokens, so such tokens are added in the form of chats, like llama.cpp's
+    server does for all: tools/server/README.md, `n_probs`.
     """
     if not tokens:
         return None

@@ -33,7 +33,7 @@ _NO_PARAMETERS: Object = {"type": "object", "properties": {}}
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A body for Ollama, with the paths of what it cannot express, and the call that has to be its answer."""
+    """A body for Ollama, the paths of dropped fields, and the forced call, if any."""
 
     body: Object
     dropped: frozenset[str]
@@ -53,7 +53,7 @@ def chat_request(body: models.CreateChatCompletionRequest, images: Mapping[str, 
         "messages": ollama_messages(body.messages, images, dropped),
         "tools": tools or None,
         "stream": bool(body.stream),
-        # A forced call leaves no room for text, so what form the text should have does not matter.
+        # A forced call replaces text, so the requested format of the text does not matter.
         "format": forcing_format(tools) if forced else _format(body.response_format, dropped),
         "think": None if body.reasoning_effort is None else _THINK[body.reasoning_effort],
         "logprobs": body.logprobs,
@@ -99,7 +99,7 @@ def embed_request(body: models.CreateEmbeddingRequest) -> Translated:
 def _translated(
     body: models.CreateChatCompletionRequest | models.CreateCompletionRequest, mapped: Object, dropped: set[str]
 ) -> Translated:
-    """The mapped fields over the unknown ones; `options` are merged, because both have some."""
+    """The mapped fields over the unknown ones; `options` are merged, because both may have some."""
     drop_unknown_stream_options(body, dropped)
     extra = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
     options = extra.pop("options", {})
@@ -153,7 +153,7 @@ def _prompt(body: models.CreateCompletionRequest) -> str:
 
 
 def _tools(body: models.CreateChatCompletionRequest) -> tuple[list[Object], bool]:
-    """The functions to send, of which a choice may leave some, and whether one of them has to be called."""
+    """The functions to send, which the choice may limit, and whether one of them has to be called."""
     offered = [_function(tool, at) for at, tool in enumerate(body.tools or ())]
     choice = body.tool_choice
     names = chosen_names(choice, [_name(tool) for tool in offered])

@@ -74,12 +74,12 @@ class ChatStreamTranslator:
             yield from self._content(message.content)
         if message.images:
             yield models.ChatCompletionStreamResponseDelta().model_copy(update={"images": message.images})
-        # Clients of OpenAI's API are used to one call a chunk; what is translated back is to be one line again.
+        # OpenAI's clients expect one call a chunk; for callers of Ollama's API, the calls of a line stay together.
         for together in [calls] if self._request.native and calls else [[call] for call in calls]:
             yield models.ChatCompletionStreamResponseDelta(tool_calls=together)
 
     def _content(self, text: str) -> Iterator[Delta]:
-        """The answer's text, or arguments where it stands for a forced call."""
+        """The answer's text, or arguments if it is a forced call."""
         arguments = ""
         if self._forced is not None:
             begins = not self._forced.calls
@@ -96,7 +96,7 @@ class ChatStreamTranslator:
             yield models.ChatCompletionStreamResponseDelta(tool_calls=[piece])
 
     def _kept(self, reply: Reply) -> Iterator[Delta]:
-        """What a forced call was kept back for, at the end of the answer."""
+        """The content held back for a forced call, at the end of the answer."""
         for kept in self._forced.end(cut=whole.finish(reply) == "length") if self._forced else ():
             if isinstance(kept, str):
                 yield models.ChatCompletionStreamResponseDelta(content=kept)
@@ -105,7 +105,7 @@ class ChatStreamTranslator:
 
     @property
     def lacks_forced_call(self) -> bool:
-        """Whether the answer has turned out to be text although a call was forced."""
+        """Whether the answer turned out to be text although a call was forced."""
         return self._forced is not None and self._forced.is_text
 
     def _call(self, call: ToolCall) -> models.ChatCompletionMessageToolCallChunk:

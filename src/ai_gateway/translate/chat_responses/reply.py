@@ -8,8 +8,8 @@ upstream's own searches.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ai_gateway.translate.chat_responses.lost_fields import REASONING
 from ai_gateway.translate.chat_responses.tools import call
-from ai_gateway.translate.chat_responses.unsaid import REASONING
 
 type Fields = Mapping[str, Any]
 
@@ -66,11 +66,11 @@ def usage(counts: object) -> dict[str, Any] | None:
     return named
 
 
-def annotation(told: Fields) -> dict[str, Any]:
+def annotation(fields: Fields) -> dict[str, Any]:
     """A citation in the form of chat messages."""
-    if told.get("type") != "url_citation":
-        return dict(told)
-    return {"type": "url_citation", "url_citation": {name: value for name, value in told.items() if name != "type"}}
+    if fields.get("type") != "url_citation":
+        return dict(fields)
+    return {"type": "url_citation", "url_citation": {name: value for name, value in fields.items() if name != "type"}}
 
 
 def logprobs(texts: Iterable[Fields]) -> dict[str, Any] | None:
@@ -84,12 +84,12 @@ def _texts(output: Iterable[Any]) -> list[Fields]:
         part
         for item in output
         if isinstance(item, dict) and item.get("type") == "message"
-        for part in said(item)
+        for part in parts_of(item)
         if part.get("type") == "output_text"
     ]
 
 
-def said(message: Fields) -> list[Fields]:
+def parts_of(message: Fields) -> list[Fields]:
     """The parts of a message; a plain text is one part."""
     content = message.get("content")
     parts = [content] if isinstance(content, str) else content or ()
@@ -98,7 +98,7 @@ def said(message: Fields) -> list[Fields]:
 
 def _message(output: Iterable[Any]) -> dict[str, Any]:
     items = [item for item in output if isinstance(item, dict)]
-    parts = [part for item in items if item.get("type") == "message" for part in said(item)]
+    parts = [part for item in items if item.get("type") == "message" for part in parts_of(item)]
     texts = [str(part.get("text") or "") for part in parts if part.get("type") == "output_text"]
     refusals = [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
     message: dict[str, Any] = {
@@ -110,8 +110,8 @@ def _message(output: Iterable[Any]) -> dict[str, Any]:
     if calls := [made for item in items if (made := call(item)) is not None]:
         message["tool_calls"] = calls
     thoughts = [item for item in items if item.get("type") == "reasoning"]
-    if told := "\n\n".join(text for item in thoughts if (text := summary(item))):
-        message["reasoning_content"] = told
+    if reasoning := "\n\n".join(text for item in thoughts if (text := summary(item))):
+        message["reasoning_content"] = reasoning
     if thoughts:
         message[REASONING] = thoughts
     if others := [item for item in items if item.get("type") not in {"message", "reasoning"} and call(item) is None]:
@@ -149,9 +149,11 @@ def apart(cited: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def moved(told: Fields, start: int) -> dict[str, Any]:
+def moved(citation: Fields, start: int) -> dict[str, Any]:
     """A citation with its positions shifted by `start`."""
     places = {
-        name: told[name] + start for name in ("start_index", "end_index", "index") if isinstance(told.get(name), int)
+        name: citation[name] + start
+        for name in ("start_index", "end_index", "index")
+        if isinstance(citation.get(name), int)
     }
-    return {**told, **places}
+    return {**citation, **places}

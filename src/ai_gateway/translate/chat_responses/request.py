@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from ai_gateway.errors import UnsupportedValue
+from ai_gateway.translate.chat_responses.lost_fields import CACHE_MARK, REASONING, lost_fields
 from ai_gateway.translate.chat_responses.tools import choice, custom_calls, tool
-from ai_gateway.translate.chat_responses.unsaid import CACHE_MARK, REASONING, unsaid
 
 type Fields = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ _IMAGE_DETAIL = "auto"
 def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
     """The body to send, and the dropped fields of the chat. Raises UnsupportedValue.
 
-    Fields beyond the contract, which are only here if they have to be forwarded, stay unchanged.
+    Fields beyond the contract stay unchanged: they only remain in the request if they have to be forwarded.
     """
     _refuse(chat)
     sent: dict[str, Any] = {name: chat[name] for name in _SAME if chat.get(name) is not None}
@@ -64,7 +64,7 @@ def to_response(chat: Fields) -> tuple[dict[str, Any], list[str]]:
         sent["tool_choice"] = choice(chosen)
     dropped = [name for name in _DROPPED if chat.get(name) not in (None, 0, {})]
     unknown = {name: value for name, value in chat.items() if name not in _READ | _DROPPED | {"stop"}}
-    return sent | unknown, sorted({*dropped, *unsaid(chat)})
+    return sent | unknown, sorted({*dropped, *lost_fields(chat)})
 
 
 def _refuse(chat: Fields) -> None:
@@ -115,11 +115,11 @@ def _assistant(message: Fields) -> Iterator[dict[str, Any]]:
     for item in thought if isinstance(thought, list) else ():
         if isinstance(item, dict):
             yield {**item, "type": "reasoning"}
-    said = [_said(part) for part in _parts(message.get("content"))]
+    content = [_assistant_part(part) for part in _parts(message.get("content"))]
     if message.get("refusal"):
-        said.append({"type": "refusal", "refusal": message["refusal"]})
-    if said:
-        yield {"type": "message", "role": "assistant", "content": said}
+        content.append({"type": "refusal", "refusal": message["refusal"]})
+    if content:
+        yield {"type": "message", "role": "assistant", "content": content}
     for call in message.get("tool_calls") or ():
         custom = call.get("custom") if call.get("type") == "custom" else None
         if custom is not None:
@@ -142,7 +142,7 @@ def _parts(content: object) -> list[Fields]:
     return content if isinstance(content, list) else []
 
 
-def _said(part: Fields) -> dict[str, Any]:
+def _assistant_part(part: Fields) -> dict[str, Any]:
     """A part of an assistant's message."""
     if part["type"] == "refusal":
         return {"type": "refusal", "refusal": part["refusal"]}

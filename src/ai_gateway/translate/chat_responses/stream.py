@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ai_gateway.translate.chat_responses.reply import annotation, apart, finish, head, moved, said, summary, usage
+from ai_gateway.translate.chat_responses.lost_fields import REASONING
+from ai_gateway.translate.chat_responses.reply import annotation, apart, finish, head, moved, parts_of, summary, usage
 from ai_gateway.translate.chat_responses.tools import call
-from ai_gateway.translate.chat_responses.unsaid import REASONING
 
 type Fields = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ class ResponseStreamTranslator:
         self.failure: Fields | None = None
         self._head: dict[str, Any] = {}
         self._calls: dict[object, int] = {}
-        self._told: set[object] = set()
+        self._sent: set[object] = set()
         self._cited: set[object] = set()
         self._closed: set[object] = set()
         self._passed: dict[object, dict[str, Any]] = {}
@@ -59,21 +59,21 @@ class ResponseStreamTranslator:
         text = str(event.get("delta") or "")
         self._begins.setdefault((event.get("output_index"), event.get("content_index")), self._length)
         self._length += len(text)
-        self._told.add(event.get("output_index"))
+        self._sent.add(event.get("output_index"))
         chunk = self._chunk({"content": text})
         if event.get("logprobs"):
             chunk["choices"][0]["logprobs"] = {"content": event["logprobs"], "refusal": None}
         yield chunk
 
     def _cite(self, event: Fields) -> Iterator[dict[str, Any]]:
-        told = event.get("annotation")
-        if isinstance(told, dict):
+        value = event.get("annotation")
+        if isinstance(value, dict):
             self._cited.add(event.get("output_index"))
             start = self._begins.get((event.get("output_index"), event.get("content_index")), 0)
-            yield self._chunk(apart([annotation(moved(told, start))]))
+            yield self._chunk(apart([annotation(moved(value, start))]))
 
     def _refuse(self, event: Fields) -> Iterator[dict[str, Any]]:
-        self._told.add(event.get("output_index"))
+        self._sent.add(event.get("output_index"))
         yield self._chunk({"refusal": str(event.get("delta") or "")})
 
     def _think(self, event: Fields) -> Iterator[dict[str, Any]]:
@@ -81,7 +81,7 @@ class ResponseStreamTranslator:
         apart = "\n\n" if self._thought and place not in self._begins else ""
         self._thought = True
         self._begins.setdefault(place, self._length)
-        self._told.add(event.get("output_index"))
+        self._sent.add(event.get("output_index"))
         yield self._chunk({"reasoning_content": apart + str(event.get("delta") or "")})
 
     def _open(self, event: Fields) -> Iterator[dict[str, Any]]:
@@ -101,7 +101,7 @@ class ResponseStreamTranslator:
         place = event.get("output_index")
         index = self._calls.get(place)
         if index is not None:
-            self._told.add(place)
+            self._sent.add(place)
             custom = event.get("type") == "response.custom_tool_call_input.delta"
             kind, name = ("custom", "input") if custom else ("function", "arguments")
             yield self._chunk({"tool_calls": [{"index": index, kind: {name: str(event.get("delta") or "")}}]})
@@ -114,12 +114,12 @@ class ResponseStreamTranslator:
         if made is not None:
             if place not in self._calls:
                 yield from self._open(event)
-            if place not in self._told and (passed := _said(made) or self._passed.get(place)):
-                self._told.add(place)
+            if place not in self._sent and (passed := _without_name(made) or self._passed.get(place)):
+                self._sent.add(place)
                 yield self._chunk({"tool_calls": [{"index": self._calls[place], made["type"]: passed}]})
         elif item.get("type") == "reasoning":
-            told = {} if place in self._told or not (text := summary(item)) else {"reasoning_content": text}
-            yield self._chunk({**told, REASONING: [item]})
+            reasoning = {} if place in self._sent or not (text := summary(item)) else {"reasoning_content": text}
+            yield self._chunk({**reasoning, REASONING: [item]})
         elif item.get("type") == "message":
             yield from self._whole(item, place)
         elif item:
@@ -127,9 +127,9 @@ class ResponseStreamTranslator:
 
     def _whole(self, item: Fields, place: object) -> Iterator[dict[str, Any]]:
         """A message's texts and citations that were not sent before."""
-        for at, part in enumerate(said(item)):
+        for at, part in enumerate(parts_of(item)):
             name = "text" if part.get("type") == "output_text" else "refusal"
-            if (text := part.get(name)) and place not in self._told:
+            if (text := part.get(name)) and place not in self._sent:
                 self._begins[place, at] = self._length
                 self._length += len(text) if name == "text" else 0
                 chunk = self._chunk({"content" if name == "text" else name: text})
@@ -143,7 +143,7 @@ class ResponseStreamTranslator:
 
     def _end(self, event: Fields) -> Iterator[dict[str, Any]]:
         response = event.get("response") or {}
-        if None not in self._told | self._closed | self._calls.keys():  # else it is unknown which items were sent
+        if None not in self._sent | self._closed | self._calls.keys():  # else it is unknown which items were sent
             for place, item in enumerate(response.get("output") or ()):
                 if place not in self._closed:
                     yield from self._close({"output_index": place, "item": item})
@@ -168,6 +168,6 @@ class ResponseStreamTranslator:
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
 
 
-def _said(made: Fields) -> dict[str, Any]:
+def _without_name(made: Fields) -> dict[str, Any]:
     """A call's arguments, without the name that was sent before."""
     return {name: text for name, text in made[made["type"]].items() if name != "name" and text}

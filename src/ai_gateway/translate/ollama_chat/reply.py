@@ -65,11 +65,11 @@ def chat_extras(
     if not counted and not own and not _any_extra(reply, choice, tokens, message):
         return None
     read = message.model_extra if message is not None else None
-    told: Fields = {**dict.fromkeys(REASONING_NAMES, thought_in(read)), "images": images(read)}
+    native: Fields = {**dict.fromkeys(REASONING_NAMES, thought_in(read)), "images": images(read)}
     beside = {**_remaining_extras(reply, {"durations": durations(reply.model_extra)}), **counted}
     chosen = _remaining_extras(choice)
     place(_remaining_extras(tokens), chosen)
-    return _extras(beside, chosen, {**_remaining_extras(message, told), **own})
+    return _extras(beside, chosen, {**_remaining_extras(message, native), **own})
 
 
 def _own(message: openai.ChatCompletionResponseMessage | openai.ChatCompletionStreamResponseDelta | None) -> Fields:
@@ -137,7 +137,7 @@ def _extras(*places: Fields) -> Extras | None:
 
 
 def _remaining_extras(holder: BaseModel | None, translated: Mapping[str, object] | None = None) -> Fields:
-    """Its extra fields, except those in `told`, which have a field of Ollama's, and empty reasoning."""
+    """Its extra fields, except those in `translated`, which have a field of Ollama's, and empty reasoning."""
     if holder is None:
         return {}
     held = holder.model_extra or {}

@@ -58,7 +58,7 @@ class ChunkTranslator:
 
     def __init__(self, *, whole_calls: bool = False) -> None:
         self._whole_calls = whole_calls
-        self._told = 0  # number of sent calls
+        self._sent_calls = 0  # number of sent calls
         self._calls: dict[int, _Call] = {}
         self._function_call = _Call()  # from the deprecated field
         self._collected = 0
@@ -185,5 +185,5 @@ class ChunkTranslator:
 
     def _numbered(self, calls: list[OllamaReplyToolCall]) -> list[OllamaReplyToolCall]:
         for call in calls:
-            call.function.index, self._told = self._told, self._told + 1
+            call.function.index, self._sent_calls = self._sent_calls, self._sent_calls + 1
         return calls

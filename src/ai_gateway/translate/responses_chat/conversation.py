@@ -43,7 +43,7 @@ class _Turn:
     `results` are those of server-run calls, by id.
     """
 
-    said: list[tuple[list[parts.SaidPart], dict[str, JsonValue]]] = field(default_factory=list)
+    texts: list[tuple[list[parts.AssistantPart], dict[str, JsonValue]]] = field(default_factory=list)
     calls: list[openai.ChatCompletionMessageToolCall] = field(default_factory=list)
     replayed: dict[str, JsonValue] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
@@ -115,12 +115,12 @@ class Conversation:
     ) -> None:
         if item.role == "assistant":
             self._end_ran()
-            new_parts: list[parts.SaidPart]
+            new_parts: list[parts.AssistantPart]
             if isinstance(item.content, str):
                 new_parts = [parts.text_part(item.content)]
             else:
-                new_parts = parts.said_parts(item.content, f"{at}.content")
-            self._turn.said.append((new_parts, self._take_replayed()))
+                new_parts = parts.assistant_parts(item.content, f"{at}.content")
+            self._turn.texts.append((new_parts, self._take_replayed()))
             return
         self._end_turn()
         read = parts.user_parts if item.role == "user" else parts.system_parts
@@ -210,20 +210,20 @@ class Conversation:
     def _end_turn(self) -> None:
         """End the turn: the assistant's messages, and the results of its calls."""
         turn = self._turn
-        if not (turn.said or turn.calls or turn.replayed):
+        if not (turn.texts or turn.calls or turn.replayed):
             return
         self._turn = _Turn()
         if not turn.calls:
-            if turn.said and SEALED_FIELDS in turn.replayed:  # sealed fields follow what they belong to
-                _add_carried({SEALED_FIELDS: turn.replayed.pop(SEALED_FIELDS)}, turn.said[-1][1])
-            for content, carried in turn.said:
+            if turn.texts and SEALED_FIELDS in turn.replayed:  # sealed fields follow what they belong to
+                _add_carried({SEALED_FIELDS: turn.replayed.pop(SEALED_FIELDS)}, turn.texts[-1][1])
+            for content, carried in turn.texts:
                 self.messages.append(_answer(content, [], carried))
             if turn.replayed:  # reasoning without a following item: a truncated answer
                 self.dropped.add("input.reasoning")
             return
-        content = [part for parts_of, _ in turn.said for part in parts_of]
+        content = [part for parts_of, _ in turn.texts for part in parts_of]
         replayed: dict[str, JsonValue] = {}
-        for carried in (*(each for _, each in turn.said), turn.replayed):
+        for carried in (*(each for _, each in turn.texts), turn.replayed):
             _add_carried(carried, replayed)
         self.messages.append(_answer(content, turn.calls, replayed))
         self._add_results(turn)
@@ -314,11 +314,11 @@ def _add_carried(more: Mapping[str, JsonValue], carried: dict[str, JsonValue]) -
 
 
 def _answer(
-    said: list[parts.SaidPart],
+    texts: list[parts.AssistantPart],
     calls: list[openai.ChatCompletionMessageToolCall],
     replayed: Mapping[str, JsonValue],
 ) -> Message:
-    message = openai.ChatCompletionRequestAssistantMessage(role="assistant", content=parts.plain(said) or None)
+    message = openai.ChatCompletionRequestAssistantMessage(role="assistant", content=parts.plain(texts) or None)
     if calls:
         message.tool_calls = [*calls]
     elif message.content is None:

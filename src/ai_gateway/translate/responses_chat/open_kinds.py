@@ -85,7 +85,7 @@ def read_open[Model: BaseModel](
 
 @dataclass(slots=True)
 class _Found:
-    """What the contract does not list: names of what was left out, and items by their places."""
+    """The content outside the contract: names of what was left out, and items by their places."""
 
     fields: set[str] = field(default_factory=set)
     items: dict[int, UnknownItem] = field(default_factory=dict)

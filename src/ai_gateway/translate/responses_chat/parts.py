@@ -23,7 +23,7 @@ type MediaPart = (
     openai.ChatCompletionRequestMessageContentPartImage | openai.ChatCompletionRequestMessageContentPartFile
 )
 type UserPart = TextPart | MediaPart
-type SaidPart = TextPart | openai.ChatCompletionRequestMessageContentPartRefusal
+type AssistantPart = TextPart | openai.ChatCompletionRequestMessageContentPartRefusal
 
 _TEXTS = (
     responses.InputTextContent,
@@ -48,7 +48,7 @@ def system_parts(content: Sequence[Part], path: str) -> list[TextPart]:
     return [_only_text(part, f"{path}[{at}]") for at, part in enumerate(content)]
 
 
-def said_parts(content: Sequence[Part], path: str) -> list[SaidPart]:
+def assistant_parts(content: Sequence[Part], path: str) -> list[AssistantPart]:
     """The parts of an assistant's message."""
     return [
         openai.ChatCompletionRequestMessageContentPartRefusal(type="refusal", refusal=part.refusal)

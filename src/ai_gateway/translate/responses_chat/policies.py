@@ -111,7 +111,7 @@ def apply_policies(body: BaseModel) -> list[str]:
     """
     policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
     dropped, mapped = set[str](), list[str]()
-    for name in sorted([name for name in body.model_fields_set if _is_said(getattr(body, name, None))]):
+    for name in sorted([name for name in body.model_fields_set if _is_set(getattr(body, name, None))]):
         policy = policies.get(name, "dropped")
         if policy == "refused":
             raise UnsupportedParameter(
@@ -125,7 +125,7 @@ def apply_policies(body: BaseModel) -> list[str]:
     return sorted(dropped.union(lost_fields(body, mapped)))
 
 
-def _is_said(value: object) -> bool:
+def _is_set(value: object) -> bool:
     return bool(value) or type(value) in _NUMBERS  # false and 0 are values
 
 
@@ -146,7 +146,7 @@ def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
 def _lost(model: BaseModel, path: str) -> Iterator[str]:
     """The dropped fields of an object."""
     for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
-        if _is_said(value) and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
+        if _is_set(value) and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
             yield f"{path}{name}"
     for name in _LOST.get(type(model), ()):
         if getattr(model, name, None):

@@ -26,9 +26,11 @@ type Seal = Callable[[Sequence[str], Sequence[JsonValue]], str | None]
 type Keep = Callable[[Mapping[str, object], Mapping[str, Mapping[str, object]]], str | None]
 """Seals the fields that the provider needs again of a message, and of its calls by id; None if there are none."""
 
-TOLD: Final = frozenset({*REASONING_NAMES, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"})
+ITEM_FIELDS: Final = frozenset(
+    {*REASONING_NAMES, *KEPT, "thinking_blocks", "annotations", "gateway_tool_calls", "index"}
+)
 """Extra fields of a message that become items; others are carried over unchanged."""
-_SAID: Final = frozenset({"message", "reasoning", "function_call"})
+_WITH_STATUS: Final = frozenset({"message", "reasoning", "function_call"})
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """The reason of an incomplete response, by chat's finish reason."""
 
@@ -45,7 +47,7 @@ class Items:
 
     def cut(self) -> None:
         """Mark the last item as incomplete, unless it is a gateway-run call, which is finished."""
-        if self.all and self.all[-1]["type"] in _SAID:
+        if self.all and self.all[-1]["type"] in _WITH_STATUS:
             self.all[-1]["status"] = "incomplete"
 
     def next_id(self, kind: str) -> str:
@@ -131,7 +133,7 @@ def _add_ran(items: Items, choice: openai.CreateChatCompletionResponseChoice, ra
 
 
 def _add_message(items: Items, choice: openai.CreateChatCompletionResponseChoice, sent: int, *, is_cut: bool) -> None:
-    """The message, without the first `said` characters."""
+    """The message, without the first `sent` characters."""
     message = choice.message
     content: list[JsonValue] = []
     part = _text_part(choice, sent, len(message.content or ""))
@@ -205,7 +207,7 @@ def _beyond(
     """The extra fields of a reply."""
     beyond = dict(reply.model_extra or {})
     for each in (choice, choice.message):
-        place(extra_fields(each, *TOLD), beyond)
+        place(extra_fields(each, *ITEM_FIELDS), beyond)
     if isinstance(choice.message.audio, BaseModel):
         beyond["audio"] = to_fields(choice.message.audio)
     return beyond
@@ -222,7 +224,7 @@ def carried(
     place(beyond, placed, names_of(responses.Response))
     of_calls = []
     for call_id, each in calls.items():
-        if rest := {name: value for name, value in each.items() if name not in TOLD and value is not None}:
+        if rest := {name: value for name, value in each.items() if name not in ITEM_FIELDS and value is not None}:
             of_calls.append({"id": call_id, **rest})
     for name, more in (("tool_calls", of_calls), ("annotations", [*unread])):
         if more:

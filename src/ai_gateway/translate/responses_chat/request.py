@@ -62,7 +62,7 @@ class ChatTarget:
     sealer: Sealer
 
 
-def asked(
+def translate_response(
     body: responses.CreateResponse,
     target: ChatTarget,
     history: Sequence[Item] = (),
@@ -79,7 +79,7 @@ def asked(
     offered.add_all(body.tools or [])
     claimed = claim(offered, runs, failures)
     offered.names.ran = _ran(body, history, claimed)
-    fields, dropped = _conversed(body, target, history, offered)
+    fields, dropped = _conversation_fields(body, target, history, offered)
     fields |= _answer_fields(body, dropped)
     fields |= _tool_fields(body, offered, claimed)
     if body.stream:
@@ -99,15 +99,17 @@ def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claim
     return RanItems(claimed.names, lists, shows_sources=_SOURCES in (body.include or ()))
 
 
-def conversed(body: Body, target: ChatTarget, history: Sequence[Item] = ()) -> TranslatedRequest:
+def translate_conversation(body: Body, target: ChatTarget, history: Sequence[Item] = ()) -> TranslatedRequest:
     """Instructions, items and tools of any request that has them."""
     offered = Offered()
     offered.add_all(_declared(body, "tools") or [])
-    fields, dropped = _conversed(body, target, history, offered)
+    fields, dropped = _conversation_fields(body, target, history, offered)
     return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped)
 
 
-def _conversed(body: Body, target: ChatTarget, history: Sequence[Item], offered: Offered) -> tuple[Fields, set[str]]:
+def _conversation_fields(
+    body: Body, target: ChatTarget, history: Sequence[Item], offered: Offered
+) -> tuple[Fields, set[str]]:
     """The chat's fields for the conversation, and the dropped fields of the original."""
     dropped = set(apply_policies(body))
     conversation = Conversation(offered, target.sealer, target.provider)
@@ -131,7 +133,7 @@ def _conversed(body: Body, target: ChatTarget, history: Sequence[Item], offered:
 
 
 def _declared(body: Body, name: str) -> Any:  # noqa: ANN401 - each field has its own type
-    """What a field says, if the operation has it: of any other of that name nobody has checked what it holds."""
+    """A field of the body, if its operation declares it: an undeclared field of that name is not validated."""
     # Not `model_fields`, which takes longer than all else here.
     return getattr(body, name) if name in type(body).__pydantic_fields__ else None
 

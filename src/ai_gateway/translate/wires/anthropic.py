@@ -94,7 +94,7 @@ class Block(_Open):
 
 
 def _told_apart(value: object, types: Mapping[str, frozenset[str]]) -> object:
-    """What is of a known type, without the fields that the type is not known to have; anything else unread."""
+    """A block or delta of a known type, without fields that the type does not have; any other is kept unread."""
     if not isinstance(value, dict) or not isinstance(kind := value.get("type", ""), str):
         return value
     if kind not in types:
@@ -202,7 +202,7 @@ def read[Wire: BaseModel](provider: str, model: type[Wire], value: object) -> Wi
 
 
 def read_event(provider: str, value: Mapping[str, object]) -> Event | None:
-    """The event; None for a ping and for unknown types, as docs.anthropic.com "Streaming messages" asks of clients."""
+    """The event; None for a ping and for unknown types, as docs.anthropic.com "Streaming messages" requires."""
     kind = value.get("type")
     known = not isinstance(kind, str) or kind in _EVENTS
     return read(provider, Event, value) if known else None

@@ -24,7 +24,7 @@ _REFUSALS = {
 }
 
 
-async def ask(
+async def request_json(
     url: URL, headers: Mapping[str, str], seconds: float, body: object = None, proxy: Proxy | None = None
 ) -> Mapping[str, Any]:
     """The reply to a GET or, with a body, a POST; through the proxy, if there is one. Raises NotSearched."""

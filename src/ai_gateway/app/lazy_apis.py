@@ -1,4 +1,4 @@
-"""Doors: APIs that are built at their first request, since their contracts take memory and few deployments use all."""
+"""Lazy APIs, built at their first request: their contracts take memory, and few deployments use all."""
 
 import asyncio
 import re
@@ -15,10 +15,10 @@ from ai_gateway.contract.route import ContractRouter
 _PARAMETER = re.compile(r"\\\{\w+\\\}")
 
 
-class Door:
-    """An ASGI application for requests to `paths`, as the contract writes them.
+class LazyApi:
+    """A lazily loaded ASGI application for requests to `paths`, as the contract writes them.
 
-    `module` is imported at the first request, and `router` makes the contract's router from it. `opened` gets that
+    `module` is imported at the first request, and `router` makes the contract's router from it. `on_load` gets that
     router, and returns its routes. Requests for none of them go to `other`.
     """
 
@@ -27,17 +27,17 @@ class Door:
         paths: Iterable[str],
         module: str,
         router: Callable[[Any], ContractRouter],
-        opened: Callable[[ContractRouter], Sequence[BaseRoute]],
+        on_load: Callable[[ContractRouter], Sequence[BaseRoute]],
     ) -> None:
         self._paths = re.compile("|".join(map(_pattern, paths)), re.DOTALL)
         self._module = module
         self._router = router
-        self._opened = opened
-        self._opening = asyncio.Lock()
+        self._on_load = on_load
+        self._loading = asyncio.Lock()
         self._routes: Sequence[BaseRoute] | None = None
         self._directs: dict[ASGIApp, Direct] = {}  # by where requests for none of the routes go
 
-    def leads_to(self, path: str) -> bool:
+    def has_path(self, path: str) -> bool:
         """Whether the contract has this path."""
         return self._paths.fullmatch(path) is not None
 
@@ -45,13 +45,13 @@ class Door:
         """Call the operation of the request, or `other` if it has none."""
         direct = self._directs.get(other)
         if direct is None:
-            direct = self._directs[other] = Direct(await self._open(), other)
+            direct = self._directs[other] = Direct(await self._load(), other)
         await direct(scope, receive, send)
 
-    async def _open(self) -> Sequence[BaseRoute]:
-        async with self._opening:
+    async def _load(self) -> Sequence[BaseRoute]:
+        async with self._loading:
             if self._routes is None:
-                self._routes = self._opened(self._router(await asyncio.to_thread(import_module, self._module)))
+                self._routes = self._on_load(self._router(await asyncio.to_thread(import_module, self._module)))
             return self._routes
 
 
@@ -69,22 +69,22 @@ def wants_websocket(scope: Scope) -> bool:
 
 
 class ByHeader:
-    """Routes requests with a header to a door, for paths that two contracts share. `header` is in lower case."""
+    """Routes requests with a header to a lazy API, for paths that two contracts share. `header` is in lower case."""
 
-    def __init__(self, header: str, door: Door, otherwise: ASGIApp) -> None:
+    def __init__(self, header: str, api: LazyApi, otherwise: ASGIApp) -> None:
         self._header = header.encode()
-        self._door = door
+        self._api = api
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if any(name == self._header for name, _ in scope["headers"]):
-            await self._door.handle(self._otherwise, scope, receive, send)
+            await self._api.handle(self._otherwise, scope, receive, send)
         else:
             await self._otherwise(scope, receive, send)
 
 
-def share(routes: Iterable[Operation], header: str, door: Door, names: Collection[str]) -> None:
-    """Route requests for these operations to the door, which has the same paths, if they have the header."""
+def share(routes: Iterable[Operation], header: str, api: LazyApi, names: Collection[str]) -> None:
+    """Route requests for these operations to the API, which has the same paths, if they have the header."""
     for route in routes:
         if route.name in names:
-            route.app = ByHeader(header, door, route.app)
+            route.app = ByHeader(header, api, route.app)

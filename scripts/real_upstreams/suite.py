@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
-import openai
 
 from scripts.real_upstreams.server import MODEL
 
@@ -146,6 +145,8 @@ def _an_invalid_request_does_not_reach_it(client: httpx2.Client) -> None:
 
 @_check
 def _openais_sdk_works(client: httpx2.Client) -> None:
+    import openai  # noqa: PLC0415 - tests of this module need it not
+
     with openai.OpenAI(base_url=str(client.base_url), api_key="any", max_retries=0) as sdk:
         reply = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=8)
         stream = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=8, stream=True)

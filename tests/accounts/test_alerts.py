@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import InvalidWebhookSignatureError, OpenAI
 
 from ai_gateway.accounts.alerts import Alerts, Mailing, Pace
 from ai_gateway.accounts.delivery import NotDelivered
@@ -153,6 +152,8 @@ def posts(receiver: Upstream, name: str) -> list[Seen]:
 
 
 async def test_of_many_workers_one_tells_and_openais_sdk_verifies_it(receiver: Upstream, tmp_path: Path) -> None:
+    from openai import OpenAI
+
     async with working(tmp_path, 4) as workers:
         alert = await workers.put(webhook_url=address(receiver, "once", "204"), webhook_secret=SECRET)
         await workers.spend(9.99)
@@ -177,6 +178,8 @@ async def test_of_many_workers_one_tells_and_openais_sdk_verifies_it(receiver: U
 
 @pytest.mark.parametrize("secret", [SECRET, "words of my own", "dGV4dA=="])
 def test_a_signature_is_what_openais_sdk_expects(secret: str) -> None:
+    from openai import InvalidWebhookSignatureError, OpenAI
+
     now = int(time.time())
     headers = {"webhook-id": "evt_1", "webhook-timestamp": str(now)}
     headers["webhook-signature"] = signature(secret, "evt_1", now, b'{"a": 1}')
@@ -241,6 +244,8 @@ def _facts(alert: SpendAlert) -> dict[str, Any]:
 
 
 async def test_it_is_tried_again_until_it_is_received_and_not_after(receiver: Upstream, tmp_path: Path) -> None:
+    from openai import OpenAI
+
     async with working(tmp_path, 2) as workers:
         await workers.put(webhook_url=address(receiver, "again", "500,302,reset,201"), webhook_secret=SECRET)
         await workers.spend(10)
@@ -504,6 +509,8 @@ async def test_a_mail_server_that_hangs_or_refuses_is_tried_again(tmp_path: Path
 def test_a_gateway_of_two_workers_tells_each_channel_once_and_shows_what_is_spent(
     receiver: Upstream, shared_upstream: Upstream, tmp_path: Path
 ) -> None:
+    from openai import OpenAI
+
     (tmp_path / "gateway.toml").write_text(PRICES)
     with (
         running_mail_host() as host,

@@ -289,16 +289,21 @@ async def test_few_records_are_gathered_for_the_most_of_a_second(tmp_path: Path)
         journal = Journal(tmp_path / "journal")
         shipper = Shipper(journal, ledger)
         batches: Counter[str] = Counter()
+        resting = asyncio.Event()  # what ends while others are stored is a batch of its own, however soon
+        resting.set()
 
         @contextmanager
         def counted(step: Step, _: Attributes) -> Iterator[None]:
             batches[step] += 1
+            resting.clear()
             yield
+            resting.set()
 
         shipper.traced = counted
         shipper.start()
         began = time.monotonic()
         for record in calls(250):
+            await resting.wait()
             journal.started(record.start)
             journal.ended(record)
             await asyncio.sleep(0.01)

@@ -16,9 +16,7 @@ from typing import Any
 
 import httpx2
 import ollama
-import openai
 import pytest
-from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from tests.contract.test_sdk_node import HERE as NODE_PROGRAMS, node
@@ -82,12 +80,16 @@ def raised(attempt: Callable[[], object]) -> BaseException:
 
 
 def with_openai(place: Place, model: str, *, stream: bool) -> object:
+    import openai
+
     with openai.OpenAI(base_url=place[0], api_key=place[1], max_retries=0, timeout=20) as client:
         reply: Any = client.chat.completions.create(model=model, messages=ASK, stream=stream)
         return list(reply) if stream else reply
 
 
 def with_langchain(place: Place, model: str, *, stream: bool) -> object:
+    from langchain_openai import ChatOpenAI
+
     chat = ChatOpenAI(base_url=place[0], api_key=SecretStr(place[1]), model=model, max_retries=0, timeout=20)
     with closing(chat.root_client):
         return list(chat.stream("Hello")) if stream else chat.invoke("Hello")
@@ -137,6 +139,8 @@ def test_what_other_clients_decide_by_is_what_the_vendor_says(live: LiveGateway,
 
 def test_a_vendor_that_never_answers_is_a_timeout(live: LiveGateway, real: Upstream) -> None:
     """At the vendor the client's own timeout ends it; the gateway's, if it is shorter, has the status of one."""
+    import openai
+
     with openai.OpenAI(base_url=f"{live.base_url}/openai/v1", api_key=TEST_KEY, max_retries=0, timeout=1) as client:
         error = raised(lambda: client.chat.completions.create(model="silence", messages=ASK))
     assert type(error) is openai.APITimeoutError

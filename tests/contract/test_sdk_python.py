@@ -18,6 +18,8 @@ from pydantic import BaseModel
 from tests.support.gateway import TEST_KEY, LiveGateway
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.live  # all of it: a unit test here would have every run of these import the SDK
+
 type Client = OpenAI | AsyncOpenAI
 
 MODEL = "custom-model"

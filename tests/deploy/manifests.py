@@ -11,7 +11,6 @@ from typing import Any
 
 import jsonschema_rs
 import yaml
-from gotpl.exts.helm import HelmTemplateEngine
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUSTOMIZE = DEPLOY / "kubernetes"
@@ -81,6 +80,8 @@ def _merged(base: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, An
 
 def rendered(changed: Mapping[str, Any], release: str = "blue") -> list[Manifest]:
     """What the chart makes of these values."""
+    from gotpl.exts.helm import HelmTemplateEngine
+
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     data = {
         "Values": values(changed),

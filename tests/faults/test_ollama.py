@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
-import openai
 import pytest
 from pydantic import SecretStr
 
@@ -462,6 +461,8 @@ def test_no_sdk_is_imported_for_a_provider_that_nobody_configured() -> None:
 
 
 def test_openais_client_works_with_ollamas_tools_vectors_and_streams(live: LiveGateway) -> None:
+    import openai
+
     with ExitStack() as stack:
         client = stack.enter_context(
             openai.OpenAI(base_url=f"{live.base_url}/ollama/v1", api_key="none", max_retries=0, timeout=15)

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import openai
 import pytest
 
 from ai_gateway.translate.chat_ollama.forced import ForcedCall, ForcedContent, forcing_format
@@ -60,6 +59,8 @@ def test_the_answer_is_a_call_whole_and_streamed(
 
 
 def test_openais_client_makes_one_call_of_the_stream(beside_ollama: LiveGateway) -> None:
+    import openai
+
     with openai.OpenAI(base_url=f"{beside_ollama.base_url}/ollama/v1", api_key=TEST_KEY, max_retries=0) as client:
         asked: Any = {"model": "obedient", "messages": [{"role": "user", "content": "x"}], **forcing(NAMED)}
         with client.chat.completions.stream(**asked) as events:

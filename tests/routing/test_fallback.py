@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-import openai
 import pytest
 
 from tests.support.application import running_application
@@ -213,6 +212,8 @@ def test_each_failed_attempt_is_one_line_in_the_log(live: LiveGateway) -> None:
 
 
 def test_the_list_shows_routes_and_aliases_and_each_can_be_retrieved(live: LiveGateway) -> None:
+    import openai
+
     with openai.OpenAI(base_url=f"{live.base_url}/v1", api_key=TEST_KEY) as client:
         ids = [model.id for model in client.models.list()]
         assert {"nick", "good", "mixed", "one/taken"} <= set(ids)
@@ -222,6 +223,8 @@ def test_the_list_shows_routes_and_aliases_and_each_can_be_retrieved(live: LiveG
 
 
 def test_the_sdk_streams_through_a_fallback(live: LiveGateway) -> None:
+    import openai
+
     with openai.OpenAI(base_url=f"{live.base_url}/v1", api_key=TEST_KEY, max_retries=0) as client:
         chunks = client.chat.completions.create(
             model="close-at-once", messages=[{"role": "user", "content": "x"}], stream=True

@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import httpx2
 import jsonschema_rs
-import openai
 import pytest
 
 from tests.support.application import running_application
@@ -53,6 +52,8 @@ def post(live: LiveGateway, body: Any, path: str = "/v1/chat/completions") -> ht
     [("fast", "gpt-4o-mini"), ("gpt-3.5", "was-3.5"), ("openai/any/thing:1", "any/thing:1"), ("plain-model", None)],
 )
 def test_the_sdk_reaches_a_model_by_every_kind_of_name(live: LiveGateway, asked: str, called: str | None) -> None:
+    import openai
+
     with openai.OpenAI(base_url=f"{live.base_url}/v1", api_key=TEST_KEY) as client:
         raw = client.chat.completions.with_raw_response.create(model=asked, messages=ASK)
         assert raw.headers["x-gateway-provider"] == "openai"
@@ -129,6 +130,8 @@ def test_a_provider_that_hangs_is_named_and_costs_the_list_a_moment_once(live: L
 
 
 def test_every_id_of_the_list_can_be_retrieved_and_asked(live: LiveGateway) -> None:
+    import openai
+
     with openai.OpenAI(base_url=f"{live.base_url}/v1", api_key=TEST_KEY) as client:
         for model in list(client.models.list()):
             assert client.models.retrieve(model.id) == model

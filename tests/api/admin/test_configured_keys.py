@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from openai import OpenAI
 
 from ai_gateway.accounts.key_format import redacted
 from tests.support.administration import ADMIN_KEY, Administrator
@@ -147,6 +146,8 @@ def test_the_administrators_key_is_listed_as_well(admin: Administrator) -> None:
 
 
 def test_the_official_client_reads_them(live: LiveGateway) -> None:
+    from openai import OpenAI
+
     with OpenAI(base_url=f"{live.base_url}/v1", api_key="unused", admin_api_key=ADMIN_KEY) as client:
         names = {key.name for key in client.admin.organization.projects.api_keys.list("default")}
         assert names == {"env-1", "keys.bob"}

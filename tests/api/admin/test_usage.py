@@ -15,7 +15,6 @@ from typing import Any, override
 import httpx2
 import orjson
 import pytest
-from openai import OpenAI
 
 from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
@@ -322,6 +321,8 @@ def test_a_page_of_no_requests_leads_nowhere(live: LiveGateway) -> None:
 
 
 def test_the_official_client_reads_usage_and_costs(live: LiveGateway) -> None:
+    from openai import OpenAI
+
     with OpenAI(base_url=f"{live.base_url}/v1", api_key="unused", admin_api_key=ADMIN_KEY) as client:
         usage = client.admin.organization.usage.completions(
             start_time=MIDNIGHT, end_time=MIDNIGHT + 3 * DAY, group_by=["model"], limit=2

@@ -7,7 +7,6 @@ from pkgutil import resolve_name
 from typing import Any
 
 import httpx2
-import openai
 import pytest
 
 from tests.support.anthropic_types import request_fault
@@ -219,6 +218,8 @@ def test_a_client_that_forgets_the_thinking_gets_an_answer_without(client: httpx
 
 
 def test_openais_client_holds_a_conversation_with_tools(live: LiveGateway, fake: Upstream) -> None:
+    import openai
+
     with openai.OpenAI(
         base_url=f"{live.base_url}/anthropic/v1", api_key="any", max_retries=0, timeout=15
     ) as own:  # fmt: skip

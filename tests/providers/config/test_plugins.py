@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from tests.support.behaviours import TEXT
@@ -62,6 +61,8 @@ def made(
 
 
 def test_a_class_from_a_package_answers_whole_and_streamed(live: LiveGateway) -> None:
+    import openai
+
     with openai.OpenAI(base_url=f"{live.base_url}/parrot/v1", api_key="any", max_retries=0) as client:
         messages: Any = [{"role": "user", "content": "pretty bird"}]
         whole = client.chat.completions.create(model="polly", messages=messages)

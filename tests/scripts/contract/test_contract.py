@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from scripts.contract.build import Source, sources
 from scripts.contract.documents import Json, operations, read, refs, resolve
@@ -52,6 +51,8 @@ def every_text(node: object) -> Iterator[str]:
 
 
 def test_the_contract_is_a_valid_openapi_document() -> None:
+    from schemathesis.specs.openapi.definitions import OPENAPI_31
+
     assert CONTRACT["openapi"] == "3.1.0"
     validator = jsonschema_rs.validator_for(OPENAPI_31)
     assert [f"{list(error.instance_path)}: {error.message}" for error in validator.iter_errors(CONTRACT)] == []

@@ -25,9 +25,11 @@ POINTS = {
 
 
 def leave(writer: asyncio.StreamWriter, how: str) -> None:
-    """End the connection."""
+    """End the connection, or its own direction of it."""
     if how == "RST":
         reset(writer)
+    elif how == "its own direction":
+        writer.write_eof()
     else:
         writer.close()
 
@@ -52,7 +54,7 @@ async def all_gone(live: LiveGateway) -> None:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("how", ["FIN", "RST"])
+@pytest.mark.parametrize("how", ["FIN", "RST", "its own direction"])
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("kind", ["chat", "legacy", "ollama"])
 @pytest.mark.parametrize("point", POINTS)
@@ -70,7 +72,7 @@ async def test_the_upstream_is_left_at_any_point(
         seen = await asyncio.to_thread(upstream.last, model)
         await asyncio.sleep(0.1)
         leave(writer, how)
-    await is_left(seen)
+        await is_left(seen)
     await all_gone(relay)
 
 

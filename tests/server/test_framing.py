@@ -79,3 +79,10 @@ def test_http_1_0_gets_no_interim_response(gateway: LiveGateway) -> None:
     assert answer is not None
     assert answer.status == 200
     assert answer.raw.count(b"HTTP/1.1 ") == 1
+
+
+def test_what_is_answered_at_once_is_answered_to_a_client_that_has_closed_its_side(gateway: LiveGateway) -> None:
+    for path in ("/healthz", "/v1/models", "/nowhere"):
+        answer = talk(gateway, request(method="GET", path=path), half_close=True)
+        assert answer is not None
+        assert answer.status == (404 if path == "/nowhere" else 200)

@@ -75,7 +75,7 @@ class _Notice:
 
 
 class Alerts:
-    """The alerts of one worker. `mailing` is None without a mail server, `reach` has the network settings of webhooks.
+    """The alerts of one worker. `mailing` is None without a mail server, `network` are the settings for webhooks.
 
     Both may be changed at any time.
     """

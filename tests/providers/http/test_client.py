@@ -311,6 +311,26 @@ async def test_what_is_not_taken_goes_to_the_reader_in_its_place() -> None:
 
 
 @pytest.mark.anyio
+async def test_chunks_that_arrive_together_can_be_had_apart() -> None:
+    stage = Stage(PATIENT)
+    async with stage.stream() as stream:
+        await stage.send(chunk(b"one") + chunk(b"two"))
+        assert await stream.next_pieces() == [b"one", b"two"]
+        await stage.send(chunk(b"one") + chunk(b"two"))
+        assert await stream.next_bytes() == b"onetwo"
+        await stage.send(chunk(b"one") + chunk(b"two"), chunk(b"three"), chunk(b"four") + chunk(b"five"))
+        assert await stream.next_pieces() == b"onetwothreefourfive"
+        await stage.send(chunk(b"a" * 9_000) + chunk(b"b" * 9_000))  # more than is read at once
+        pieces = [await stream.next_bytes(), await stream.next_bytes()]
+        assert b"".join(pieces) == b"a" * 9_000 + b"b" * 9_000
+        before = stream.is_whole
+        await stage.send(chunk(b"six") + chunk(b"seven") + END)
+        assert (before, stream.is_whole) == (False, True)
+        assert await stream.next_pieces() == [b"six", b"seven"]
+        assert await stream.next_pieces() == b""
+
+
+@pytest.mark.anyio
 async def test_a_packet_that_is_one_chunk_after_another_is_offered_as_it_came() -> None:
     stage = Stage(PATIENT)
     offered: list[tuple[bytes, bytes | None]] = []

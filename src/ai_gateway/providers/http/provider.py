@@ -160,10 +160,10 @@ class HttpProvider(Provider):
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
         opening = (caller or self._caller).stream(path, headers, body, accept, attempt.call.room, spent_s=spent_s)
-        return _CheckedStream(opening, attempt.notes, partial(self._check_begun, attempt, relayed))
+        return _CheckedStream(opening, attempt.notes, self._limits, partial(self._check_begun, attempt, relayed))
 
     async def _check_begun(self, attempt: Attempt, relayed: NativeOperation | None, stream: OpenStream) -> None:
-        if stream.status == 200 or _has_reply(stream.status):
+        if _has_reply(stream.status):
             attempt.notes.limits = self._limits(stream.headers)
             return
         body = await stream.read()
@@ -205,27 +205,32 @@ class HttpProvider(Provider):
 class _CheckedStream(AbstractAsyncContextManager[OpenStream]):
     """A stream whose status is checked before the block is entered."""
 
-    __slots__ = ("_check", "_notes", "_opening", "_stream")
+    __slots__ = ("_check", "_limits", "_notes", "_opening", "_stream")
 
     def __init__(
         self,
         opening: AbstractAsyncContextManager[OpenStream],
         notes: Notes,
+        limits: Callable[[Mapping[str, str]], dict[str, str]],
         check: Callable[[OpenStream], Awaitable[None]],
     ) -> None:
+        self._limits = limits
         self._opening = opening
         self._notes = notes
         self._check = check
 
     @override
     async def __aenter__(self) -> OpenStream:
-        self._stream = await self._opening.__aenter__()
+        self._stream = stream = await self._opening.__aenter__()
+        if stream.status == 200:  # as nearly always, so no coroutine is made for it
+            self._notes.limits = self._limits(stream.headers)
+            return stream
         try:
-            await self._check(self._stream)
+            await self._check(stream)
         except BaseException as error:
             await self._opening.__aexit__(type(error), error, error.__traceback__)
             raise
-        return self._stream
+        return stream
 
     @override
     async def __aexit__(

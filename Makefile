@@ -9,8 +9,10 @@ PYTHONS := 3.12 3.13 3.14
 VENV := $(if $(filter 3.12,$(PYTHON)),.venv,.venv-$(PYTHON))
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-# Tests mostly wait, for processes and for clocks: three at once keep two cores busy. Unit tests do not.
-PYTEST := $(BIN)/pytest -n 3
+# Tests wait for processes and for clocks: those that ask a gateway two thirds of their time, unit tests a third of it.
+# So many at once keep two cores busy.
+PYTEST := $(BIN)/pytest -n 5
+PYTEST_UNIT := $(BIN)/pytest -n 3 -q -m unit
 # coverage's cheap core sees branches from Python 3.14 on, and only lines before.
 BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -93,7 +95,7 @@ static: $(VENV)/dev.stamp ## Format, lint, types and generated code: all that st
 	@$(MAKE) --no-print-directory -j 2 type lint gen-check
 
 unit: $(VENV)/dev.stamp ## The unit tests: all that start no gateway and take no second
-	@$(BIN)/pytest -n 2 -q -m unit
+	@$(PYTEST_UNIT)
 
 unit-all: ## The unit tests on every Python of this machine that the gateway runs on
 	@failed=; missing=; \
@@ -105,7 +107,8 @@ unit-all: ## The unit tests on every Python of this machine that the gateway run
 	if [ -n "$$missing" ]; then echo "Not tested, because it is not on this machine: Python$$missing"; fi; \
 	if [ -n "$$failed" ]; then echo "Failed on Python$$failed" >&2; exit 1; fi
 
-check: static unit ## The fast loop: format, lint, types, generated code, unit tests
+check: $(VENV)/dev.stamp ## The fast loop: format, lint, types, generated code, unit tests
+	@$(MAKE) --no-print-directory -j 3 lint type gen-check unit
 
 test: static ## Everything CI runs, with coverage
 	@$(PYTEST) --cov $(BRANCHES) --cov-report=term:skip-covered $(if $(filter true,$(CI)),--durations=25)

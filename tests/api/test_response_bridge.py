@@ -117,9 +117,11 @@ def test_each_call_is_an_item_as_its_client_knows_it() -> None:
 
 
 def test_a_call_without_a_name_fails_the_response() -> None:
-    response = check(run(answer(call(0, "", '{"a":1}'), finish="tool_calls")))
-    assert response["status"] == "failed"
-    assert response["output"] == []
+    """As in every API: the client could not answer it, and OpenAI refuses the conversation that has it."""
+    response = check(run(answer(said(content="Let me see."), call(0, "", '{"a":1}'), finish="tool_calls")))
+    assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
+    assert "without naming it" in response["error"]["message"]
+    assert [item["type"] for item in response["output"]] == ["message"]
 
 
 def test_only_a_call_closes_no_message_that_was_never_opened() -> None:

@@ -240,7 +240,7 @@ def test_a_websocket_is_refused_at_once(gateway: LiveGateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "allowed"), [("input_tokens", "POST"), ("compact", "POST"), ("resp_1", "DELETE, GET")]
+    ("path", "allowed"), [("input_tokens", "POST"), ("compact", "POST"), ("resp_1", "DELETE, GET, HEAD")]
 )
 def test_a_path_that_is_written_out_has_its_own_methods_alone(gateway: LiveGateway, path: str, allowed: str) -> None:
     with httpx2.Client(trust_env=False) as client:

@@ -227,6 +227,21 @@ def test_so_does_one_with_fields_that_no_document_names(packets: Packets, done: 
     assert (fast.message, fast.error) == (slow.message, slow.error)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_field_of_the_same_name_and_value_in_every_event_is_kept_once(fast: bool) -> None:
+    def event(delta: dict[str, Any], finish: str | None = None, **more: object) -> list[dict[str, Any]]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish, **more}
+        return [
+            {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": [choice]}
+        ]
+
+    again = event({"content": "", "x": None})
+    packets = [event({"role": "assistant", "content": ""}, x=1), again, again, event({}, "stop")]
+    message = check(run(packets, done=True, fast=fast)).message
+    assert message is not None
+    assert (message["x"], message["other_fields"]) == (1, [{"x": None}])
+
+
 def test_texts_that_go_on_are_never_parsed() -> None:
     texts = [[said(content=str(at))] for at in range(60)]
     seen: list[str] = []

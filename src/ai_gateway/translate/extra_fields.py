@@ -12,6 +12,8 @@ from pydantic_core import to_json
 
 OTHER_FIELDS = "other_fields"
 _EMPTY: tuple[object, ...] = (None, "", [], {})
+# An object like one of the last so many is skipped: events of a stream repeat them, and most are not even parsed.
+_REPEATED_WITHIN = 8
 
 type Fields = dict[str, object]
 
@@ -98,7 +100,9 @@ def is_same(one: object, other: object) -> bool:
 def _keep(into: Fields, more: list[Fields]) -> None:
     kept = into.setdefault(OTHER_FIELDS, [])
     if isinstance(kept, list):  # written by this module only
-        kept += more
+        for each in more:
+            if not any(is_same(each, known) for known in kept[-_REPEATED_WITHIN:]):
+                kept.append(each)
 
 
 def _objects(value: object) -> list[Fields]:

@@ -1,10 +1,12 @@
 """Common parts of translations of chat requests: message types, tool choice, and fields without a counterpart."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from typing import cast
 
 from pydantic import BaseModel
 
+from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from gateway_contract.openai import models
 
@@ -18,28 +20,74 @@ type Message = (
     | models.ChatCompletionRequestFunctionMessage
 )
 _EMPTY: tuple[object, ...] = (None, "", [], {})
-_set = object.__setattr__
+_PLAIN = {str, int, float, bool, type(None)}
+_WITHOUT_CALLS = {
+    models.ChatCompletionRequestDeveloperMessage,
+    models.ChatCompletionRequestSystemMessage,
+    models.ChatCompletionRequestUserMessage,
+}
+_new = object.__new__
+_parts = BaseModel.__dict__
+_set_dict = _parts["__dict__"].__set__
+_set_given = _parts["__pydantic_fields_set__"].__set__
+_set_extra = _parts["__pydantic_extra__"].__set__
+_set_private = _parts["__pydantic_private__"].__set__
 
 
 @cache
-def _blank[Model: BaseModel](model: type[Model]) -> tuple[Model, frozenset[str]]:
-    return model.model_construct(), frozenset(model.model_fields)
+def _blank[Model: BaseModel](model: type[Model]) -> tuple[Model, frozenset[str], dict[str, object], bool]:
+    """One without fields, the names of its fields, its defaults, and whether it can have others."""
+    blank = model.model_construct()
+    return blank, frozenset(model.model_fields), blank.__dict__, blank.__pydantic_extra__ is not None
 
 
 def unchecked[Model: BaseModel](model: type[Model], fields: Mapping[str, object]) -> Model:
     """A request, or a part of one, not validated: the provider may accept more than the contract, or refuse it."""
-    blank, names = _blank(model)
-    made: Model
-    if not names >= fields.keys():  # fields beyond the contract
-        made = blank.model_copy(update=fields)
-        return made
+    blank, names, defaults, is_open = _blank(model)
+    if not names.issuperset(fields):  # fields beyond the contract
+        return cast("Model", blank.model_copy(update=fields))
     # A quarter of the cost of `model_construct`, and half of that of `model_copy`.
-    made = model.__new__(model)
-    _set(made, "__dict__", {**blank.__dict__, **fields})
-    _set(made, "__pydantic_fields_set__", {*fields})
-    _set(made, "__pydantic_extra__", None if blank.__pydantic_extra__ is None else {})
-    _set(made, "__pydantic_private__", None)
+    made = _new(model)
+    _set_dict(made, {**defaults, **fields})
+    _set_given(made, {*fields})
+    _set_extra(made, {} if is_open else None)
+    _set_private(made, None)
     return made
+
+
+def chat_fields(body: BaseModel) -> dict[str, object]:
+    """The same as `to_fields`. A chat of plain texts takes a tenth: pydantic looks for the kind of each message."""
+    if body.__class__ is not models.CreateChatCompletionRequest or body.__pydantic_extra__:
+        return to_fields(body)
+    given = body.__pydantic_fields_set__
+    fields: dict[str, object] = {}
+    for name, value in body.__dict__.items():
+        if name not in given:
+            continue
+        if value.__class__ in _PLAIN:
+            fields[name] = value
+        elif name == "messages" and (messages := _plain_messages(value)) is not None:
+            fields[name] = messages
+        elif value.__class__ is models.ChatCompletionStreamOptionsObject:
+            fields[name] = to_fields(value)
+        else:
+            return to_fields(body)
+    return fields
+
+
+def _plain_messages(messages: Iterable[BaseModel]) -> list[dict[str, object]] | None:
+    """The messages as objects; None if some are not just texts."""
+    found = []
+    for message in messages:
+        if message.__class__ not in _WITHOUT_CALLS or message.__pydantic_extra__:
+            return None
+        given = message.__pydantic_fields_set__
+        fields = {name: value for name, value in message.__dict__.items() if name in given}
+        for value in fields.values():
+            if value.__class__ not in _PLAIN:
+                return None
+        found.append(fields)
+    return found
 
 
 def drop_unknown(model: BaseModel, place: str, dropped: set[str], *read: str) -> None:

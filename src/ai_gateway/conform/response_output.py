@@ -4,16 +4,22 @@ Items of gateway-run calls may be open concurrently, each at its index, while no
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from pydantic_core import to_json
 
-from ai_gateway.conform.response_fields import Fields, RanHere
+from ai_gateway.conform.response_fields import Fields, RanHere, event_end
 from ai_gateway.contract.item_ids import item_id
 from ai_gateway.contract.wire_form import to_wire
 
 ADDED: Final = b"response.output_item.added"
 DONE: Final = b"response.output_item.done"
+
+
+@lru_cache(64)
+def _event_head(name: bytes) -> bytes:
+    return b'event: %b\ndata: {"type":"%b",' % (name, name)
 
 
 class Output:
@@ -30,7 +36,7 @@ class Output:
 
     def _event(self, name: bytes, fields: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
-        return b'event: %b\ndata: {"type":"%b",%b,"sequence_number":%d}\n\n' % (name, name, fields, number)
+        return _event_head(name) + fields + event_end(number)
 
     def _id(self, kind: str) -> str:
         """The id of the next item, unique over all responses."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from typing import cast
+from typing import Final, Literal, cast
 
 from pydantic import BaseModel
 
@@ -53,6 +53,18 @@ def unchecked[Model: BaseModel](model: type[Model], fields: Mapping[str, object]
     _set_extra(made, {} if is_open else None)
     _set_private(made, None)
     return made
+
+
+_OF_ROLE: Final[Mapping[str, type[Message]]] = {
+    "developer": models.ChatCompletionRequestDeveloperMessage,
+    "system": models.ChatCompletionRequestSystemMessage,
+    "user": models.ChatCompletionRequestUserMessage,
+}
+
+
+def text_message(role: Literal["developer", "system", "user"], text: str) -> Message:
+    """The message of a text that has been validated."""
+    return unchecked(_OF_ROLE[role], {"content": text, "role": role})
 
 
 def chat_fields(body: BaseModel) -> dict[str, object]:

@@ -42,7 +42,7 @@ def echo(body: responses.CreateResponse, *, stored: bool = False, background: bo
     fields |= {name: value for name in _ECHOED_IF_SENT if (value := given[name]) is not None}
     fields["tools"] = [_tool(tool) for tool in body.tools or ()]
     choice = body.tool_choice
-    fields["tool_choice"] = plain(choice) if isinstance(choice, BaseModel) else choice or "auto"
+    fields["tool_choice"] = "auto" if not choice else plain(choice) if isinstance(choice, BaseModel) else choice
     fields["text"] = _text(body.text)
     thinking = body.reasoning
     fields["reasoning"] = {

@@ -4,7 +4,6 @@ Items of gateway-run calls may be open concurrently, each at its index, while no
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 from pydantic_core import to_json
@@ -17,9 +16,18 @@ ADDED: Final = b"response.output_item.added"
 DONE: Final = b"response.output_item.done"
 
 
-@lru_cache(64)
-def _event_head(name: bytes) -> bytes:
+def _head(name: bytes) -> bytes:
     return b'event: %b\ndata: {"type":"%b",' % (name, name)
+
+
+# Of the events that nearly every response has.
+_HEADS: Final = {
+    name: _head(name)
+    for name in (
+        *(b"response." + state for state in (b"created", b"in_progress", b"completed", b"incomplete", b"failed")),
+        *(ADDED, DONE, b"response.content_part.added", b"response.content_part.done", b"response.output_text.done"),
+    )
+}
 
 
 class Output:
@@ -36,7 +44,7 @@ class Output:
 
     def _event(self, name: bytes, fields: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
-        return _event_head(name) + fields + event_end(number)
+        return (_HEADS.get(name) or _head(name)) + fields + event_end(number)
 
     def _id(self, kind: str) -> str:
         """The id of the next item, unique over all responses."""

@@ -48,7 +48,9 @@ def unchecked[Model: BaseModel](model: type[Model], fields: Mapping[str, object]
         return cast("Model", blank.model_copy(update=fields))
     # A quarter of the cost of `model_construct`, and half of that of `model_copy`.
     made = _new(model)
-    _set_dict(made, {**defaults, **fields})
+    values = defaults.copy()
+    values.update(fields)
+    _set_dict(made, values)
     _set_given(made, {*fields})
     _set_extra(made, {} if is_open else None)
     _set_private(made, None)

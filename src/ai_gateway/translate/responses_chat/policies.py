@@ -147,16 +147,14 @@ def _add_lost(body: BaseModel, names: Iterable[str], path: str, lost: list[str])
             # of a model is slow for anything else.)
             if each is not None and getattr(each.__class__, "__pydantic_fields__", None):
                 inside = f"{path}{name}."
-                if each.__pydantic_extra__ or each.__class__ in _LOST:
-                    lost += _lost(each, inside)
+                if each.__pydantic_extra__:
+                    lost += _lost_extras(each, inside)
+                lost += [f"{inside}{own}" for own in _LOST.get(each.__class__, ()) if getattr(each, own, None)]
                 _add_lost(each, each.__pydantic_fields_set__, inside, lost)
 
 
-def _lost(model: BaseModel, path: str) -> Iterator[str]:
-    """The dropped fields of an object."""
+def _lost_extras(model: BaseModel, path: str) -> Iterator[str]:
+    """The fields of an object beyond the contract."""
     for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
         if _is_set(value) and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
-            yield f"{path}{name}"
-    for name in _LOST.get(type(model), ()):
-        if getattr(model, name, None):
             yield f"{path}{name}"

@@ -39,6 +39,7 @@ from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 
 _EXTRA_FIELDS: Final = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
+_DELTAS: Final = {key: b'event: %b.delta\ndata: {"type":"%b.delta",' % (name, name) for key, name in NAMES.items()}
 _CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"response.in_progress"
 
 
@@ -325,8 +326,7 @@ class ResponseEvents(Output, Parts):
 
     def _open_part(self, key: str, place: bytes, beside: bytes) -> None:
         self._part, self._place, self.texts = key, place, []
-        name = NAMES[key] + b".delta"
-        self._delta = b'event: %b\ndata: {"type":"%b",%b%b,"delta":"' % (name, name, place, beside)
+        self._delta = _DELTAS[key] + place + beside + b',"delta":"'
 
     def _close_part(self) -> bytes:
         key, place, self._part, self._delta = self._part, self._place, None, b""

@@ -21,7 +21,8 @@ type Message = (
 )
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 _PLAIN = {str, int, float, bool, type(None)}
-_WITHOUT_CALLS = {
+_FLAT: Final[Collection[type]] = {
+    models.ChatCompletionStreamOptionsObject,
     models.ChatCompletionRequestDeveloperMessage,
     models.ChatCompletionRequestSystemMessage,
     models.ChatCompletionRequestUserMessage,
@@ -70,22 +71,18 @@ def text_message(role: Literal["developer", "system", "user"], text: str) -> Mes
 
 
 def chat_fields(body: BaseModel) -> dict[str, object]:
-    """The same as `to_fields`. A chat of plain texts takes a tenth: pydantic looks for the kind of each message."""
-    if body.__class__ is not models.CreateChatCompletionRequest or body.__pydantic_extra__:
+    """The same as `to_fields`. A chat of plain texts takes a third: pydantic looks for the kind of each message."""
+    if type(body) is not models.CreateChatCompletionRequest or body.__pydantic_extra__:
         return to_fields(body)
-    given = body.__pydantic_fields_set__
+    values = body.__dict__
     fields: dict[str, object] = {}
-    for name, value in body.__dict__.items():
-        if name not in given:
-            continue
-        if value.__class__ in _PLAIN:
-            fields[name] = value
-        elif name == "messages" and (messages := _plain_messages(value)) is not None:
-            fields[name] = messages
-        elif value.__class__ is models.ChatCompletionStreamOptionsObject:
-            fields[name] = to_fields(value)
-        else:
-            return to_fields(body)
+    for name in filter(body.__pydantic_fields_set__.__contains__, values):
+        value = values[name]
+        if type(value) not in _PLAIN:
+            value = _plain_messages(body.messages) if name == "messages" else _plain_fields(value)
+            if value is None:
+                return to_fields(body)
+        fields[name] = value
     return fields
 
 
@@ -93,15 +90,19 @@ def _plain_messages(messages: Iterable[BaseModel]) -> list[dict[str, object]] | 
     """The messages as objects; None if some are not just texts."""
     found = []
     for message in messages:
-        if message.__class__ not in _WITHOUT_CALLS or message.__pydantic_extra__:
+        if (fields := _plain_fields(message)) is None:
             return None
-        given = message.__pydantic_fields_set__
-        fields = {name: value for name, value in message.__dict__.items() if name in given}
-        for value in fields.values():
-            if value.__class__ not in _PLAIN:
-                return None
         found.append(fields)
     return found
+
+
+def _plain_fields(model: BaseModel) -> dict[str, object] | None:
+    """A model of plain values as an object; None for others."""
+    if type(model) not in _FLAT or model.__pydantic_extra__:
+        return None
+    values = model.__dict__
+    fields = {name: values[name] for name in filter(model.__pydantic_fields_set__.__contains__, values)}
+    return fields if _PLAIN.issuperset(map(type, fields.values())) else None
 
 
 def drop_unknown(model: BaseModel, place: str, dropped: set[str], *read: str) -> None:

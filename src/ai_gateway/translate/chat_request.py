@@ -1,12 +1,11 @@
 """Common parts of translations of chat requests: message types, tool choice, and fields without a counterpart."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Final, Literal, cast
 
 from pydantic import BaseModel
 
-from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from gateway_contract.openai import models
 
@@ -20,13 +19,6 @@ type Message = (
     | models.ChatCompletionRequestFunctionMessage
 )
 _EMPTY: tuple[object, ...] = (None, "", [], {})
-_PLAIN = {str, int, float, bool, type(None)}
-_FLAT: Final[Collection[type]] = {
-    models.ChatCompletionStreamOptionsObject,
-    models.ChatCompletionRequestDeveloperMessage,
-    models.ChatCompletionRequestSystemMessage,
-    models.ChatCompletionRequestUserMessage,
-}
 _new = object.__new__
 _parts = BaseModel.__dict__
 _set_dict = _parts["__dict__"].__set__
@@ -68,41 +60,6 @@ _OF_ROLE: Final[Mapping[str, type[Message]]] = {
 def text_message(role: Literal["developer", "system", "user"], text: str) -> Message:
     """The message of a text that has been validated."""
     return unchecked(_OF_ROLE[role], {"content": text, "role": role})
-
-
-def chat_fields(body: BaseModel) -> dict[str, object]:
-    """The same as `to_fields`. A chat of plain texts takes a third: pydantic looks for the kind of each message."""
-    if type(body) is not models.CreateChatCompletionRequest or body.__pydantic_extra__:
-        return to_fields(body)
-    values = body.__dict__
-    fields: dict[str, object] = {}
-    for name in filter(body.__pydantic_fields_set__.__contains__, values):
-        value = values[name]
-        if type(value) not in _PLAIN:
-            value = _plain_messages(body.messages) if name == "messages" else _plain_fields(value)
-            if value is None:
-                return to_fields(body)
-        fields[name] = value
-    return fields
-
-
-def _plain_messages(messages: Iterable[BaseModel]) -> list[dict[str, object]] | None:
-    """The messages as objects; None if some are not just texts."""
-    found = []
-    for message in messages:
-        if (fields := _plain_fields(message)) is None:
-            return None
-        found.append(fields)
-    return found
-
-
-def _plain_fields(model: BaseModel) -> dict[str, object] | None:
-    """A model of plain values as an object; None for others."""
-    if type(model) not in _FLAT or model.__pydantic_extra__:
-        return None
-    values = model.__dict__
-    fields = {name: values[name] for name in filter(model.__pydantic_fields_set__.__contains__, values)}
-    return fields if _PLAIN.issuperset(map(type, fields.values())) else None
 
 
 def drop_unknown(model: BaseModel, place: str, dropped: set[str], *read: str) -> None:

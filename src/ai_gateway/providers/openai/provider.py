@@ -23,7 +23,6 @@ from ai_gateway.providers.openai import responses
 from ai_gateway.providers.openai.responses import PATH, goes_by_response
 from ai_gateway.providers.parameters import note_dropped
 from ai_gateway.providers.upstream import Upstream
-from ai_gateway.translate.chat_request import chat_fields
 from ai_gateway.translate.chat_responses.request import to_response
 from gateway_contract.openai import models
 from gateway_contract.openai.parameters import OPERATION_OF
@@ -259,7 +258,7 @@ class OpenAICompatible(HttpProvider):
         if parsed is None or attempt.call.wire.name != "openai":
             if isinstance(body, models.CreateChatCompletionRequest):
                 body = self._efforts.without(attempt, body)
-            fields, dropped = self._quirks.from_other_wires(chat_fields(body))
+            fields, dropped = self._quirks.from_other_wires(to_fields(body))
             note_dropped(attempt, dropped)
         else:
             if _is_sent_unchanged(attempt.call, parsed, body):

@@ -21,8 +21,10 @@ class FieldNames:
     def note(self, call: Call, dropped: Iterable[str]) -> None:
         """Note dropped fields under the caller's names: those of the provider, counted already, and of translation."""
         notes = call.notes
-        by_provider = {self.names.get(name, name) for name in notes.dropped if name not in self.added}
         here = set(dropped)
+        if not here and not notes.dropped:
+            return
+        by_provider = {self.names.get(name, name) for name in notes.dropped if name not in self.added}
         if notes.provider:  # else no provider was called
             for field in self._countable(here) - self._countable(by_provider):
                 count(Event.DROPPED, notes.provider, field)

@@ -78,12 +78,12 @@ class ResponseBridge(ChatBridge):
     def _read_extras(self, chunk: models.CreateChatCompletionStreamResponse) -> None:
         """Keep fields of a chunk beyond the contract for the last event: no other event has a place for them."""
         carried = self._carried
-        if chunk.model_extra:
-            carried.update({name: each for name, each in chunk.model_extra.items() if name not in _PADDING})
+        if chunk.__pydantic_extra__:
+            carried.update({name: each for name, each in chunk.__pydantic_extra__.items() if name not in _PADDING})
         for choice in chunk.choices:
-            if choice.index == 0 and (choice.model_extra or choice.delta.model_extra):
-                carried.update(choice.model_extra or {})
-                for name, each in (choice.delta.model_extra or {}).items():
+            if choice.index == 0 and (choice.__pydantic_extra__ or choice.delta.__pydantic_extra__):
+                carried.update(choice.__pydantic_extra__ or {})
+                for name, each in (choice.delta.__pydantic_extra__ or {}).items():
                     if name not in ITEM_FIELDS:
                         self._pieces.setdefault(name, []).append(each)
 
@@ -94,7 +94,8 @@ class ResponseBridge(ChatBridge):
     @override
     def _ended(self, finish: str) -> bytes:
         turn, reason = self.turn, INCOMPLETE.get(finish)
-        self.events.kept = self._keep(turn.kept, turn.kept_of_calls)
+        if turn.kept or turn.kept_of_calls:
+            self.events.kept = self._keep(turn.kept, turn.kept_of_calls)
         beyond = {**self._carried, **{name: _joined(pieces) for name, pieces in self._pieces.items()}}
         more: Fields = {**served_tier(turn.tier), **carried(beyond, turn.kept_of_calls, self.events.unread)}
         if reason is None:

@@ -47,8 +47,9 @@ class ChatTurn:
 
     def feed(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
         """Process a chunk. Raises UpstreamInvalidResponse for content of a part that has ended."""
-        if isinstance(chunk.usage, models.CompletionUsage):
-            self.usage = chunk.usage
+        usage = chunk.usage
+        if usage and isinstance(usage, models.CompletionUsage):  # slow for anything else
+            self.usage = usage
         if isinstance(chunk.service_tier, str):
             self.tier = chunk.service_tier
         written = []
@@ -109,21 +110,26 @@ class ChatTurn:
 
     def _content(self, choice: models.CreateChatCompletionStreamResponseChoice) -> bytes:
         delta = choice.delta
-        extra = delta.model_extra or {}
-        for name in self._keeps:
-            if isinstance(more := extra.get(name), list):
-                _join(more, self.kept.setdefault(name, []))
-        written = []
-        if extra and (thought := thought_in(extra)):
-            written.append(self._turn.add_text(REASONING, (inside(thought),)))
-        written += self._beside(extra, ("thinking_blocks",))
+        extra = delta.__pydantic_extra__
+        written = [] if not extra else self._before_text(extra)
         if delta.content:
             written.append(self._text(delta.content, choice))
         if delta.refusal:
             written.append(self._turn.add_text(REFUSAL, (inside(delta.refusal),)))
-        written += self._beside(extra, ("annotations", "citations", "other_blocks"))
+        if extra:
+            written += self._beside(extra, ("annotations", "citations", "other_blocks"))
         written += self._calls(delta)
         return b"".join(written)
+
+    def _before_text(self, extra: Mapping[str, JsonValue]) -> list[bytes]:
+        """What extra fields say before a chunk's text."""
+        for name in self._keeps:
+            if isinstance(more := extra.get(name), list):
+                _join(more, self.kept.setdefault(name, []))
+        written = []
+        if thought := thought_in(extra):
+            written.append(self._turn.add_text(REASONING, (inside(thought),)))
+        return [*written, *self._beside(extra, ("thinking_blocks",))]
 
     def _calls(self, delta: models.ChatCompletionStreamResponseDelta) -> Iterable[bytes]:
         if delta.gateway_tool_calls is not MISSING and "gateway_tool_calls" in self._parts.extra_fields:

@@ -13,7 +13,7 @@ and its text is copied from one JSON string to the other without being parsed.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import override
+from typing import Final, override
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
@@ -38,6 +38,8 @@ from ai_gateway.conform.turn import OTHER, REASONING, REFUSAL, TEXT, CallHead, K
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.contract.write import to_fields
 
+_EXTRA_FIELDS: Final = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
+_DELTAS: Final = {key: b'event: %b.delta\ndata: {"type":"%b.delta",' % (name, name) for key, name in NAMES.items()}
 _CREATED, _QUEUED, _IN_PROGRESS = b"response.created", b"response.queued", b"response.in_progress"
 
 
@@ -64,7 +66,7 @@ class ResponseEvents(Output, Parts):
     ) -> None:
         super().__init__(head.id, calls.ran)
         self.texts: list[bytes] = []
-        self.extra_fields = frozenset({"annotations", "thinking_blocks", "gateway_tool_calls"})
+        self.extra_fields = _EXTRA_FIELDS
         self.final = b""
         self._head, self._calls, self._seal, self._now = head, calls, seal, now
         self._echo = to_wire(head.echo)[1:-1]
@@ -257,7 +259,7 @@ class ResponseEvents(Output, Parts):
             **changed,
         }
         echo = self._echo
-        if changed.keys() & self._head.echo.keys():
+        if changed and changed.keys() & self._head.echo.keys():
             echo = to_wire({name: value for name, value in self._head.echo.items() if name not in changed})[1:-1]
         return b'%b,"output":[%b]%b}' % (to_wire(fields)[:-1], b",".join(self._output), b"," + echo if echo else b"")
 
@@ -324,8 +326,7 @@ class ResponseEvents(Output, Parts):
 
     def _open_part(self, key: str, place: bytes, beside: bytes) -> None:
         self._part, self._place, self.texts = key, place, []
-        name = NAMES[key] + b".delta"
-        self._delta = b'event: %b\ndata: {"type":"%b",%b%b,"delta":"' % (name, name, place, beside)
+        self._delta = _DELTAS[key] + place + beside + b',"delta":"'
 
     def _close_part(self) -> bytes:
         key, place, self._part, self._delta = self._part, self._place, None, b""
@@ -352,9 +353,11 @@ class ResponseEvents(Output, Parts):
             if to_json(reference) not in self._annotations:
                 cited += self._referred({**reference})
         self._earlier += len(plain_text)
-        shown = to_json(shown_tokens(self._logprobs))
+        shown = held = b"[]"
+        if self._logprobs:
+            shown, held = to_json(shown_tokens(self._logprobs)), to_json(self._logprobs)
         form = b'{"type":"output_text","text":%b,"annotations":[%b],"logprobs":%b}'
-        part = form % (text, b",".join(self._annotations), to_json(self._logprobs))
+        part = form % (text, b",".join(self._annotations), held)
         fields.append(part)
         done = self._event(b"response.output_text.done", b'%b,"text":%b,"logprobs":%b' % (place, text, shown))
         return cited + done + self._event(b"response.content_part.done", b'%b,"part":%b' % (place, part))

@@ -91,8 +91,15 @@ class RanHere(Protocol):
 
 
 # Formatting numbers is the largest cost of a delta event.
-_DELTA_END: Final = b'","sequence_number":%d}\n\n'
+_END: Final = b',"sequence_number":%d}\n\n'
+_ENDS: Final = [_END % number for number in range(64)]
+_DELTA_END: Final = b'"' + _END
 _DELTA_ENDS: Final = [_DELTA_END % number for number in range(1024)]
+
+
+def event_end(number: int) -> bytes:
+    """The end of the event with this number."""
+    return _ENDS[number] if number < len(_ENDS) else _END % number
 
 
 def delta_end(number: int) -> bytes:

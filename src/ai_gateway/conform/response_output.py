@@ -8,12 +8,26 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from ai_gateway.conform.response_fields import Fields, RanHere
+from ai_gateway.conform.response_fields import Fields, RanHere, event_end
 from ai_gateway.contract.item_ids import item_id
 from ai_gateway.contract.wire_form import to_wire
 
 ADDED: Final = b"response.output_item.added"
 DONE: Final = b"response.output_item.done"
+
+
+def _head(name: bytes) -> bytes:
+    return b'event: %b\ndata: {"type":"%b",' % (name, name)
+
+
+# Of the events that nearly every response has.
+_HEADS: Final = {
+    name: _head(name)
+    for name in (
+        *(b"response." + state for state in (b"created", b"in_progress", b"completed", b"incomplete", b"failed")),
+        *(ADDED, DONE, b"response.content_part.added", b"response.content_part.done", b"response.output_text.done"),
+    )
+}
 
 
 class Output:
@@ -30,7 +44,7 @@ class Output:
 
     def _event(self, name: bytes, fields: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
-        return b'event: %b\ndata: {"type":"%b",%b,"sequence_number":%d}\n\n' % (name, name, fields, number)
+        return (_HEADS.get(name) or _head(name)) + fields + event_end(number)
 
     def _id(self, kind: str) -> str:
         """The id of the next item, unique over all responses."""

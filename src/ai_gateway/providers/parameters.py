@@ -140,6 +140,8 @@ def note_dropped(attempt: Attempt, fields: Iterable[str]) -> None:
     """Note and count further dropped fields, or paths inside fields."""
     notes = attempt.notes
     dropped = set(fields)
+    if not dropped:
+        return
     for field in _countable(dropped) - _countable(notes.dropped):
         count(Event.DROPPED, notes.provider, field)
     notes.dropped |= dropped

@@ -1,9 +1,9 @@
 """Dropped fields of Responses requests, and providers' errors, under the caller's names of fields."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Final, override
 
 from pydantic import BaseModel
 
@@ -43,15 +43,25 @@ def dropped_kinds(call: Call) -> set[str]:
     return call.unknown.fields
 
 
-@contextmanager
-def in_terms_of_responses() -> Iterator[None]:
+class _Renaming(AbstractContextManager[None]):
+    """Has no state. A generator as a context costs as much as the translation of a small request."""
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, GatewayError) and error.param is not None:
+            renamed = _renamed(error.param)
+            if renamed != error.param:
+                raise error.changed(param=renamed) from error
+
+
+_RENAMING: Final = _Renaming()
+
+
+def in_terms_of_responses() -> AbstractContextManager[None]:
     """Renames the field of an error about the chat request to that of the caller's request."""
-    try:
-        yield
-    except GatewayError as error:
-        if error.param is None or (renamed := _renamed(error.param)) == error.param:
-            raise
-        raise error.changed(param=renamed) from error
+    return _RENAMING
 
 
 def _renamed(path: str) -> str:

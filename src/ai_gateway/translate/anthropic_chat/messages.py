@@ -14,7 +14,7 @@ from ai_gateway.translate.anthropic_chat.ids import ToolNames
 from ai_gateway.translate.anthropic_chat.open_kinds import UnknownBlock
 from ai_gateway.translate.anthropic_chat.seal import unsealed
 from ai_gateway.translate.carriers import SEALED_FIELDS
-from ai_gateway.translate.chat_request import Message, unchecked
+from ai_gateway.translate.chat_request import Message, text_message, unchecked
 from gateway_contract.anthropic import models as anthropic
 from gateway_contract.openai import models as openai
 
@@ -96,7 +96,7 @@ class _Turns:
     def _user(self, content: Content, path: str) -> None:
         if isinstance(content, str):
             self.finish()
-            self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=content))
+            self.messages.append(text_message("user", content))
             return
         placed = [(block, f"{path}[{at}]") for at, block in enumerate(content)]
         results = [(block, at) for block, at in placed if isinstance(block, anthropic.AnthropicRequestToolResultBlock)]

@@ -3,7 +3,7 @@
 As for providers: *mapped* to OpenAI's format, or *dropped* and named in the response.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Final
 
@@ -74,10 +74,9 @@ METRIC_LABELS: Final = frozenset(field for policies in by_field(POLICIES).values
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 # Not searched: schemas, unknown kinds, which are named as a whole, and options of the gateway's tools, checked
 # elsewhere.
-_NAMED_OTHERWISE = (AnthropicInputSchema, AnthropicGatewayTool, UnknownBlock, UnknownTool)
-
-
-_PLAIN = {str, int, float, bool}
+_NAMED_OTHERWISE = {AnthropicInputSchema, AnthropicGatewayTool, UnknownBlock, UnknownTool}
+_PLAIN = {str, int, float, bool, type(None)}
+_NOT_SEARCHED = _PLAIN | _NAMED_OTHERWISE
 
 
 def dropped_fields(body: BaseModel) -> list[str]:
@@ -88,7 +87,9 @@ def dropped_fields(body: BaseModel) -> list[str]:
 
 def unknown_fields(body: BaseModel) -> list[str]:
     """The set fields beyond the contract, in the body and in its mapped fields."""
-    return list(dict.fromkeys(_unknown(body, "", _named(type(body), "mapped") & body.model_fields_set)))
+    unknown: list[str] = []
+    _add_unknown(body, "", _named(type(body), "mapped") & body.__pydantic_fields_set__, unknown)
+    return list(dict.fromkeys(unknown))
 
 
 @cache
@@ -98,14 +99,16 @@ def _named(body: type[BaseModel], wanted: Policy) -> frozenset[str]:
     return frozenset(name for name, policy in policies.items() if policy == wanted)
 
 
-def _unknown(model: BaseModel, path: str, names: Collection[str]) -> Iterator[str]:
+def _add_unknown(model: BaseModel, path: str, names: Collection[str], unknown: list[str]) -> None:
     extras = model.__pydantic_extra__
     if extras:
-        yield from (f"{path}{name}" for name, value in extras.items() if value not in _EMPTY)
+        unknown += [f"{path}{name}" for name, value in extras.items() if value not in _EMPTY]
+    fields = model.__dict__
     for name in names:
-        value = model.__dict__.get(name)
-        if type(value) in _PLAIN:
+        value = fields.get(name)
+        if value.__class__ in _PLAIN:
             continue
         for each in value if isinstance(value, list) else (value,):
-            if isinstance(each, BaseModel) and not isinstance(each, _NAMED_OTHERWISE):
-                yield from _unknown(each, f"{path}{name}.", each.model_fields_set)
+            # `isinstance` of a model is a function in Python for anything else.
+            if each.__class__ not in _NOT_SEARCHED and isinstance(each, BaseModel):
+                _add_unknown(each, f"{path}{name}.", each.__pydantic_fields_set__, unknown)

@@ -60,7 +60,8 @@ def chat(
     if body.stop_sequences:
         fields["stop"] = body.stop_sequences
     if body.stream:
-        fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
+        options = unchecked(openai.ChatCompletionStreamOptionsObject, {"include_usage": True})
+        fields |= {"stream": True, "stream_options": options}
     fields |= tool_fields(body, names, offered, dropped)
     fields |= _thinking(body.thinking, _effort(body, dropped, _ALL if knows_efforts else _HIGHEST), dropped)
     if (wanted := output_format(body)) is not None:
@@ -99,11 +100,11 @@ def _effort(body: anthropic.AnthropicCreateMessageParams, dropped: set[str], oth
 
 def _thinking(thinking: BaseModel | None, effort: str | None, dropped: set[str]) -> Fields:
     """The reasoning effort: given explicitly, or derived from a budget; adaptive thinking has none."""
-    if isinstance(thinking, anthropic.AnthropicThinkingConfigDisabled):
+    if thinking is not None and isinstance(thinking, anthropic.AnthropicThinkingConfigDisabled):
         if effort is not None:
             dropped.add("output_config.effort")
         return {"reasoning_effort": "none"}
-    if effort is None and isinstance(thinking, anthropic.AnthropicThinkingConfigEnabled):
+    if thinking is not None and effort is None and isinstance(thinking, anthropic.AnthropicThinkingConfigEnabled):
         budget = thinking.budget_tokens
         effort = "low" if budget < _LOW_BUDGET else "medium" if budget < _MEDIUM_BUDGET else "high"
     return {} if effort is None else {"reasoning_effort": effort}

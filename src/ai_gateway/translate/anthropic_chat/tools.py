@@ -219,6 +219,8 @@ def tool_fields(
     """
     choice = body.tool_choice
     tools = offered.all
+    if choice is None and not tools:
+        return {}
     if isinstance(choice, anthropic.AnthropicToolChoiceTool):
         if choice.name in offered.left:
             raise _not_run("tool_choice.name")
@@ -227,8 +229,7 @@ def tool_fields(
     if not tools:
         if isinstance(choice, anthropic.AnthropicToolChoiceAny) and offered.left:
             raise _not_run("tool_choice.type")
-        if choice is not None:
-            dropped.add("tool_choice")
+        dropped.add("tool_choice")
         return {}
     return {"tools": tools, **_choice(choice, names)}
 

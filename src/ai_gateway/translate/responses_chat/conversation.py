@@ -15,11 +15,11 @@ from pydantic import BaseModel, JsonValue
 
 from ai_gateway.errors import GatewayError, InvalidRequest, UnsupportedValue
 from ai_gateway.translate.carriers import SEALED_FIELDS
-from ai_gateway.translate.chat_request import Message
+from ai_gateway.translate.chat_request import Message, text_message
 from ai_gateway.translate.responses_chat import parts
 from ai_gateway.translate.responses_chat.envelope import SEALED, Sealer
 from ai_gateway.translate.responses_chat.offered import Offered
-from ai_gateway.translate.responses_chat.outputs import OUTPUTS, Output, output_parts, ran_before
+from ai_gateway.translate.responses_chat.outputs import Output, is_output, output_parts, ran_before
 from ai_gateway.translate.responses_chat.tools import ClientTool, ToolKind
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models as responses
@@ -78,7 +78,7 @@ class Conversation:
 
     def _add_placed(self, placed: Sequence[tuple[str, Item]]) -> None:
         for at, item in placed:
-            if isinstance(item, OUTPUTS):
+            if is_output(item):
                 self._outputs.add(item, at)
         for at, item in placed:
             self._add(item, at)
@@ -105,7 +105,7 @@ class Conversation:
                 self._end_turn()
             case responses.CompactionSummaryItemParam():
                 self._add_summary(item, at)
-            case _ if isinstance(item, OUTPUTS):
+            case _ if is_output(item):
                 self._end_turn()
             case _:
                 self._add_other(item, at)
@@ -125,7 +125,9 @@ class Conversation:
         self._end_turn()
         read = parts.user_parts if item.role == "user" else parts.system_parts
         made = item.content if isinstance(item.content, str) else parts.plain(read(item.content, f"{at}.content"))
-        if item.role == "user":
+        if isinstance(made, str):
+            self.messages.append(text_message(item.role, made))
+        elif item.role == "user":
             self.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=made))
         elif item.role == "developer":
             self.messages.append(openai.ChatCompletionRequestDeveloperMessage(role="developer", content=made))

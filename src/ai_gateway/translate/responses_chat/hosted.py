@@ -75,6 +75,8 @@ def claim(offered: Offered, runs: Runs, failures: Mapping[str, str]) -> Claimed:
     Raises ToolNotAvailable or ToolNotAllowed for a type of the gateway's own, and InvalidRequest for wrong options.
     """
     claimed = Claimed()
+    if not offered.hosted:
+        return claimed
     left = []
     for at, tool in offered.hosted:
         if not _claim(tool, at, (claimed, runs, failures), offered.dropped):

@@ -38,11 +38,14 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ult
 def echo(body: responses.CreateResponse, *, stored: bool = False, background: bool = False) -> Fields:
     """The fields that repeat the request, as JSON."""
     given = body.__dict__
-    fields: Fields = {name: default if (value := given[name]) is None else value for name, default in _ECHOED.items()}
+    fields: Fields = {**_ECHOED}
+    for name in _ECHOED.keys() & body.__pydantic_fields_set__:
+        if (value := given[name]) is not None:
+            fields[name] = value
     fields |= {name: value for name in _ECHOED_IF_SENT if (value := given[name]) is not None}
     fields["tools"] = [_tool(tool) for tool in body.tools or ()]
     choice = body.tool_choice
-    fields["tool_choice"] = plain(choice) if isinstance(choice, BaseModel) else choice or "auto"
+    fields["tool_choice"] = "auto" if not choice else plain(choice) if isinstance(choice, BaseModel) else choice
     fields["text"] = _text(body.text)
     thinking = body.reasoning
     fields["reasoning"] = {

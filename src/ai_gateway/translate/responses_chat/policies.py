@@ -6,6 +6,7 @@ stored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from pydantic import BaseModel
@@ -101,7 +102,7 @@ _LOST: Final[Mapping[type[BaseModel], tuple[str, ...]]] = {
 
 
 _NUMBERS = {bool, int, float}
-_PLAIN = {str, *_NUMBERS}
+_PLAIN = {str, type(None), *_NUMBERS}
 
 
 def apply_policies(body: BaseModel) -> list[str]:
@@ -109,45 +110,51 @@ def apply_policies(body: BaseModel) -> list[str]:
 
     Null and empty values count as absent.
     """
-    policies = by_field(POLICIES)[OPERATION_OF[type(body)]]
-    dropped, mapped = set[str](), list[str]()
-    for name in sorted([name for name in body.model_fields_set if _is_set(getattr(body, name, None))]):
-        policy = policies.get(name, "dropped")
-        if policy == "refused":
+    mapped, refused = _named(type(body))
+    given = body.__pydantic_fields_set__
+    for name in sorted(given & refused):
+        if _is_set(getattr(body, name, None)):
             raise UnsupportedParameter(
                 f"The gateway cannot honour '{name}': leave it out, and send what it stands for in the request itself.",
                 param=name,
             )
-        if policy == "dropped":
-            dropped.add(name)
-        else:
-            mapped.append(name)
-    return sorted(dropped.union(lost_fields(body, mapped)))
+    dropped = [name for name in given - mapped - refused if _is_set(getattr(body, name, None))]
+    _add_lost(body, given & mapped, "", dropped)
+    return sorted(set(dropped))
+
+
+@cache
+def _named(body: type[BaseModel]) -> tuple[frozenset[str], frozenset[str]]:
+    """The body's fields that are mapped, and those that are refused."""
+    policies = by_field(POLICIES)[OPERATION_OF[body]]
+    mapped, refused = (frozenset(name for name in policies if policies[name] == own) for own in ("mapped", "refused"))
+    return mapped, refused
 
 
 def _is_set(value: object) -> bool:
     return bool(value) or type(value) in _NUMBERS  # false and 0 are values
 
 
-def lost_fields(body: BaseModel, names: Iterable[str]) -> Iterator[str]:
-    """The set nested fields without a counterpart in chat, inside these fields of the body."""
+def _add_lost(body: BaseModel, names: Iterable[str], path: str, lost: list[str]) -> None:
+    """Add the set nested fields without a counterpart in chat, inside these fields of the body."""
+    fields = body.__dict__
     for name in names:
-        value = body.__dict__.get(name)
-        if type(value) in _PLAIN:
+        value = fields.get(name)
+        if value.__class__ in _PLAIN:
             continue
         for each in value if isinstance(value, list) else (value,):
-            # An object without declared fields is a schema, or arguments: its names are the caller's.
-            if isinstance(each, BaseModel) and type(each).__pydantic_fields__:
-                yield from _lost(each, f"{name}.")
-                for inner in lost_fields(each, each.model_fields_set):
-                    yield f"{name}.{inner}"
+            # An object without declared fields is a schema, or arguments: its names are the caller's. (`isinstance`
+            # of a model is slow for anything else.)
+            if each is not None and getattr(each.__class__, "__pydantic_fields__", None):
+                inside = f"{path}{name}."
+                if each.__pydantic_extra__:
+                    lost += _lost_extras(each, inside)
+                lost += [f"{inside}{own}" for own in _LOST.get(each.__class__, ()) if getattr(each, own, None)]
+                _add_lost(each, each.__pydantic_fields_set__, inside, lost)
 
 
-def _lost(model: BaseModel, path: str) -> Iterator[str]:
-    """The dropped fields of an object."""
+def _lost_extras(model: BaseModel, path: str) -> Iterator[str]:
+    """The fields of an object beyond the contract."""
     for name, value in (model.model_extra or {}).items() if not isinstance(model, models.GatewayTool) else ():
         if _is_set(value) and not (name == "call_id" and isinstance(model, models.LocalShellToolCallOutput)):
-            yield f"{path}{name}"
-    for name in _LOST.get(type(model), ()):
-        if getattr(model, name, None):
             yield f"{path}{name}"

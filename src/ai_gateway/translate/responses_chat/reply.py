@@ -220,6 +220,8 @@ def carried(
 
     They are collected in one field of the response.
     """
+    if not (beyond or calls or unread):
+        return {}
     placed: dict[str, object] = {}
     place(beyond, placed, names_of(responses.Response))
     of_calls = []

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import BaseModel
 
 from ai_gateway.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
-from ai_gateway.translate.chat_request import unchecked
+from ai_gateway.translate.chat_request import text_message, unchecked
 from ai_gateway.translate.gateway_tools import NO_TOOLS, Runs
 from ai_gateway.translate.responses_chat.conversation import Conversation, Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
@@ -83,7 +82,8 @@ def translate_response(
     fields |= _answer_fields(body, dropped)
     fields |= _tool_fields(body, offered, claimed)
     if body.stream:
-        fields |= {"stream": True, "stream_options": openai.ChatCompletionStreamOptionsObject(include_usage=True)}
+        options = unchecked(openai.ChatCompletionStreamOptionsObject, {"include_usage": True})
+        fields |= {"stream": True, "stream_options": options}
     return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped | offered.dropped)
 
 
@@ -102,7 +102,7 @@ def _ran(body: responses.CreateResponse, history: Sequence[Item], claimed: Claim
 def translate_conversation(body: Body, target: ChatTarget, history: Sequence[Item] = ()) -> TranslatedRequest:
     """Instructions, items and tools of any request that has them."""
     offered = Offered()
-    offered.add_all(_declared(body, "tools") or [])
+    offered.add_all(body.__dict__.get("tools") or [])
     fields, dropped = _conversation_fields(body, target, history, offered)
     return TranslatedRequest(unchecked(openai.CreateChatCompletionRequest, fields), offered, dropped)
 
@@ -114,28 +114,22 @@ def _conversation_fields(
     dropped = set(apply_policies(body))
     conversation = Conversation(offered, target.sealer, target.provider)
     if body.instructions:
-        system = openai.ChatCompletionRequestSystemMessage(role="system", content=body.instructions)
-        conversation.messages.append(system)
+        conversation.messages.append(text_message("system", body.instructions))
     input_ = body.input
     items = [] if isinstance(input_, str) else items_of(input_)
     conversation.add_all([*history, *items], skipped=len(history))
     if input_ and isinstance(input_, str):
-        conversation.messages.append(openai.ChatCompletionRequestUserMessage(role="user", content=input_))
+        conversation.messages.append(text_message("user", input_))
     if not conversation.messages:
         raise InvalidRequest(
             "There is nothing to answer: send `input`.", param="input", code="missing_required_parameter"
         )
     fields: Fields = {"model": target.model, "messages": conversation.messages}
-    fields |= {name: value for name in _SAME if (value := _declared(body, name)) is not None}
-    if (options := _declared(body, "prompt_cache_options")) is not None:
+    declared = body.__dict__  # an undeclared field of that name is elsewhere, and not validated
+    fields |= {name: value for name in _SAME if (value := declared.get(name)) is not None}
+    if (options := declared.get("prompt_cache_options")) is not None:
         fields["prompt_cache_options"] = openai.PromptCacheOptionsParam.model_validate(_dump(options))
     return fields, dropped | conversation.dropped
-
-
-def _declared(body: Body, name: str) -> Any:  # noqa: ANN401 - each field has its own type
-    """A field of the body, if its operation declares it: an undeclared field of that name is not validated."""
-    # Not `model_fields`, which takes longer than all else here.
-    return getattr(body, name) if name in type(body).__pydantic_fields__ else None
 
 
 def items_of(given: str | Sequence[Item] | None) -> list[Item]:
@@ -189,6 +183,8 @@ def _tool_fields(body: responses.CreateResponse, offered: Offered, claimed: Clai
 
     The `claimed` tools are gateway-run.
     """
+    if body.tool_choice is None and not (offered.functions or offered.hosted or claimed):
+        return {}
     names: set[str] = {tool.type for _, tool in offered.hosted}
     offered.dropped |= {f"tools.{name}" for name in names}
     fields: Fields

@@ -83,7 +83,8 @@ RESPONSE_EVENTS = (
 MESSAGE_EVENTS = (
     _event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "usage": _USAGE}),
     _event("content_block_delta", index=0, delta={"type": "text_delta", "text": " fox"}),
-    _event("message_stop"),
+    _event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage=_USAGE)
+    + _event("message_stop"),
 )
 
 

@@ -82,8 +82,13 @@ class WebhookNetwork:
         return not is_metadata_address(address)
 
     def permits_literal(self, url: str) -> bool:
-        """Whether a webhook may have this URL, as far as the address is in it: names are looked up later."""
-        host = URL(url).raw_host or ""
+        """Whether a webhook may have this URL, as far as the address is in it: names are looked up later.
+
+        Raises ValueError for one without a host that could be called.
+        """
+        host = URL(url).raw_host
+        if not host:
+            raise ValueError("there is no host in it")
         try:
             return self.permits(ip_address(host))
         except ValueError:

@@ -134,6 +134,8 @@ def test_a_webhooks_secret_is_shown_when_it_is_made_and_never_again(admin: Admin
         ({"type": "webhook", "url": "http://[::ffff:169.254.169.254]/"}, "notification_channel.url"),
         ({"type": "webhook", "url": "http://2852039166/x"}, "notification_channel.url"),
         ({"type": "webhook", "url": "http://0xa9.254.0251.0xfe:80/x"}, "notification_channel.url"),
+        ({"type": "webhook", "url": "http://\u008c'"}, "notification_channel.url"),
+        ({"type": "webhook", "url": f"http://{'ä' * 100}"}, "notification_channel.url"),
         ({"type": "pigeon"}, "notification_channel.type"),
     ],
 )

@@ -226,13 +226,7 @@ class SpendAlerts(Administration):
                 raise InvalidRequest(
                     f"The secret cannot sign: {error}.", param="notification_channel.secret"
                 ) from error
-            if not self.network().permits_literal(channel.url):
-                raise InvalidRequest(
-                    "Invalid value for 'notification_channel.url': it has an address that WEBHOOK_ADDRESSES does not "
-                    "allow.",
-                    param="notification_channel.url",
-                    code="invalid_value",
-                )
+            _check_address(channel.url, self.network())
             alert = replace(alert, webhook_url=channel.url, webhook_secret=secret)
         else:
             alert = replace(alert, recipients=tuple(channel.recipients), subject_prefix=channel.subject_prefix)
@@ -244,6 +238,16 @@ class SpendAlerts(Administration):
         former = self._find_alert(entity, alert_id)
         change.delete(SpendAlert, alert_id)
         audit_change(change, entity, "spend_alert", former, None)
+
+
+def _check_address(url: str, network: WebhookNetwork) -> None:
+    try:
+        reason = None if network.permits_literal(url) else "it has an address that WEBHOOK_ADDRESSES does not allow"
+    except ValueError as error:
+        reason = f"it cannot be called: {error}"
+    if reason is not None:
+        param = "notification_channel.url"
+        raise InvalidRequest(f"Invalid value for '{param}': {reason}.", param=param, code="invalid_value")
 
 
 def _new_secret() -> str:

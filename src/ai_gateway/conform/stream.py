@@ -91,8 +91,6 @@ def _items_for[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateC
     if conformer.observes:
         return _observed(_data_of(piece) if isinstance(piece, Packet) else (piece,), model, state, conformer)
     if isinstance(piece, Packet):
-        if isinstance(piece.events, Pieces):
-            return _relayed_pieces(piece.events, model, state, conformer, continuations)
         return _relayed(piece.events, model, state, conformer, continuations)
     return _legal(conformer.event(model, piece), state, conformer, None)
 
@@ -116,42 +114,15 @@ def _relayed[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCom
     conformer: Conformer,
     continuations: Continuations | None,
 ) -> Iterator[Conformed[Chunk]]:
-    """The items to send for events that arrived together; continuations are not parsed."""
+    """The items to send for events that arrived together; continuations are not parsed, nor split into lines."""
     at = 0
     while at < len(events):
         end = continuations.match(events, at) if continuations is not None else at
         if continuations is None or end == at:
-            yield from _legal(conformer.event(model, events[at]), state, conformer, continuations)
-            at += 1
-            continue
-        if continuations.only_texts:
-            runs = continuations.matched()
-            continuations.relayed()
-            yield from runs
-            at = end
-            continue
-        continuations.relayed()
-        yield Verbatim(continuations.edited(events[at:end]))
-        at = end
-
-
-def _relayed_pieces[Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
-    pieces: Pieces,
-    model: type[Chunk],
-    state: StreamState[Chunk],
-    conformer: Conformer,
-    continuations: Continuations | None,
-) -> Iterator[Conformed[Chunk]]:
-    """The same for pieces: continuations need not even be split into lines."""
-    at = 0
-    while at < len(pieces):
-        end = continuations.match(pieces, at) if continuations is not None else at
-        if continuations is None or end == at:
-            data = _only_data(pieces[at])
-            if data is None:
-                rest = list(pieces.parse(b"".join(pieces[at:])))
-                yield from _relayed(rest, model, state, conformer, continuations)
-                return
+            data = events[at]
+            if isinstance(events, Pieces) and not (data := _only_data(data)):
+                events, at = list(events.parse(b"".join(events[at:]))), 0
+                continue
             yield from _legal(conformer.event(model, data), state, conformer, continuations)
             at += 1
             continue
@@ -160,16 +131,16 @@ def _relayed_pieces[Chunk: (models.CreateChatCompletionStreamResponse, models.Cr
         if continuations.only_texts:
             yield from runs
         else:
-            yield Verbatim(continuations.edited(pieces[at:end]), are_framed=True)
+            yield Verbatim(continuations.edited(events[at:end]), are_framed=isinstance(events, Pieces))
         at = end
 
 
-def _only_data(piece: bytes) -> bytes | None:
-    """The data of a piece that is one event of one line; None for anything else."""
+def _only_data(piece: bytes) -> bytes:
+    """The data of a piece that is one event of one line; empty for anything else."""
     lines = piece.splitlines()  # as events are: at CR, LF or both
     if len(lines) != 2 or lines[1] or not lines[0].startswith(SSE.before):
-        return None
-    return lines[0][len(SSE.before) :] or None
+        return b""
+    return lines[0][len(SSE.before) :]
 
 
 def _data_of(packet: Packet) -> Iterable[bytes]:

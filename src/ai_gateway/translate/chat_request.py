@@ -6,6 +6,7 @@ from typing import Final, Literal, cast
 
 from pydantic import BaseModel
 
+from ai_gateway.contract.present_fields import new, set_dict, set_extra, set_given, set_private
 from ai_gateway.errors import InvalidRequest, UnsupportedValue
 from gateway_contract.openai import models
 
@@ -19,12 +20,6 @@ type Message = (
     | models.ChatCompletionRequestFunctionMessage
 )
 _EMPTY: tuple[object, ...] = (None, "", [], {})
-_new = object.__new__
-_parts = BaseModel.__dict__
-_set_dict = _parts["__dict__"].__set__
-_set_given = _parts["__pydantic_fields_set__"].__set__
-_set_extra = _parts["__pydantic_extra__"].__set__
-_set_private = _parts["__pydantic_private__"].__set__
 
 
 @cache
@@ -39,14 +34,14 @@ def unchecked[Model: BaseModel](model: type[Model], fields: Mapping[str, object]
     blank, names, defaults, is_open = _blank(model)
     if not names.issuperset(fields):  # fields beyond the contract
         return cast("Model", blank.model_copy(update=fields))
-    # A quarter of the cost of `model_construct`, and half of that of `model_copy`.
-    made = _new(model)
+    # Half of the cost of `model_copy`.
+    made = new(model)
     values = defaults.copy()
     values.update(fields)
-    _set_dict(made, values)
-    _set_given(made, {*fields})
-    _set_extra(made, {} if is_open else None)
-    _set_private(made, None)
+    set_dict(made, values)
+    set_given(made, {*fields})
+    set_extra(made, {} if is_open else None)
+    set_private(made, None)
     return made
 
 

@@ -16,16 +16,23 @@ class FakeMcp:
     """`tools` is what it lists; a call of one is answered by what stands under its name in `answers`.
 
     An answer is the `result` of the JSON-RPC reply, or writes the reply by itself, for the id of the request.
+    With `sessions` it keeps one for each client, with a stream for its own messages that stays open.
     """
 
     tools: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    sessions: bool = False
 
     async def behave(self, exchange: Exchange) -> None:
+        if self.sessions and exchange.seen.method == "GET":
+            await exchange.open_stream()
+            await exchange.hang()
+            return
         if exchange.seen.method != "POST":
             await exchange.reply(b"", status=405)
             return
         asked = exchange.seen.json
+        headers = {}
         if "id" not in asked or "method" not in asked:  # a notification, or a reply to what was asked back
             await exchange.reply(b"", status=202)
             return
@@ -34,6 +41,7 @@ class FakeMcp:
                 version = asked["params"]["protocolVersion"]
                 info = {"name": "fake", "version": "1"}
                 result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
+                headers = {"mcp-session-id": "s"} if self.sessions else {}
             case "tools/list":
                 result = {"tools": self.tools}
             case "tools/call":
@@ -44,7 +52,7 @@ class FakeMcp:
                 result = answer
             case _:
                 result = {}
-        await exchange.json({"jsonrpc": "2.0", "id": asked["id"], "result": result})
+        await exchange.json({"jsonrpc": "2.0", "id": asked["id"], "result": result}, headers=headers)
 
 
 def listed(name: str, **more: Any) -> dict[str, Any]:

@@ -164,3 +164,11 @@ async def test_a_description_is_bounded() -> None:
         async with tool_of(lab(server.url)) as tool:
             (function,) = await tool.functions(CALLER, {})
     assert len(function.description) < 2_100
+
+
+async def test_the_streams_of_many_sessions_leave_connections_for_calls() -> None:
+    fake = FakeMcp([listed("t")], {"t": {"content": [TEXT]}}, sessions=True)
+    with running_mcp(fake) as server:
+        async with tool_of(lab(server.url, seconds=60.0)) as tool:
+            for number in range(120):
+                assert await called(tool, "t", session=f"s{number}") == Result("said"), number

@@ -9,9 +9,10 @@ from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
 from ai_gateway.tools.mcp.server import McpServer
 
 _CONNECT_S = 10.0
-# Shorter than the 5 s after which uvicorn and Node.js close idle connections by default: a call over one that is just
-# being closed fails.
-_IDLE_S = 4.0
+_LAST_EVENT_ID = "last-event-id"
+# uvicorn and Node.js close idle connections after 5 s by default, and a call over one that is just being closed fails:
+# this leaves 4 s for an event loop that lags behind.
+_IDLE_S = 1.0
 _CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_IDLE_S)
 
 
@@ -48,7 +49,12 @@ class _Counted(httpx2.AsyncByteStream):
 
 
 class _Bounded(httpx2.AsyncHTTPTransport):
-    """Bounds the size of replies; the SDK only bounds single events of streams."""
+    """Bounds the size of replies; the SDK only bounds single events of streams.
+
+    The stream of a server's own messages, which the SDK opens for each session, is answered as servers without it do
+    (protocol 2025-06-18, "Listening for messages from the server"): nothing here reads them, and the streams of a
+    hundred sessions would take every connection that there is for calls.
+    """
 
     def __init__(self, most: int, shared: ByteBudget) -> None:
         super().__init__(limits=_CONNECTIONS)
@@ -57,6 +63,8 @@ class _Bounded(httpx2.AsyncHTTPTransport):
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET" and _LAST_EVENT_ID not in request.headers:  # with it, a call's own reply is resumed
+            return httpx2.Response(405)
         response = await super().handle_async_request(request)
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":  # compression was not requested, and could be a decompression bomb

@@ -244,6 +244,13 @@ def test_a_later_count_replaces_an_earlier_one() -> None:
 # -- streams, event by event --
 
 
+@pytest.mark.parametrize("name", ANSWERS)
+def test_blocks_that_nobody_ends_are_whole_at_the_end(name: str) -> None:
+    told = events("claude-x", *ANSWERS[name])
+    left = [event for event in told if event["type"] != "content_block_stop"]
+    assert put_together(chunks(left)) == put_together(chunks(told))
+
+
 def test_calls_are_numbered_among_calls_and_not_among_blocks() -> None:
     made = chunks(events("claude-x", [thought(), text("x"), call(0), SEARCH, call(1)], "tool_use"))
     calls = [one for chunk in made for choice in chunk["choices"] for one in choice["delta"].get("tool_calls", ())]

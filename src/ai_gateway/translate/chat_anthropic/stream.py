@@ -108,7 +108,7 @@ class MessagesStreamTranslator:
             case "content_block_delta":
                 yield from self._continue(event)
             case "content_block_stop":
-                yield from self._close(event)
+                yield from self._close(event.index)
             case "message_delta":
                 yield from self._update_message(event)
             case "message_stop":
@@ -186,9 +186,9 @@ class MessagesStreamTranslator:
                 pass
         return {}
 
-    def _close(self, event: Event) -> Iterator[Object]:
+    def _close(self, index: int) -> Iterator[Object]:
         """The parts of a block that are only sent when it is complete."""
-        opened = self._blocks.pop(event.index, None)
+        opened = self._blocks.pop(index, None)
         if opened is None:
             raise _out_of_order("content_block_stop")
         block = opened.block
@@ -219,6 +219,8 @@ class MessagesStreamTranslator:
             yield self._chunk(updates)
 
     def _end(self) -> Iterator[Object]:
+        for index in [*self._blocks]:  # some servers that only resemble the API's send no `content_block_stop`
+            yield from self._close(index)
         declined = refusal(self._reason, self._details)
         if declined:
             yield self._chunk({"refusal": declined})

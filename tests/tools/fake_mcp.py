@@ -16,12 +16,14 @@ class FakeMcp:
     """`tools` is what it lists; a call of one is answered by what stands under its name in `answers`.
 
     An answer is the `result` of the JSON-RPC reply, or writes the reply by itself, for the id of the request.
-    With `sessions` it keeps one for each client, with a stream for its own messages that stays open.
+    With `sessions` it keeps one for each client, with a stream for its own messages that stays open. While it is
+    `silent` it answers nobody who asks what its tools are.
     """
 
     tools: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
     sessions: bool = False
+    silent: bool = False
 
     async def behave(self, exchange: Exchange) -> None:
         if self.sessions and exchange.seen.method == "GET":
@@ -32,10 +34,13 @@ class FakeMcp:
             await exchange.reply(b"", status=405)
             return
         asked = exchange.seen.json
-        headers = {}
         if "id" not in asked or "method" not in asked:  # a notification, or a reply to what was asked back
             await exchange.reply(b"", status=202)
             return
+        await self._answer(exchange, asked)
+
+    async def _answer(self, exchange: Exchange, asked: dict[str, Any]) -> None:
+        headers = {}
         match asked["method"]:
             case "initialize":
                 version = asked["params"]["protocolVersion"]
@@ -43,6 +48,8 @@ class FakeMcp:
                 result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
                 headers = {"mcp-session-id": "s"} if self.sessions else {}
             case "tools/list":
+                if self.silent:
+                    await exchange.hang()
                 result = {"tools": self.tools}
             case "tools/call":
                 answer = self.answers[asked["params"]["name"]]

@@ -10,7 +10,7 @@ from ai_gateway.contract.call import Caller
 from ai_gateway.errors import Unavailable
 from ai_gateway.tools.offer import Offer
 from ai_gateway.tools.tool import Result, Use
-from tests.support.upstream import Exchange
+from tests.support.upstream import Exchange, Seen, Upstream
 from tests.tools.fake_mcp import FakeMcp, hangs, listed, running_mcp
 from tests.tools.test_mcp import CALLER, functions_of, lab, tool_of
 
@@ -172,3 +172,104 @@ async def test_the_streams_of_many_sessions_leave_connections_for_calls() -> Non
         async with tool_of(lab(server.url, seconds=60.0)) as tool:
             for number in range(120):
                 assert await called(tool, "t", session=f"s{number}") == Result("said"), number
+
+
+def asked(server: Upstream, method: str) -> list[Seen]:
+    return [seen for seen in list(server.requests) if seen.method == "POST" and seen.json.get("method") == method]
+
+
+LIST_S = 1.0
+ASKING = 60
+SOON_S = 18.0  # where each waits for those before it, the last waits for half a minute
+
+
+async def test_many_who_wait_for_the_tools_of_a_silent_server_wait_as_long_as_one() -> None:
+    fake = FakeMcp([listed("t")], silent=True)
+    with running_mcp(fake) as server:
+        async with tool_of(lab(server.url, seconds=LIST_S)) as tool:
+            async with asyncio.timeout(SOON_S):
+                failed = await asyncio.gather(*(functions_of(tool) for _ in range(ASKING)), return_exceptions=True)
+            assert [type(each) for each in failed] == [Unavailable] * ASKING
+            fake.silent = False
+            assert await functions_of(tool), "it is asked again as soon as somebody needs it"
+
+
+async def test_tools_that_are_known_are_offered_at_once_after_their_server_fell_silent() -> None:
+    fake = FakeMcp([listed("t")])
+    with running_mcp(fake) as server:
+        async with tool_of(lab(server.url, seconds=LIST_S)) as tool:
+            offered = await functions_of(tool)
+            fake.silent = True
+            tool.expire_lists()
+            async with asyncio.timeout(SOON_S):
+                for _ in range(ASKING):
+                    assert (await functions_of(tool)).keys() == offered.keys()
+
+
+async def test_a_client_that_leaves_takes_the_list_of_tools_from_nobody_else() -> None:
+    fake = FakeMcp([listed("t")], silent=True)
+    with running_mcp(fake) as server:
+        async with tool_of(lab(server.url, seconds=LIST_S)) as tool:
+            leaving, staying = (asyncio.create_task(functions_of(tool)) for _ in range(2))
+            await asyncio.sleep(0.1)
+            leaving.cancel()
+            with pytest.raises(Unavailable):
+                await staying
+
+
+MOST_OF_ONE = 6
+FEW = {"most_sessions": MOST_OF_ONE + 2, "most_of_one": MOST_OF_ONE}
+
+
+async def test_a_server_that_hangs_and_a_caller_who_calls_it_leave_places_for_others() -> None:
+    one, another, third = (Caller(key_id=name) for name in ("one", "another", "third"))
+    fake = FakeMcp([listed("odd"), listed("good")], {"odd": hangs, "good": {"content": [TEXT]}})
+    with running_mcp(fake) as hanging, running_mcp(fake) as working:
+        servers = lab(hanging.url, seconds=60.0), lab(working.url, name="other", seconds=60.0)
+        async with tool_of(*servers, **FEW) as tool:
+            functions = await functions_of(tool)
+
+            async def call(name: str, caller: Caller, session: str) -> Result:
+                return await functions[f"mcp_{name}"].run(Use(caller, "c", session, {}, {}, 60.0))
+
+            calls = [asyncio.create_task(call("lab_odd", one, f"s{at}")) for at in range(MOST_OF_ONE)]
+            async with asyncio.timeout(30):
+                while len(asked(hanging, "tools/call")) < MOST_OF_ONE:  # noqa: ASYNC110 - the server has a thread
+                    await asyncio.sleep(0.01)
+                refused = await call("lab_good", one, "more")
+                assert refused == Result("There are too many sessions with the server 'lab': try later.", failed=True)
+                assert await call("lab_good", another, "s") == Result("said")
+                assert await call("lab_good", third, "s") == Result("said"), "an idle one makes room"
+                assert await call("other_good", one, "s") == Result("said")
+            for each in calls:
+                each.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_conversation_keeps_its_session_although_there_is_no_room_for_another() -> None:
+    fake = FakeMcp([listed("t")], {"t": {"content": [TEXT]}})
+    with running_mcp(fake) as server:
+        async with tool_of(lab(server.url), **FEW) as tool:
+            for at in (*range(MOST_OF_ONE), 0, 1, 2):
+                assert await called(tool, "t", session=f"s{at}") == Result("said")
+        assert len(asked(server, "initialize")) == 1 + MOST_OF_ONE
+
+
+AT_ONCE = 150
+
+
+async def test_more_calls_at_once_than_a_hundred_each_get_their_answer() -> None:
+    async def is_slow(exchange: Exchange, number: int) -> None:
+        waiting.append(number)
+        if len(waiting) == AT_ONCE:
+            everybody.set()
+        await everybody.wait()
+        await exchange.json({"jsonrpc": "2.0", "id": number, "result": {"content": [TEXT]}})
+
+    waiting: list[int] = []
+    everybody = asyncio.Event()
+    fake = FakeMcp([listed("slow")], {"slow": is_slow})
+    with running_mcp(fake) as server:
+        async with tool_of(lab(server.url, seconds=60.0)) as tool:
+            results = await asyncio.gather(*(called(tool, "slow", 60.0, f"s{at}") for at in range(AT_ONCE)))
+    assert set(results) == {Result("said")}

@@ -50,9 +50,9 @@ def is_in(caller: Caller, projects: frozenset[str]) -> bool:
 
 
 @asynccontextmanager
-async def tool_of(*servers: McpServer) -> AsyncIterator[McpTool]:
+async def tool_of(*servers: McpServer, **bounds: int) -> AsyncIterator[McpTool]:
     before = asyncio.all_tasks()
-    tool = McpTool(servers, is_in)
+    tool = McpTool(servers, is_in, **bounds)
     try:
         yield tool
     finally:

@@ -13,7 +13,9 @@ _LAST_EVENT_ID = "last-event-id"
 # uvicorn and Node.js close idle connections after 5 s by default, and a call over one that is just being closed fails:
 # this leaves 4 s for an event loop that lags behind.
 _IDLE_S = 1.0
-_CONNECTIONS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_IDLE_S)
+# More than all sessions with a server are likely to need. A call beyond is told so, and not that it took too long.
+_CONNECTIONS = httpx2.Limits(max_connections=1_024, max_keepalive_connections=20, keepalive_expiry=_IDLE_S)
+_TURN_S = 2.0
 
 
 class TooLarge(httpx2.ReadError):
@@ -87,5 +89,6 @@ def client_for(server: McpServer, shared: ByteBudget) -> httpx2.AsyncClient:
     headers = {"accept-encoding": "identity"}
     if server.token is not None:
         headers["authorization"] = f"Bearer {server.token}"
-    timeout = httpx2.Timeout(server.seconds, connect=min(_CONNECT_S, server.seconds))
+    seconds = server.seconds
+    timeout = httpx2.Timeout(seconds, connect=min(_CONNECT_S, seconds), pool=min(_TURN_S, seconds / 2))
     return httpx2.AsyncClient(headers=headers, timeout=timeout, transport=_Bounded(server.size, shared))

@@ -146,7 +146,10 @@ class McpSession:
             case httpx2.HTTPStatusError():
                 message = f"answered with status {error.response.status_code}."
             case httpx2.HTTPError() | OSError() | anyio.ClosedResourceError() | anyio.BrokenResourceError():
-                message = "cannot be reached, or has broken off."
+                is_busy = isinstance(error, httpx2.PoolTimeout)
+                message = (
+                    "has too many calls at once: try later." if is_busy else "cannot be reached, or has broken off."
+                )
             case _:
                 message = f"failed ({type(error).__name__})."
         return McpFailure(f"The server '{self.server.name}' {message}")

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _SESSION, _EGRESS = "ai_gateway.tools.mcp.session", "ai_gateway.tools.mcp.egress"
 _OPTIONS = ("servers", "allowed_tools")
 _LIST_S = 60.0  # for which a list of tools is cached
+_LIST_AGAIN_S = 5.0  # after a failure, in which what is known is offered without asking
 _MAX_LIST_S = 10.0
 _IDLE_S = 120.0
-_MAX_SESSIONS = 256
 _MAX_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
 # With the gateway's prefix, this makes 64, OpenAI's limit for function names.
 _MAX_NAME_LENGTH = 56
@@ -42,12 +42,16 @@ type _Key = tuple[str, str | None, str, str]
 
 @dataclass(slots=True)
 class _Listed:
-    """The cached tools of a server, and their expiry; only one task refreshes them at a time."""
+    """The cached tools of a server, and their expiry.
+
+    Everybody who needs them awaits the same task, which returns why they are not there.
+    """
 
     tools: Sequence["Offered"] = ()
     until: float = 0.0
+    not_before: float = 0.0
     known: bool = False
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asking: asyncio.Task[str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -65,11 +69,23 @@ def _load(server: McpServer, shared: ByteBudget) -> tuple[Any, Any]:
 
 
 class McpTool(Tool):
-    """`is_in` tells whether a caller's project is one of these names or ids."""
+    """`is_in` tells whether a caller's project is one of these names or ids.
+
+    There are at most `most_sessions` with one server, so that one that hangs leaves the others alone, and `most_of_one`
+    of these for one caller, who leaves places for others.
+    """
 
     name = "mcp"
 
-    def __init__(self, servers: Sequence[McpServer], is_in: Callable[[Caller, frozenset[str]], bool]) -> None:
+    def __init__(
+        self,
+        servers: Sequence[McpServer],
+        is_in: Callable[[Caller, frozenset[str]], bool],
+        *,
+        most_sessions: int = 256,
+        most_of_one: int = 192,
+    ) -> None:
+        self._most_sessions, self._most_of_one = most_sessions, most_of_one
         self._servers = {server.name: server for server in servers}
         self._is_in = is_in
         self._lists = {name: _Listed() for name in self._servers}
@@ -134,25 +150,36 @@ class McpTool(Tool):
     async def _listed(self, server: McpServer) -> Sequence["Offered"]:
         """The tools of a server; the cached ones if it does not respond. Raises McpFailure."""
         listed = self._lists[server.name]
-        async with listed.asking:
-            if time.monotonic() < listed.until:
-                return listed.tools
-            try:
-                session = await self._session((server.name, None, "", ""))
-                listed.tools = await session.tools(min(_MAX_LIST_S, server.seconds))
-            except McpFailure as failure:
-                _log.warning("MCP tools not listed", server=server.name, problem=str(failure))
-                if not listed.known:
-                    raise
-                return listed.tools
-            listed.known = True
-            listed.until = time.monotonic() + _LIST_S
-            return listed.tools
+        if time.monotonic() >= max(listed.until, listed.not_before):
+            if listed.asking is None or listed.asking.done():
+                listed.asking = asyncio.create_task(self._list(server, listed))
+            # One after the other, the last of a hundred would wait for a hundred times the limit. A client that leaves
+            # must not cancel it for the others.
+            if (problem := await asyncio.shield(listed.asking)) is not None:
+                raise McpFailure(problem)
+        return listed.tools
+
+    async def _list(self, server: McpServer, listed: _Listed) -> str | None:
+        """Refresh the tools of a server. Returns the problem if they are not known, not even from before."""
+        key = (server.name, None, "", "")
+        try:
+            session = await self._session(key)
+            listed.tools = await session.tools(min(_MAX_LIST_S, server.seconds))
+        except McpFailure as failure:
+            _log.warning("MCP tools not listed", server=server.name, problem=str(failure))
+            self._drop_idle(key)
+            if not listed.known:
+                return str(failure)
+            listed.not_before = time.monotonic() + _LIST_AGAIN_S
+            return None
+        listed.known = True
+        listed.until = time.monotonic() + _LIST_S
+        return None
 
     def expire_lists(self) -> None:
         """Expire the cached tools of every server."""
         for listed in self._lists.values():
-            listed.until = 0.0
+            listed.until = listed.not_before = 0.0
 
     def _function(self, server: McpServer, tool: "Offered") -> Function:
         async def run(use: Use) -> Result:
@@ -175,9 +202,7 @@ class McpTool(Tool):
         except McpFailure as failure:
             # The server may have been restarted, with other tools and without this session.
             self._lists[server.name].until = 0.0
-            if (former := self._sessions.get(key)) is not None and not former.busy:
-                del self._sessions[key]
-                self._close_later(former)
+            self._drop_idle(key)
             return Result(str(failure), failed=True)
 
     async def _session(self, key: _Key) -> "McpSession":
@@ -186,26 +211,43 @@ class McpTool(Tool):
         async with made.making:
             if made.http is None:
                 made.session, made.http = await asyncio.to_thread(_load, self._servers[key[0]], self._replies)
-        self._forget()
-        session = self._sessions.get(key)
         if self._closed:
             raise McpFailure("The gateway is stopping.")
-        if session is None or session.is_over:
-            if len(self._sessions) >= _MAX_SESSIONS:
-                raise McpFailure("There are too many sessions with MCP servers: try later.")
+        self._forget()
+        session = self._sessions.get(key)
+        if session is None:
+            self._make_room(key)
             session = self._sessions[key] = made.session(self._servers[key[0]], made.http)
         self._sessions.move_to_end(key)
         return session
 
     def _forget(self) -> None:
-        """Close sessions that were not used for long and, if there are too many, the one idle longest."""
+        """Close sessions that are over, or were not used for long."""
         now = time.monotonic()
-        for key in [*self._sessions]:
-            session = self._sessions[key]
-            crowded = len(self._sessions) >= _MAX_SESSIONS
-            if not session.busy and (session.is_over or crowded or now - session.used > _IDLE_S):
-                del self._sessions[key]
-                self._close_later(session)
+        for key, session in [*self._sessions.items()]:
+            if session.is_over or (not session.busy and now - session.used > _IDLE_S):
+                self._drop(key)
+
+    def _make_room(self, key: _Key) -> None:
+        """Close the session that is idle longest if its server, or the caller there, has too many.
+
+        Raises McpFailure if none is idle.
+        """
+        for part, most in ((key[:3], self._most_of_one), (key[:1], self._most_sessions)):
+            alike = [each for each in self._sessions if each[: len(part)] == part]
+            if len(alike) >= most:
+                idle = next((each for each in alike if not self._sessions[each].busy), None)
+                if idle is None:
+                    raise McpFailure(f"There are too many sessions with the server '{key[0]}': try later.")
+                self._drop(idle)
+
+    def _drop_idle(self, key: _Key) -> None:
+        """Close a session after a failure, unless other calls use it."""
+        if (former := self._sessions.get(key)) is not None and not former.busy:
+            self._drop(key)
+
+    def _drop(self, key: _Key) -> None:
+        self._close_later(self._sessions.pop(key))
 
     def _close_later(self, session: "McpSession") -> None:
         task = asyncio.create_task(session.close())
@@ -217,7 +259,8 @@ class McpTool(Tool):
         self._closed = True
         closing: list[Awaitable[None]] = [session.close() for session in self._sessions.values()]
         self._sessions.clear()
-        await asyncio.gather(*closing, *self._closing, return_exceptions=True)
+        asking = [listed.asking for listed in self._lists.values() if listed.asking is not None]
+        await asyncio.gather(*closing, *self._closing, *asking, return_exceptions=True)
         for made in self._made.values():
             http, made.http = made.http, None
             if http is not None:

@@ -577,3 +577,21 @@ def test_the_sample_of_the_docs_verifies_what_is_sent() -> None:
     assert not is_genuine(SECRET, headers(now), body + b" ")
     assert not is_genuine(SECRET, headers(now - 3600), body)
     assert not is_genuine(SECRET, headers(now, "whsec_b3RoZXI="), body)
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Upstream, tmp_path: Path) -> None:
+    """With a hundred alerts for it, of which each takes ten seconds."""
+    async with working(tmp_path) as workers:
+        hanging = address(receiver, "hangs", "hang")
+        quick = address(receiver, "quick", "200").replace("127.0.0.1", "localhost")
+        facts: dict[str, Any] = {"entity": "default", "threshold_amount": 1, "created_at": 1, "webhook_secret": SECRET}
+        async with workers.directories[0].change(ME) as change:
+            for at in range(100):
+                change.put(SpendAlert(id=f"alert_{at:03}", webhook_url=hanging, **facts))
+            change.put(SpendAlert(id="alert_last", webhook_url=quick, **facts))
+        await workers.refresh()
+        await workers.spend(10)
+        async with asyncio.timeout(40):
+            while not posts(receiver, "quick"):
+                await workers.alerts[0].look()
+                await asyncio.sleep(0.05)

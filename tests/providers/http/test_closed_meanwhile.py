@@ -13,7 +13,7 @@ from ai_gateway.providers.http.client import Transport
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import IDLE_S, Origin, Pool
 from ai_gateway.providers.upstream import Timeouts
-from tests.providers.http.test_pool import GOOD, call, pooled, until
+from tests.providers.http.test_pool import GOOD, asked, call, got, pooled, until
 from tests.support.clock import StoppedClock
 from tests.support.raw_server import replying
 
@@ -137,6 +137,15 @@ async def test_idle_connections_are_closed_before_their_upstream_closes_them() -
         clock.advance(closed_after_s * 0.9)
         assert not second.is_open
         assert pool.pick() is None
+        many = [await got(pool) for _ in range(20)]
+        for connection in many:
+            assert await asked(pool, connection) == b"good"
+        for connection in many:
+            pool.put_back(connection)
+        clock.advance(closed_after_s * 0.9)  # all of them expire
+        last = await call(pool)
+        clock.advance(closed_after_s * 0.9)
+        assert not last.is_open
 
 
 async def test_an_upstream_that_was_restarted_has_connections_kept_as_before_after_a_while() -> None:

@@ -24,6 +24,7 @@ IDLE_S = 15.0
 # fails, so a pool closes its own earlier than its upstream did before, and tries now and then whether that still holds.
 _LEAST_IDLE_S = 1.0
 _EARLIER, _LATER = 0.8, 1.1
+_STEADY_S, _STEP_S = 600.0, 10.0  # after such a close, and between two steps towards `IDLE_S`
 _NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: the delay before the next address is tried concurrently
 
 
@@ -83,6 +84,7 @@ class Pool:
         self._known: set[Connection] = set()  # open or in use
         self._idle: dict[Connection, float] = {}  # with the time since when, and in this order
         self._idle_s = IDLE_S
+        self._longer_at = -math.inf
         self._places = limit  # free places for further connections
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
@@ -136,8 +138,8 @@ class Pool:
         """A connection has ended. One in use stays known until it is put back, since its user still has a deadline."""
         since = self._idle.pop(connection, None)
         if since is not None:
-            if connection.deadline == math.inf:  # it has expired
-                self._idle_s = min(IDLE_S, self._idle_s * _LATER)
+            if connection.deadline == math.inf:
+                self._has_expired()
             else:
                 self._was_closed_after(self._clock.time() - since)
         elif connection.is_stale:  # so may be all that were idle for longer: a second try gets a new one
@@ -204,6 +206,13 @@ class Pool:
     def _was_closed_after(self, idle_s: float) -> None:
         """The upstream has closed a connection that was idle for so long."""
         self._idle_s = max(_LEAST_IDLE_S, min(self._idle_s, _EARLIER * idle_s))
+        self._longer_at = self._clock.time() + _STEADY_S
+
+    def _has_expired(self) -> None:
+        """An idle connection has not been closed by the upstream for as long as it was kept."""
+        if self._idle_s < IDLE_S and (now := self._clock.time()) >= self._longer_at:
+            self._idle_s = min(IDLE_S, self._idle_s * _LATER)
+            self._longer_at = now + _STEP_S
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -50,6 +50,7 @@ worth a retry. Only `contract/wire.py` knows how the facts look on the wire. A m
 classmethod, so that its text exists once.
 """
 
+import errno
 from collections.abc import Mapping
 from typing import Self, override
 
@@ -57,6 +58,7 @@ from ai_gateway.redaction import plain_words
 
 RETRY_HINT = "x-should-retry"
 _HINTS = {"true": True, "false": False}
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _FINAL_STATUSES = frozenset({501, 505})  # the upstream does not support the request, and will not a second later
 
 
@@ -486,3 +488,8 @@ class Overloaded(Unavailable):
             f"The gateway has as many {of_what} in flight as it takes: send this one again in a second.",
             headers={"retry-after": "1", **(headers or {})},
         )
+
+
+def is_own_shortage(error: BaseException) -> bool:
+    """Whether this machine lacks what another file or connection takes."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES

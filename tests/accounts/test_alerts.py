@@ -577,3 +577,39 @@ def test_the_sample_of_the_docs_verifies_what_is_sent() -> None:
     assert not is_genuine(SECRET, headers(now), body + b" ")
     assert not is_genuine(SECRET, headers(now - 3600), body)
     assert not is_genuine(SECRET, headers(now, "whsec_b3RoZXI="), body)
+
+
+async def test_a_hundred_alerts_of_a_receiver_that_hangs_hold_up_no_other(receiver: Upstream, tmp_path: Path) -> None:
+    """With a hundred alerts for it, of which each takes ten seconds."""
+    async with working(tmp_path) as workers:
+        hanging = address(receiver, "silent", "hang")
+        quick = address(receiver, "prompt", "200").replace("127.0.0.1", "localhost")
+        facts: dict[str, Any] = {"entity": "default", "threshold_amount": 1, "created_at": 1, "webhook_secret": SECRET}
+        async with workers.directories[0].change(ME) as change:
+            for at in range(100):
+                change.put(SpendAlert(id=f"alert_{at:03}", webhook_url=hanging, **facts))
+            change.put(SpendAlert(id="alert_last", webhook_url=quick, **facts))
+        await workers.refresh()
+        await workers.spend(10)
+        async with asyncio.timeout(40):
+            while not posts(receiver, "prompt"):
+                await workers.alerts[0].look()
+                await asyncio.sleep(0.05)
+
+
+async def test_a_mail_server_that_hangs_holds_up_nothing_else_that_needs_a_thread() -> None:
+    """As metrics do; each mail to it takes five seconds, and an event loop has up to 32 threads."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
+        server = MailServer("127.0.0.1", listening.sockets[0].getsockname()[1], "a@example.com")
+        sending = [asyncio.create_task(server.send("id", ("b@example.com",), "s", "t")) for _ in range(64)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(4):
+            await asyncio.to_thread(int)
+        for each in sending:
+            each.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)

@@ -56,6 +56,20 @@ async def test_the_oldest_go_first_when_there_is_too_much(store: Store) -> None:
     assert len(found) <= 4
 
 
+async def test_every_key_keeps_its_newest_when_there_is_too_much(store: Store) -> None:
+    everything = StoredResponses(lambda: store, 1, 2**20)
+    names = [f"{owner}{at}" for at in range(6) for owner in "abc"]
+    for name in names:
+        await put(everything, name, owner=name[0], size=300)
+    await put(everything, "little", owner="d", size=300)
+    kept = StoredResponses(lambda: store, 1, 2_500)
+    await put(kept, "last", owner="c")  # so that it has the most, by a few bytes
+    found = [name for name in names if await kept.get(name, name[0]) is not None]
+    assert found == [f"{owner}{at}" for at in (4, 5) for owner in "abc"]
+    assert await kept.get("little", "d") is not None
+    assert await kept.get("last", "c") is not None
+
+
 async def test_what_is_kept_long_enough_is_gone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = StoredResponses(lambda: store, 1, 2**20)
     await put(kept, "1")

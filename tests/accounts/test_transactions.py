@@ -1,10 +1,12 @@
 """Transactions of both engines: whatever stops one, nothing of it is left, and the next one goes on."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from ai_gateway.accounts.store.base import Session, Store, StoreError
+from ai_gateway.accounts.store.sqlite import SqliteStore
 from tests.accounts.conftest import Stores
 
 pytestmark = pytest.mark.anyio
@@ -100,5 +102,19 @@ async def test_one_whose_commit_is_refused_is_undone(stores: Stores) -> None:
             await refused(session)
     await _goes_on(first, second)
     assert "refused" not in await _names(second)
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_many_who_wait_for_another_process_are_told_together_that_the_store_is_busy(tmp_path: Path) -> None:
+    """Each for five seconds, one after the other, the last of them would be told after a minute."""
+    first, second = (SqliteStore(tmp_path / "gateway.db") for _ in range(2))
+    await first.open()
+    await second.open()
+    async with first.transaction():
+        async with asyncio.timeout(40):
+            told = await asyncio.gather(*(_put(second, f"{at}") for at in range(12)), return_exceptions=True)
+    assert {type(each) for each in told} == {StoreError}
+    await _goes_on(second, first)
     await first.aclose()
     await second.aclose()

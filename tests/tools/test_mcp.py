@@ -1,10 +1,12 @@
 """The tool `mcp`, against a real server that the official SDK makes, and against servers that are none."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -58,6 +60,9 @@ async def tool_of(*servers: McpServer, **bounds: int) -> AsyncIterator[McpTool]:
     finally:
         await tool.close()
         assert asyncio.all_tasks() <= before, "a task is left"
+        with warnings.catch_warnings():  # anyio loses a connection whose request is cancelled just as it is made
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def lab(url: str, **changes: object) -> McpServer:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 
 import orjson
 import structlog
+from yarl import URL
 
 from ai_gateway.accounts.delivery import PATIENCE_S, NotDelivered
 from ai_gateway.accounts.directory import Directory
@@ -29,10 +31,13 @@ from ai_gateway.accounts.webhook import WebhookNetwork, post
 from ai_gateway.accounts.windows import Window, window_at
 from ai_gateway.observability.metrics import Event, count
 
-_AT_ONCE = 8
+_AT_ONCE = 32
+_AT_ONE_PLACE = 4  # so that a receiver that hangs leaves places for the others
+_LOOKED_AT = 10_000  # due ones, of which the first may all be for receivers that hang
 NOTE = """INSERT INTO notices (id, alert_id, at, attempts, due, outcome, body) VALUES ($1, $2, $3, 0, $3, NULL, $4)
     ON CONFLICT (id) DO NOTHING"""
-DUE = "SELECT id, alert_id, attempts, body FROM notices WHERE due <= $1 ORDER BY due, id LIMIT $2"
+DUE = "SELECT id, alert_id, attempts FROM notices WHERE due <= $1 ORDER BY due, id LIMIT $2"
+BODY = "SELECT body FROM notices WHERE id = $1"
 # `attempts` makes the claim of an attempt exclusive.
 CLAIM = "UPDATE notices SET attempts = attempts + 1, due = $3 WHERE id = $1 AND attempts = $2 AND due IS NOT NULL"
 POSTPONE = "UPDATE notices SET due = $3 WHERE id = $1 AND attempts = $2 AND due IS NOT NULL"
@@ -71,7 +76,6 @@ class _Notice:
     id: str
     alert_id: str
     attempts: int
-    body: bytes
 
 
 class Alerts:
@@ -89,7 +93,7 @@ class Alerts:
         self.ledger = ledger
         self._directory, self._pace = directory, pace
         self._noted: set[str] = set()
-        self._delivering: set[asyncio.Task[None]] = set()
+        self._delivering: dict[asyncio.Task[None], str] = {}  # with the place of each
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -113,13 +117,26 @@ class Alerts:
         free = _AT_ONCE - len(self._delivering)
         if free <= 0:
             return
-        for identifier, alert_id, attempts, body in await self.ledger.store.fetch(DUE, self._now_ms(), free):
-            notice = _Notice(str(identifier), str(alert_id), int(attempts or 0) + 1, str(body).encode())
+        places = Counter(self._delivering.values())
+        for identifier, alert_id, attempts in await self.ledger.store.fetch(DUE, self._now_ms(), _LOOKED_AT):
+            place = self._place(str(alert_id))
+            if places[place] >= _AT_ONE_PLACE:
+                continue
+            notice = _Notice(str(identifier), str(alert_id), int(attempts or 0) + 1)
             until = self._now_ms() + int(self._pace.claim_s * 1000)
             if await self.ledger.store.execute(CLAIM, notice.id, attempts, until):
+                places[place] += 1
+                free -= 1
                 task = asyncio.create_task(self._deliver(notice))
-                self._delivering.add(task)
-                task.add_done_callback(self._delivering.discard)
+                self._delivering[task] = place
+                task.add_done_callback(self._delivering.pop)
+            if free <= 0:
+                return
+
+    def _place(self, alert_id: str) -> str:
+        """Where the notices of an alert go: the host of its webhook; empty for the mail server."""
+        alert = self._directory.get(SpendAlert, alert_id)
+        return URL(alert.webhook_url).raw_host or "" if alert is not None and alert.webhook_url is not None else ""
 
     async def _run(self) -> None:
         while True:
@@ -175,6 +192,8 @@ class Alerts:
         try:
             async with asyncio.timeout(self._pace.attempt_s):
                 await self._send(alert, notice)
+        except StoreError:  # then once the claim has ended
+            return
         except (NotDelivered, TimeoutError) as error:
             await self._failed(alert, notice, error, facts)
         except Exception as error:  # a bug; a later version may make the next attempt
@@ -219,15 +238,16 @@ class Alerts:
     async def _send(self, alert: SpendAlert, notice: _Notice) -> None:
         if notice.attempts > len(self._pace.pauses_s) + 1:
             raise NotDelivered("whoever made the last attempt has died", is_final=True)
+        ((body,),) = await self.ledger.store.fetch(BODY, notice.id)
         if alert.webhook_url is not None:
-            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, notice.body, self.network)
+            await post(alert.webhook_url, alert.webhook_secret or "", notice.id, str(body).encode(), self.network)
             return
         if self.mailing is None:
             raise NotDelivered("there is no mail server: set SMTP_URL and SMTP_FROM", is_final=True)
         # Imported on first use, since few gateways send mails.
         from ai_gateway.accounts.mail import MailServer  # noqa: PLC0415
 
-        event = orjson.loads(notice.body)
+        event = orjson.loads(str(body))
         subject = f"{alert.subject_prefix or ''} {event['text']}"
         server = MailServer.at(self.mailing.url, self.mailing.sender)
         await server.send(notice.id, alert.recipients, subject, _letter(event))

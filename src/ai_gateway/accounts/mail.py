@@ -4,6 +4,8 @@ import asyncio
 import smtplib
 import socket
 import ssl
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.headerregistry import Address
@@ -53,10 +55,39 @@ class MailServer:
         """Send one mail to all recipients. Raises NotDelivered."""
         sending = _Sending(self, _message(self.sender, identifier, recipients, subject, text))
         try:
-            await asyncio.get_running_loop().run_in_executor(None, sending.run)
+            await _in_own_thread(sending.run)
         except asyncio.CancelledError:
             sending.abort()
             raise
+
+
+async def _in_own_thread(work: Callable[[], None]) -> None:
+    """Run this in a thread of its own: a few mail servers that hang would occupy all threads of the event loop.
+
+    Metrics and lists of models, among others, wait for these.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def conclude(failure: Exception | None) -> None:
+        if done.done():
+            return
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
+
+    def run() -> None:
+        failure = None
+        try:
+            work()
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(conclude, failure)
+
+    threading.Thread(target=run, name="mail", daemon=True).start()
+    await done
 
 
 def _message(sender: str, identifier: str, recipients: tuple[str, ...], subject: str, text: str) -> EmailMessage:

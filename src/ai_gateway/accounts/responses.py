@@ -1,7 +1,7 @@
 """Stored responses, so that conversations can be continued and read again.
 
 Each belongs to the key that made it, and is only visible to it. It is stored for a number of days; if all together are
-too large, the oldest ones of the key with the most are deleted first. A background response has a lease, which its
+too large, the oldest ones of the keys with the most are deleted first. A background response has a lease, which its
 maker renews: if it expires, the process is gone. A cancelled one is ended by its maker, which has its content so far.
 Events of streamed ones are stored with it.
 """
@@ -56,10 +56,11 @@ _ADD_EVENTS = """INSERT INTO response_events (response, first, next, final, even
 _EVENTS = """SELECT first, next, final, events FROM response_events
     WHERE response = $1 AND (next > $2 OR final = 1) ORDER BY first LIMIT 1"""
 _EXPIRE = "DELETE FROM responses WHERE until <= $1"
-_TOTAL = "SELECT COALESCE(SUM(size), 0) FROM responses"
-_LARGEST_OWNER = "SELECT owner, SUM(size) AS total, COUNT(*) FROM responses GROUP BY owner ORDER BY total DESC LIMIT 1"
-_DROP_OLDEST = """DELETE FROM responses WHERE id IN
-    (SELECT id FROM responses WHERE owner = $1 ORDER BY at, id LIMIT $2)"""
+_TOTALS = "SELECT SUM(size) FROM responses GROUP BY owner"
+# The newest of each owner stay, up to so many bytes.
+_DROP_OLDEST = """DELETE FROM responses WHERE id IN (SELECT id FROM
+    (SELECT id, SUM(size) OVER (PARTITION BY owner ORDER BY at DESC, id DESC) AS newer FROM responses) AS summed
+    WHERE newer > $1)"""
 
 
 def is_running(status: str) -> bool:
@@ -190,19 +191,22 @@ class StoredResponses:
         return await self._store().execute(_RENEW, response_id, int(time.time()) + LEASE_S) > 0
 
     async def _tidy(self, now: int) -> None:
-        """Delete expired responses and, above the size limit, the oldest ones of the owner with the most."""
+        """Delete expired responses and, above the size limit, the oldest ones of the owners with the most."""
         self._tidied, self._added = time.monotonic(), 0
         store = self._store()
         await store.execute(_EXPIRE, now)
-        while True:
-            ((total,),) = await store.fetch(_TOTAL)
-            over = int(total or 0) - self._max_size
-            largest = await store.fetch(_LARGEST_OWNER) if over > 0 else ()
-            if not largest:
-                return
-            ((owner, held, count),) = largest  # owners cannot displace each other's responses
-            if not await store.execute(_DROP_OLDEST, owner, max(1, int(count or 0) * over // int(held or 1))):
-                return
+        held = [int(total or 0) for (total,) in await store.fetch(_TOTALS)]
+        if sum(held) > self._max_size:
+            await store.execute(_DROP_OLDEST, _share(held, self._max_size))
+
+
+def _share(held: Sequence[int], most: int) -> int:
+    """The most that an owner may keep so that all keep no more than this: owners of less lose nothing to others."""
+    for owners, each in zip(range(len(held), 0, -1), sorted(held), strict=True):
+        if each * owners >= most:
+            return most // owners
+        most -= each
+    return most
 
 
 def _row(response_id: str, piece: EventPiece) -> tuple[Value, ...]:

@@ -18,6 +18,7 @@ from ai_gateway.config.constants import VERSION
 from ai_gateway.providers.http.egress import Address, NotFetched, is_metadata_address, is_public, resolved
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
+from ai_gateway.providers.http.lookup import AddressLookups
 from ai_gateway.providers.http.single import single_request
 from ai_gateway.providers.upstream import Proxy
 
@@ -27,6 +28,7 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
 # Bytes of an error response that are read for the log; otherwise only the status is used.
 _READ = 4 * 1024
 _QUOTED = 200
+_lookups = AddressLookups()  # their own: callers choose the names of images and pages, which may be slow
 
 
 def signing_key(secret: str) -> bytes:
@@ -100,7 +102,7 @@ class WebhookNetwork:
 
     async def _looked_up(self, host: str, port: int) -> Sequence[Address]:
         try:
-            found = await resolved(host, port)
+            found = await resolved(host, port, _lookups)
         except NotFetched as error:
             raise NotDelivered(f"cannot be called: {error}") from error
         if not found:

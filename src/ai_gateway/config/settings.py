@@ -206,7 +206,7 @@ class Settings(Telemetry, PerProvider):
     ] = 30
     responses_max_size: Annotated[
         int,
-        Field(ge=2**20, description="bytes of all stored responses; beyond it the oldest of the largest key go first"),
+        Field(ge=2**20, description="bytes of all stored responses; beyond it the oldest of the largest keys go first"),
         RESTART,
     ] = 2**30
     smtp_url: Annotated[

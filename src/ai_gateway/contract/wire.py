@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ai_gateway.contract.framing import EVENTS_DONE, NDJSON, SSE, Framing
-from ai_gateway.errors import GatewayError, MissingParameter
+from ai_gateway.errors import GatewayError, MissingParameter, Overloaded, is_own_shortage
 from ai_gateway.redaction import strike, strike_all
 
 type Headers = Iterable[tuple[bytes, bytes]]
@@ -77,8 +77,13 @@ INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report t
 
 
 def as_gateway_error(error: BaseException) -> GatewayError:
-    """The error itself if it is a GatewayError; any other becomes an internal error without its message."""
-    return error if isinstance(error, GatewayError) else INTERNAL
+    """The error itself if it is a GatewayError; any other becomes an internal error without its message.
+
+    Where files or memory of the machine are short, anything may fail by that, and works again in a while.
+    """
+    if isinstance(error, GatewayError):
+        return error
+    return Overloaded("connections") if is_own_shortage(error) else INTERNAL
 
 
 @dataclass(slots=True)

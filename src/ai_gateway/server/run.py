@@ -28,6 +28,7 @@ from ai_gateway.middleware.reply_headers import ReplyHeaders
 from ai_gateway.observability.worker_memory import WorkerMemory
 from ai_gateway.server.certificate import Certificate
 from ai_gateway.server.last_configuration import LastConfiguration
+from ai_gateway.server.open_files import OpenFiles
 from ai_gateway.server.pid_file import Reload, address_of, pid_file, record_reload_outcome
 from ai_gateway.server.protocol import HttpProtocol
 from ai_gateway.server.startup_signals import note_reload, take_pending_reload, terminal_is_gone
@@ -36,6 +37,7 @@ from ai_gateway.server.workers import Supervisor, WorkerContext
 
 # Longer than the pools of HTTP clients keep connections, so that clients close first and never mid-request.
 KEEP_ALIVE_S = 75
+_TICKS_A_SECOND = 10  # of uvicorn
 _BACKLOG = 2048
 _UNSENT = 32 * 1024
 _TICK_S = 0.05
@@ -74,6 +76,7 @@ class GatewayServer(uvicorn.Server):
         self._announce = announce
         self._context = context
         self._interrupted = False
+        self._files = OpenFiles()
         self._reloads: set[asyncio.Task[Reloaded]] = set()
 
     @override
@@ -178,6 +181,12 @@ class GatewayServer(uvicorn.Server):
                     task.cancel()
                 await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
                 await self.lifespan.shutdown()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self._files.look()
+        return await super().on_tick(counter)
 
     async def _drain(self) -> None:
         """Announce the stop, and keep accepting connections for a moment while requests are in flight.

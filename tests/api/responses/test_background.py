@@ -1,7 +1,11 @@
 """Responses that are made in the background: polled, cancelled, billed once, and failed when their gateway is gone."""
 
+import asyncio
 import signal
+import sqlite3
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,10 @@ import pytest
 
 from tests.support.administration import ADMIN_KEY, ADMINISTERED, Administrator
 from tests.support.background import ended
+from tests.support.behaviours import behave as well_behaved
 from tests.support.client import client_of, eventually, get, post
 from tests.support.gateway import TEST_KEY, LiveGateway, running_gateway
-from tests.support.upstream import Upstream
+from tests.support.upstream import Exchange, Upstream, running_upstream
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +94,30 @@ def test_its_body_counts_for_the_memory_of_all_requests_until_it_is_over(upstrea
         assert used(live) >= 200_000
         assert post(live, f"/v1/responses/{response_id}/cancel", None).json()["status"] == "cancelled"
         eventually(lambda: used(live) == 0)
+
+
+def test_one_that_ends_while_the_store_is_locked_is_there_when_it_is_free(tmp_path: Path) -> None:
+    ending = threading.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        await asyncio.to_thread(ending.wait, 60)
+        await well_behaved(exchange)
+
+    settings = {**SETTINGS, "STORE_URL": f"sqlite:///{tmp_path}/s.db"}
+    with running_upstream(behave) as upstream, running_gateway(**settings, PROVIDER_LAB_BASE_URL=upstream.url) as live:
+        response_id = start(live, "/lab/v1", "good#locked")
+        upstream.last("good#locked")
+        with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            ending.set()
+            eventually(lambda: bool(live.records("response not stored yet")), within=90)
+            # It was not possible to renew its lease for so long that another maker would be taken for dead.
+            other.execute("UPDATE responses SET lease = 1")
+            other.execute("COMMIT")
+        response = ended(live, response_id)
+        assert response["status"] == "completed"
+        assert response["output"][0]["content"][0]["text"]
+        assert len(records(live)) == 1
 
 
 def test_one_that_fails_says_why(upstream: Upstream) -> None:

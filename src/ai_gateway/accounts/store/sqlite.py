@@ -16,7 +16,7 @@ from typing import override
 
 from ai_gateway.accounts.store.base import Change, Row, Session, Store, StoreError, Value, by_statement
 from ai_gateway.accounts.store.schema import COLUMNS, STEPS, VERSION, in_sqlite, schema_problem
-from ai_gateway.accounts.store.sqlite_thread import DatabaseFile, StoreThread
+from ai_gateway.accounts.store.sqlite_thread import BUSY_TIMEOUT_S, DatabaseFile, StoreThread
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _INSERTION = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([?, \n]*\))")
@@ -125,7 +125,7 @@ class SqliteStore(Store):
         self._writer = StoreThread(file)
         self._reader = StoreThread(file) if path is not None else None
         self.name = f"SQLite ({path})" if path is not None else "memory"
-        self._writing = asyncio.Lock()
+        self._taken = asyncio.Lock()
         self._seen: tuple[int, int] | None = None
         self._problem: str | None = None
 
@@ -142,16 +142,33 @@ class SqliteStore(Store):
         if self._reader is not None:
             await self._reader.aclose()
 
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """The writer's turn. Raises StoreError if it does not come in time.
+
+        While another process has locked the file, each writer waits for it in turn: without a limit, the last of a
+        hundred would fail after a hundred times as long.
+        """
+        try:
+            async with asyncio.timeout(BUSY_TIMEOUT_S):
+                await self._taken.acquire()
+        except TimeoutError:
+            raise StoreError(f"{self.name}: busy for {BUSY_TIMEOUT_S:g} s") from None
+        try:
+            yield
+        finally:
+            self._taken.release()
+
     @override
     async def fetch(self, statement: str, *values: Value) -> Sequence[Row]:
         if self._reader is not None:
             return await _Session(self._reader).fetch(statement, *values)
-        async with self._writing:
+        async with self._writing():
             return await _Session(self._writer).fetch(statement, *values)
 
     @override
     async def execute(self, statement: str, *values: Value) -> int:
-        async with self._writing:
+        async with self._writing():
             return await _Session(self._writer).execute(statement, *values)
 
     @override
@@ -162,7 +179,7 @@ class SqliteStore(Store):
     @override
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        async with self._writing:
+        async with self._writing():
             try:
                 # If the caller is cancelled while this waits for the lock of another process, the thread still gets the
                 # lock: so it has to be rolled back as well.
@@ -177,7 +194,7 @@ class SqliteStore(Store):
 
     @override
     async def write(self, statement: str, expected: Sequence[Row], changes: Sequence[Change]) -> bool:
-        async with self._writing:
+        async with self._writing():
             return await self._writer(partial(_write, statement, expected, changes))
 
     @override

@@ -12,7 +12,7 @@ from typing import Any
 
 from ai_gateway.accounts.store.base import DuplicateRow, StoreError
 
-_BUSY_TIMEOUT_S = 5.0
+BUSY_TIMEOUT_S = 5.0
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 
 type _Job = tuple[Callable[[sqlite3.Connection], Any] | None, asyncio.Future[Any]]  # without work, to close it
@@ -116,7 +116,7 @@ class StoreThread:
             self._file.check()  # or SQLite would create a new one
             # Autocommit: transactions begin and end by our own statements, not by the module's rules.
             db = sqlite3.connect(
-                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
             )
             # With a write-ahead log readers do not wait for writers. NORMAL may lose the last commits in a power
             # failure, which the journals still have, and none if the process dies.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from ai_gateway.accounts.responses import LEASE_S, StoredResponses
+from ai_gateway.accounts.responses import LEASE_S, EventPiece, StoredResponses
 from ai_gateway.accounts.store.base import StoreError
 from ai_gateway.api.responses.events import Events
 from ai_gateway.contract.call import Call
@@ -25,6 +25,8 @@ _TICK_S = 0.1
 _RENEW_S = 2.0
 _SAVE_S = 0.5  # the interval of storing events, and so the delay for other workers
 _LAST_WORDS_S = 5.0
+_KEEP_S = 600.0  # the longest outage of the store after which a result is still stored
+_AGAIN_S = 0.5
 _log = structlog.get_logger(__name__)
 
 
@@ -82,6 +84,7 @@ class Background:
         self._observers = observers
         self._show = show
         self._running: dict[str, _Running] = {}
+        self._is_closing = False
         self.stops_at = 0.0
         """The time (`time.monotonic`) until which running ones may continue after the gateway is closed."""
 
@@ -101,6 +104,10 @@ class Background:
         self._running[response_id] = _Running(work, task, unwanted)
         task.add_done_callback(lambda _: self._running.pop(response_id, None))
 
+    def makes(self, response_id: str) -> bool:
+        """Whether this worker makes the response."""
+        return response_id in self._running
+
     def events(self, response_id: str) -> Events | None:
         """The events of a response, if it is streamed and made by this worker."""
         return self._running[response_id].work.events if response_id in self._running else None
@@ -114,6 +121,7 @@ class Background:
         """Wait for running ones until their time limit, and end the others as failed."""
         while (tasks := self._tasks()) and time.monotonic() < self.stops_at:
             await asyncio.wait(tasks, timeout=_TICK_S)
+        self._is_closing = True
         for task in self._tasks():
             task.cancel()
         if tasks := self._tasks():
@@ -135,6 +143,7 @@ class Background:
 
     async def _made(self, work: Work, outcome: Outcome, unwanted: asyncio.Event) -> None:
         working = asyncio.ensure_future(work.make(outcome))
+        finished: FinishedResponse | None = None
         try:
             if await self._waited_for(work, working, unwanted):
                 finished = working.result()
@@ -145,7 +154,7 @@ class Background:
             await self._end(work, finished, outcome)
         except asyncio.CancelledError:  # the gateway stops
             await _stopped(working)
-            await self._end(work, work.cut(STOPPED), outcome)
+            await self._end(work, finished or work.cut(STOPPED), outcome)
             raise
         finally:
             await _stopped(working)
@@ -186,14 +195,25 @@ class Background:
             return
         events = work.events
         last = await events.last(finished.events, finished.number) if events is not None else None
-        try:
-            with work.call.step(Step.STORE, {}):
-                ended = await asyncio.shield(self.stored.end(work.response_id, finished.status, finished.body, last))
-        except StoreError as error:
-            _log.error("response not stored", response=work.response_id, error=str(error))
-            ended = True
+        with work.call.step(Step.STORE, {}):
+            ended = await asyncio.shield(self._stored_end(self.stored, work.response_id, finished, last))
         if ended and events is not None:
             events.close(finished.events, finished.number)
+
+    async def _stored_end(
+        self, stored: StoredResponses, response_id: str, finished: FinishedResponse, last: EventPiece | None
+    ) -> bool:
+        """Store the result, also after a while in which the store was away. Returns whether it had not ended before."""
+        until = time.monotonic() + _KEEP_S
+        while True:
+            try:
+                return await stored.end(response_id, finished.status, finished.body, last)
+            except StoreError as error:
+                if self._is_closing or time.monotonic() > until:
+                    _log.error("response not stored", response=response_id, error=str(error))
+                    return True
+                _log.warning("response not stored yet", response=response_id, error=str(error), again_in_s=_AGAIN_S)
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def _stopped(working: asyncio.Future[FinishedResponse]) -> None:

@@ -163,7 +163,7 @@ def responses_router(  # noqa: PLR0913 - what the door leads to
     directory: Directory | None,
 ) -> ContractRouter:
     """The operations of the Responses API."""
-    maker = Maker(gateway, State(background.stored, directory), background, sealing)
+    maker = Maker(gateway, State(background.stored, directory, background.makes), background, sealing)
     handlers = ResponsesHandlers(maker, access, limits)
     handlers.late_heads = late_heads
     return build_router(handlers)

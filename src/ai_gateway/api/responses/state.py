@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, cast
 
@@ -35,10 +35,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`stored` is None without a store; `directory` has the data retention of projects."""
+    """`stored` is None without a store; `directory` has the data retention of projects.
+
+    `makes` tells whether this worker makes a response: its lease may have expired while the store was away.
+    """
 
     stored: StoredResponses | None
     directory: Directory | None
+    makes: Callable[[str], bool] = lambda _: False
 
     def may_keep(self, caller: Caller) -> bool:
         """Whether responses of this caller may be stored."""
@@ -91,12 +95,15 @@ class State:
     async def get(self, caller: Caller, response_id: str) -> StoredResponse:
         """The caller's response; failed if its process is gone. Raises NotFound."""
         found = await self._get(caller, response_id)
-        if found.runs and (found.lease or 0) < time.time():
+        if found.runs and self._is_abandoned(response_id, found.lease):
             found = await self._cut(caller, found)
         if found.runs:
             shown = "in_progress" if found.status == CANCELLING else found.status
             found = replace(found, body=to_json({**from_json(found.body), "status": shown}).decode())
         return found
+
+    def _is_abandoned(self, response_id: str, lease: int | None) -> bool:
+        return (lease or 0) < time.time() and not self.makes(response_id)
 
     async def cancel(self, caller: Caller, response_id: str) -> None:
         """Have a running response cancelled by its maker. Raises Unavailable."""
@@ -148,7 +155,7 @@ class State:
                 found = None
         if found is None:
             _not_found(response_id)
-        if found.runs and (found.lease or 0) < time.time():
+        if found.runs and self._is_abandoned(response_id, found.lease):
             ended = await self.get(caller, response_id)
             return found._replace(status=ended.status, lease=ended.lease)
         return found

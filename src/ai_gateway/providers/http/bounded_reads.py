@@ -1,7 +1,12 @@
 """Reads from upstreams in pieces of a bounded size."""
 
 import asyncio
+import os
 import select
+import socket
+import struct
+import sys
+from contextlib import suppress
 from typing import Final, override
 
 # Where all connections read to, before the data is copied: the event loop is one thread. Without a buffer of the
@@ -23,3 +28,25 @@ def poll_of(transport: asyncio.Transport) -> select.poll:
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
     return poll
+
+
+# Of Linux's `struct tcp_info` (linux/tcp.h): tcpi_bytes_acked, since 4.2, which counts the SYN as well, and
+# tcpi_bytes_sent, since 4.19.
+_ACKNOWLEDGED, _SENT, _LEAST = 120, 200, 208
+
+
+def unacknowledged(transport: asyncio.Transport) -> int:
+    """The bytes that were sent and that the other machine has not acknowledged; 0 if that is not known.
+
+    To be asked when the other side's FIN has arrived: that acknowledges all that came before, read or not (RFC 9293,
+    section 3.10.7.4). A reset (RST) does not.
+    """
+    if sys.platform != "linux":
+        return 0
+    with suppress(OSError, AttributeError):
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
+            info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        if len(info) >= _LEAST:
+            (acknowledged,), (sent,) = (struct.unpack_from("=Q", info, at) for at in (_ACKNOWLEDGED, _SENT))
+            return max(0, int(sent) + 1 - int(acknowledged))
+    return 0

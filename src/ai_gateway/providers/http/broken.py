@@ -11,6 +11,21 @@ class Disconnected(ConnectionError):
     """The connection ended before the reply began."""
 
 
+class Undelivered(Disconnected):
+    """The upstream closed a used connection before the reply began; so many bytes had not reached its machine by then.
+
+    If these are the whole request, it may be sent again on another connection, whatever it does: nobody has read it.
+    """
+
+    def __init__(self, unacknowledged: int) -> None:
+        super().__init__("the upstream closed the connection before it replied")
+        self.unacknowledged = unacknowledged
+
+    def has_all_of(self, head: bytes, body: bytes | None) -> bool:
+        """Whether nothing of this request has arrived."""
+        return self.unacknowledged >= len(head) + len(body or b"")
+
+
 def fault_in(parser: httptools.HttpResponseParser, data: bytes) -> Exception | None:
     """Have the parser read bytes of a reply; returns the error if they are invalid."""
     try:

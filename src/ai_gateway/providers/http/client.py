@@ -16,7 +16,7 @@ from ai_gateway.contract.budget import UNWEIGHED, Allocation
 from ai_gateway.contract.expiry import Expiry
 from ai_gateway.contract.stream import Sink
 from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamStreamTruncated
-from ai_gateway.providers.http.broken import BrokenReply
+from ai_gateway.providers.http.broken import BrokenReply, Undelivered
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
@@ -146,6 +146,10 @@ class Transport:
                     if whole is None:
                         whole = await read_large(self._provider, connection, self._sizes, room)
                     return UpstreamReply(connection.status, connection.headers, whole)
+                except Undelivered as error:
+                    if not (error.has_all_of(head, body) or may_repeat):
+                        raise
+                    may_repeat = may_repeat and error.has_all_of(head, body)
                 except ConnectionError:
                     if not (may_repeat and connection.is_stale):
                         raise
@@ -172,14 +176,17 @@ class Transport:
         """The connection on which the reply to a request has begun, and the pool to put it back into."""
         pool = self._pool or self._opened()
         deadline = pool.time() + self._timeouts.request - spent_s
-        connection = pool.pick() or await pool.connect(deadline)
-        try:
-            connection.send(head, body, deadline, self._check)
-            await connection.head()
-        except BaseException:
-            pool.put_back(connection)
-            raise
-        return pool, connection
+        while True:
+            connection = pool.pick() or await pool.connect(deadline)
+            try:
+                connection.send(head, body, deadline, self._check)
+                await connection.head()
+            except BaseException as error:
+                pool.put_back(connection)
+                if not (isinstance(error, Undelivered) and error.has_all_of(head, body)):
+                    raise
+            else:
+                return pool, connection
 
     def read(self, pool: Pool, connection: Connection, room: Allocation | None) -> "_HttpStream":
         """That reply as a stream."""

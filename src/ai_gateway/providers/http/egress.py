@@ -96,10 +96,10 @@ def public_or_in(networks: Sequence[Network]) -> Callable[[Address], bool]:
 _lookups = AddressLookups()
 
 
-async def resolved(host: str, port: int) -> Sequence[Address]:
+async def resolved(host: str, port: int, lookups: AddressLookups = _lookups) -> Sequence[Address]:
     """Every address of the name. Addresses in odd notations (one decimal, octal parts) are resolved like names."""
     try:
-        found = await _lookups.addresses(host, port)
+        found = await lookups.addresses(host, port)
     except (OSError, UnicodeError) as error:
         raise NotFetched(f"not resolved: {error}") from None
     return [ip_address(entry[4][0]) for entry in found]

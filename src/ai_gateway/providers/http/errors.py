@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ai_gateway.errors import (
     RETRY_HINT,
     GatewayError,
+    Overloaded,
     UpstreamAuthError,
     UpstreamError,
     UpstreamForbidden,
@@ -15,6 +16,7 @@ from ai_gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
     UpstreamWrongAddress,
+    is_own_shortage,
 )
 from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint
@@ -229,6 +231,8 @@ def from_exception(provider: str, error: Exception) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     detail = describe(error)
+    if is_own_shortage(error):  # which is no fault of the upstream's
+        return Overloaded("connections").changed(detail=detail)
     if isinstance(error, TimeoutError):
         return UpstreamTimeout.of(provider, detail=detail)
     if isinstance(error, BrokenReply):

@@ -13,8 +13,8 @@ from typing import Protocol, cast, override
 import httptools
 
 from ai_gateway.contract.stream import Sink
-from ai_gateway.providers.http.bounded_reads import BUFFER, BoundedReads, poll_of
-from ai_gateway.providers.http.broken import BrokenReply, Disconnected, fault_in
+from ai_gateway.providers.http.bounded_reads import BUFFER, BoundedReads, poll_of, unacknowledged
+from ai_gateway.providers.http.broken import BrokenReply, Disconnected, Undelivered, fault_in
 from ai_gateway.providers.http.chunked import is_one_chunk, size_lines
 from ai_gateway.providers.http.plain_reply import CONTROL, NAMES, Check, plain_reply
 
@@ -137,7 +137,7 @@ class Connection(BoundedReads):
 
     @property
     def is_stale(self) -> bool:
-        """Whether it was used before, and ended without a byte of this reply: the upstream had closed it meanwhile."""
+        """Whether it was used before, and ended without a byte of this reply: it was closed meanwhile."""
         return self.is_reused and self._state == _HEAD and self._overhead == 0
 
     def finish(self) -> bool:
@@ -309,8 +309,7 @@ class Connection(BoundedReads):
 
     def _take_plain(self, data: bytes) -> bool:
         """Take a plain reply that has arrived whole, without the parser; returns False for anything else."""
-        plain = plain_reply(data)
-        if plain is not None:
+        if (plain := plain_reply(data)) is not None:
             self.headers, body = plain
             try:
                 if self._check is not None:
@@ -383,8 +382,9 @@ class Connection(BoundedReads):
         if self._state == _BODY and self._until_end and error is None:
             self._state = _WHOLE
         elif self._state == _BODY:
-            self._end(BrokenReply("the reply broke off" + (f": {error}" if error else "")))
-            return
+            error = BrokenReply("the reply broke off" + (f": {error}" if error else ""))
+        elif self.is_stale and self._transport is not None and isinstance(error, BrokenPipeError | None):
+            error = Undelivered(unacknowledged(self._transport))
         self._end(error or Disconnected("the upstream closed the connection before it replied"))
 
     def _end(self, error: Exception) -> None:

@@ -20,6 +20,11 @@ from ai_gateway.providers.http.tunnel import open_tunnel
 from ai_gateway.providers.upstream import Proxy
 
 IDLE_S = 15.0
+# Upstreams close idle connections too: after 5 s by default with uvicorn and Node.js. A request that is sent just then
+# fails, so a pool closes its own earlier than its upstream did before, and tries now and then whether that still holds.
+_LEAST_IDLE_S = 1.0
+_EARLIER, _LATER = 0.8, 1.1
+_STEADY_S, _STEP_S = 600.0, 10.0  # after such a close, and between two steps towards `IDLE_S`
 _NEXT_ADDRESS_S = 0.25  # RFC 8305, section 5: the delay before the next address is tried concurrently
 
 
@@ -77,7 +82,9 @@ class Pool:
         first = origin.proxy or origin  # a proxy resolves the upstream's name itself
         self._lookup = Lookup(first.host, first.port, resolve)
         self._known: set[Connection] = set()  # open or in use
-        self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        self._idle: dict[Connection, float] = {}  # with the time since when, and in this order
+        self._idle_s = IDLE_S
+        self._longer_at = -math.inf
         self._places = limit  # free places for further connections
         self._queue: dict[asyncio.Future[Connection | None], None] = {}
         self._alarm: Alarm | None = None
@@ -91,9 +98,11 @@ class Pool:
     def pick(self) -> Connection | None:
         """The usable idle connection that was used last, if there is one."""
         while self._idle:
-            connection, _ = self._idle.popitem()
-            if connection.deadline > self._clock.time() and connection.is_quiet:
-                return connection
+            connection, since = self._idle.popitem()
+            if connection.deadline > self._clock.time():
+                if connection.is_quiet:
+                    return connection
+                self._was_closed_after(self._clock.time() - since)
             connection.close()
         return None
 
@@ -127,7 +136,15 @@ class Pool:
 
     def ended(self, connection: Connection) -> None:
         """A connection has ended. One in use stays known until it is put back, since its user still has a deadline."""
-        self._idle.pop(connection, None)
+        since = self._idle.pop(connection, None)
+        if since is not None:
+            if connection.deadline == math.inf:
+                self._has_expired()
+            else:
+                self._was_closed_after(self._clock.time() - since)
+        elif connection.is_stale:  # so may be all that were idle for longer: a second try gets a new one
+            while self._idle:
+                self._idle.popitem()[0].close()
         if connection in self._known:
             if connection.is_idle:
                 self._known.discard(connection)
@@ -183,8 +200,19 @@ class Pool:
         elif self._is_closed:
             connection.close()
         else:
-            self._idle[connection] = None
-            connection.expire_at(self._clock.time() + IDLE_S)
+            self._idle[connection] = now = self._clock.time()
+            connection.expire_at(now + self._idle_s)
+
+    def _was_closed_after(self, idle_s: float) -> None:
+        """The upstream has closed a connection that was idle for so long."""
+        self._idle_s = max(_LEAST_IDLE_S, min(self._idle_s, _EARLIER * idle_s))
+        self._longer_at = self._clock.time() + _STEADY_S
+
+    def _has_expired(self) -> None:
+        """An idle connection has not been closed by the upstream for as long as it was kept."""
+        if self._idle_s < IDLE_S and (now := self._clock.time()) >= self._longer_at:
+            self._idle_s = min(IDLE_S, self._idle_s * _LATER)
+            self._longer_at = now + _STEP_S
 
     def _check_open(self) -> None:
         if self._is_closed:

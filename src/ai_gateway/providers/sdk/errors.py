@@ -9,7 +9,14 @@ from collections.abc import Iterator
 import httpx
 from pydantic_core import to_json
 
-from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamTimeout, UpstreamUnreachable
+from ai_gateway.errors import (
+    GatewayError,
+    Overloaded,
+    UpstreamInvalidResponse,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    is_own_shortage,
+)
 from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.errors import from_event, from_reply
 
@@ -46,6 +53,8 @@ def from_sdk_exception(provider: str, error: Exception) -> GatewayError:
     if refusal is not None:
         return refusal
     detail = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+    if any(map(is_own_shortage, causes)):
+        return Overloaded("connections").changed(detail=detail)
     if any(isinstance(cause, _TOO_SLOW) or "Timeout" in type(cause).__name__ for cause in causes):
         return UpstreamTimeout.of(provider, detail=detail)
     if any(_is_garbled(cause) for cause in causes):

@@ -58,6 +58,14 @@ class ValkeyCounters(Counters):
             await asyncio.sleep(wait_ms / 1000)
 
     @override
+    def reserve_at_once(self, call: str, holds: Sequence[Hold]) -> Answer | None:
+        return None
+
+    @override
+    def settle_at_once(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
+        return False
+
+    @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
         arguments: list[Argument] = [self._lease_s]
         for hold in holds:

@@ -1,6 +1,7 @@
 """Counters in a file: whatever becomes of it or of those who write it, they say the same to all of them."""
 
 import asyncio
+import fcntl
 import os
 import resource
 import shutil
@@ -289,3 +290,52 @@ async def test_a_process_whose_lock_was_removed_is_alive_with_its_next_call(tmp_
         assert isinstance(await worker.reserve(f"next-{number}", HOLDS[:1]), Granted)
     await workers[2].forget_dead(lambda _: True)
     await assert_all_know(workers, {"spend": (100, 20), "parallel": (0, 2)})
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody has the file locked now."""
+    file = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+
+async def test_a_worker_keeps_the_lock_for_a_moment_while_it_is_alone(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    first, second = FileCounters(path, check_s=0.0), FileCounters(path, check_s=0.0)
+    for number in range(3):
+        assert isinstance(await first.reserve(f"a{number}", HOLDS[:2]), Granted)
+        assert not is_free(path)
+        await first.settle(f"a{number}", HOLDS[:2], [1, 0], START)
+    async with asyncio.timeout(10):
+        while not is_free(path):  # noqa: ASYNC110 - a lock does not say when it is free
+            await asyncio.sleep(0.001)
+    assert isinstance(await first.reserve("b", HOLDS[:2]), Granted)
+    granted = await second.reserve("c", HOLDS[:2])  # it comes while the first one has the lock
+    assert isinstance(granted, Granted)
+    assert list(granted.left) == [5, 2]
+    for worker in (first, second):
+        assert isinstance(await worker.reserve(repr(worker), HOLDS[:2]), Granted)
+        assert is_free(path), "neither is alone"
+    await second.aclose()
+    assert isinstance(await first.reserve("d", HOLDS[:1]), Granted)
+    assert not is_free(path)
+    await first.aclose()
+    assert is_free(path)
+
+
+async def test_what_a_dead_process_has_left_is_no_company(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", DEAD, str(path), str(2**20)], timeout=60)
+    assert os.listdir(tmp_path / "counters-owners") == ["dead"]
+    alone = FileCounters(path)
+    assert isinstance(await alone.reserve("a", HOLDS[:1]), Granted)
+    assert not is_free(path)
+    assert await alone.read(["parallel"]) == {"parallel": (0, 3)}, "what it holds is its journal's to give back"
+    await alone.forget_dead(lambda _: True)
+    assert await alone.read(["parallel"]) == {"parallel": (0, 0)}
+    await alone.aclose()

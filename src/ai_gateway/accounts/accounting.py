@@ -227,7 +227,9 @@ class Accounting(Observer):
             held = self._divided(held)
         began = time.perf_counter()
         try:
-            answer = await self.counters.reserve(identifier, held.holds)
+            answer = self.counters.reserve_at_once(identifier, held.holds)
+            if answer is None:
+                answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
                 answer = await self._seed_and_reserve(identifier, held, answer)
             self._hold_times.add(time.perf_counter() - began)
@@ -361,7 +363,8 @@ class Accounting(Observer):
         counters = self._own if held.is_share else self.counters
         began = time.perf_counter()
         try:
-            await counters.settle(identifier, held.holds, amounts, at)
+            if not counters.settle_at_once(identifier, held.holds, amounts, at):
+                await counters.settle(identifier, held.holds, amounts, at)
             self._settle_times.add(time.perf_counter() - began)
         except CountersError:
             self._later(counters, identifier, held, amounts, at)

@@ -16,6 +16,7 @@ type Kind = Literal["requests", "tokens", "parallel", "money"]
 
 _MINUTE_UNIT_S, _DAY_UNIT_S = 1, 24 * 60
 PICO_PER_CENT = 10**10
+_new = object.__new__
 
 
 TOLD: Mapping[Kind, tuple[str, str, str]] = {
@@ -155,8 +156,14 @@ class Plan:
             amount, most = (cost, MOST_COST) if is_money else (tokens, MOST_TOKENS)
             if not 0 <= amount <= most:
                 amount = most if amount > 0 else 0
-            holds[at] = Hold(hold.counter, amount, hold.limit, hold.unit_s, hold.money, hold.until)
-        return Held(holds, self._reasons, self._windows, False, self._told, self._varying, self._settled)
+            # Set one by one, which takes half as long as to call the class.
+            holds[at] = varied = _new(Hold)
+            varied.counter, varied.amount, varied.limit = hold.counter, amount, hold.limit
+            varied.unit_s, varied.money, varied.until = hold.unit_s, hold.money, hold.until
+        held = _new(Held)
+        held.holds, held.reasons, held.windows, held.is_share = holds, self._reasons, self._windows, False
+        held.told, held.varying, held.settled = self._told, self._varying, self._settled
+        return held
 
     def _unambiguous(self) -> Sequence[Told] | None:
         """What callers are told of, if there is one limit of each kind at most."""

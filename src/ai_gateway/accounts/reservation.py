@@ -108,13 +108,13 @@ class CallReservation(Reservation):
             return
         self._work_out()
         self.is_settled = True
-        if self._cost is not None and not self.start.stream and (cost := self.cost()) is not None:
-            self.headers["x-gateway-cost"] = OwnText(_usd(cost))
+        cost, earlier, start = self._cost, self._earlier, self.start
+        if cost is not None and earlier is not None and not start.stream:
+            self.headers["x-gateway-cost"] = OwnText(_usd(cost + earlier))
         held = self._held
         if self._trace is None and not self.later:  # as nearly always
             if held is not None:
-                amounts = held.true_amounts(_all(self._tokens), self._cost)
-                await self._accounting.settle(self.start.id, held, amounts, self._at)
+                await self._accounting.settle(start.id, held, held.true_amounts(_all(self._tokens), cost), self._at)
             return
         own = [CountedHold(self.start.id, held, self._at)] if held is not None else []
         with self._trace.step(Step.SETTLE, {}) if self._trace is not None else nullcontext():
@@ -282,7 +282,7 @@ def estimated_tokens(size: int) -> int:
 
 
 def _all(tokens: Tokens) -> int:
-    return sum(tokens) - tokens.searches
+    return sum(tokens[:-1])  # all but searches
 
 
 def _usd(cost: int) -> str:

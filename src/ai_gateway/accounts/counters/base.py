@@ -145,6 +145,14 @@ class Counters(Protocol):
     """Counters, possibly shared by several processes. Every method raises CountersError."""
 
     @abstractmethod
+    def reserve_at_once(self, call: str, holds: Sequence[Hold]) -> Answer | None:
+        """The same as `reserve`; None if that would have to wait, and then nothing is done."""
+
+    @abstractmethod
+    def settle_at_once(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
+        """The same as `settle`; False if that would have to wait, and then nothing is done."""
+
+    @abstractmethod
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
         """Reserve in all counters for the call with this id, or in none."""
 
@@ -195,10 +203,11 @@ def reserve(  # noqa: C901 - in one function, since every call of a caller with 
             break
         units = state.units
         if units is None:
-            rest = hold.limit - state.used - state.held - amount
+            held = state.held + amount
+            rest = hold.limit - state.used - held
             if rest < 0:
                 break
-            state.held += amount
+            state.held = held
             resets.append(hold.until - now if hold.until > now else 0.0)
         else:
             unit_s = hold.unit_s
@@ -269,15 +278,6 @@ def _look(hold: Hold, state: State, now: float) -> tuple[int, float]:
     units.advance(unit)
     reset = (unit + SPAN) * unit_s - now if hold.amount else units.empty_in(unit) * unit_s
     return hold.limit - units.sum, reset
-
-
-def settle(hold: Hold, state: State, amount: int, at: float) -> None:
-    """Replace the reserved amount by the true one."""
-    if state.units is not None:
-        state.units.add(int(at // hold.unit_s), amount - hold.amount)
-    else:
-        state.held = max(0, state.held - hold.amount)
-        state.used += amount
 
 
 def new_state(hold: Hold) -> State | None:

@@ -3,10 +3,11 @@
 Each worker has a copy in memory. To change it, a worker locks the file, reads the lines that others have appended since
 its last read, and appends its new values: 3 us of system calls, where a database transaction takes 15 and more. A line
 of values is one write(2), so a killed process has counted all of a call or nothing. While another worker has the lock,
-the event loop continues, and the worker retries.
+the event loop continues, and the worker retries. A worker that is alone keeps the lock for its next steps, which then
+are a write(2) and nothing else; who comes shows itself (`owners`) before it asks for the lock.
 
 Reservations of a dead process are released by another one, once the dead one's journal is settled: a call may have
-reserved something and not be in the journal yet. Each process holds a lock on a file of its own while it lives.
+reserved something and not be in the journal yet.
 
 Nothing is flushed to disk: a power failure may lose what the kernel has not written yet. If that leaves a damaged
 file, money is counted anew from the ledger.
@@ -30,6 +31,7 @@ import structlog
 
 from ai_gateway.accounts.counters.base import SPAN, UNITS, Answer, CountersError, Granted, Hold, Rolling, State
 from ai_gateway.accounts.counters.memory import MemoryCounters
+from ai_gateway.accounts.counters.owners import Owners
 
 _HEADER = b'"ai-gateway counters 2"'
 _REPLACED = b"null"
@@ -37,8 +39,12 @@ _CHECK_S = 1.0
 _MAX_FILE_BYTES = 2**20
 _TIMES_ITS_BEGINNING = 4
 _MAX_WAIT_S = 0.2
+_FIRST_WAIT_S = 1.0
 _PAUSE_S = 0.0005
 _MAX_PAUSE_S = 0.01  # a longer pause means that the event loop was busy, and did not retry meanwhile
+# A process that counts alone keeps the lock for so long, and looks so often whether it still is alone.
+_KEPT_S = 0.02
+_LOOK_S = 0.05
 _EXCLUSIVELY = LOCK_EX | LOCK_NB
 _log = structlog.get_logger(__name__)
 
@@ -60,35 +66,43 @@ class FileCounters(MemoryCounters):
     ) -> None:
         super().__init__(clock, owner=owner or secrets.token_hex(8))
         self._path = path
-        self._owners = path.with_name(f"{path.name}-owners")
-        self._own_lock: int | None = None  # the lock that shows others that this process lives
+        self._owners = Owners(path.with_name(f"{path.name}-owners"), self._owner)
         self._check_s = check_s
         self._max_size = self._replace_at = max_size
         self._fd: int | None = None
         self._end = 0  # the bytes read so far
         self._is_replaced = False  # whether the file ends with the line that says that it was replaced
         self._check_at = 0.0
+        self._is_alone = False
+        self._kept: asyncio.TimerHandle | None = None  # set while the lock is kept from one step to the next
 
     @override
-    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        if not self._lock():
-            await self._wait_for_lock()
+    def reserve_at_once(self, call: str, holds: Sequence[Hold]) -> Answer | None:
+        if self._kept is None and not self._lock():
+            return None
         try:
-            if self._own_lock is None:
-                self._lock_own_file()
             answer = self._reserve(call, holds)
             if isinstance(answer, Granted):
-                self._append(holds, answer.at, held=call)
+                self._append(holds, answer.at, held=((call, *self._holders[call]),))
         except BaseException:
             self._close()
             raise
-        self._unlock()
+        if self._kept is None:
+            self._keep_lock()
         return answer
 
     @override
-    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
-        if not self._lock():
+    async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
+        answer = self.reserve_at_once(call, holds)
+        while answer is None:
             await self._wait_for_lock()
+            answer = self.reserve_at_once(call, holds)  # it has the lock, and nothing else has run since
+        return answer
+
+    @override
+    def settle_at_once(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
+        if self._kept is None and not self._lock():
+            return False
         try:
             changed = self._settle(call, holds, amounts, at)
             if changed is not None:
@@ -96,7 +110,14 @@ class FileCounters(MemoryCounters):
         except BaseException:
             self._close()
             raise
-        self._unlock()
+        if self._kept is None:
+            self._keep_lock()
+        return True
+
+    @override
+    async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
+        while not self.settle_at_once(call, holds, amounts, at):
+            await self._wait_for_lock()
 
     @override
     async def seed(self, counter: str, used: int, until: int) -> None:
@@ -123,7 +144,7 @@ class FileCounters(MemoryCounters):
             await self._wait_for_lock()
         try:
             owners = {owner for owner, _ in self._holders.values()} - {self._owner}
-            dead = {owner for owner in owners if self._is_dead(owner) and is_finished(owner)}
+            dead = {owner for owner in owners if self._owners.is_dead(owner) and is_finished(owner)}
             calls = [call for call, (owner, _) in self._holders.items() if owner in dead]
             if calls:
                 self._release_dead(calls)
@@ -136,44 +157,6 @@ class FileCounters(MemoryCounters):
             raise
         self._unlock()
 
-    @override
-    async def aclose(self) -> None:
-        self._close()
-        own_lock, self._own_lock = self._own_lock, None
-        if own_lock is not None:
-            with suppress(OSError):
-                (self._owners / self._owner).unlink()
-            os.close(own_lock)
-
-    # -- owners: which processes are alive --
-
-    def _lock_own_file(self) -> None:
-        """Lock this process's own file. Called under the counters' lock, like the check. Raises CountersError."""
-        former = self._own_lock
-        try:
-            self._owners.mkdir(mode=0o700, exist_ok=True)
-            self._own_lock = os.open(self._owners / self._owner, os.O_RDWR | os.O_CREAT, 0o600)
-            flock(self._own_lock, _EXCLUSIVELY)
-        except OSError as error:
-            raise self._unavailable(str(error)) from error
-        if former is not None:
-            os.close(former)
-
-    def _is_dead(self, owner: str) -> bool:
-        path = self._owners / owner
-        try:
-            lock = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            return True
-        try:
-            flock(lock, _EXCLUSIVELY)
-            path.unlink()
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(lock)
-        return True
-
     def _release_dead(self, calls: Sequence[str]) -> None:
         changed: dict[str, Hold] = {}
         for call in calls:
@@ -184,6 +167,11 @@ class FileCounters(MemoryCounters):
                     changed[name] = Hold(name, 0, 0)
         self._append(list(changed.values()), 0.0, settled=calls)
 
+    @override
+    async def aclose(self) -> None:
+        self._close()
+        self._owners.leave()
+
     # -- the lock --
 
     def _lock(self) -> bool:
@@ -192,6 +180,8 @@ class FileCounters(MemoryCounters):
             while True:
                 fd = self._fd
                 if fd is None:
+                    if not self._owners.includes_this:  # before it asks for the lock, which another may keep
+                        self._owners.show()
                     fd = self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
                 flock(fd, _EXCLUSIVELY)
                 # Not by fstat: reading a file's times makes the next write update them exactly, at twice its cost.
@@ -208,23 +198,23 @@ class FileCounters(MemoryCounters):
             raise self._unavailable(str(error)) from error
 
     async def _wait_for_lock(self) -> None:
-        """Retry until the time limit."""
+        """Retry until the time limit. The first time, another process may have to learn that it is not alone."""
         loop = asyncio.get_running_loop()
-        waited = 0.0
-        while waited < _MAX_WAIT_S:
+        waited, most = 0.0, _MAX_WAIT_S if self._end else _FIRST_WAIT_S
+        while waited < most:
             began = loop.time()
             await asyncio.sleep(_PAUSE_S)
             if self._lock():
                 return
             waited += min(loop.time() - began, _MAX_PAUSE_S)
-        raise self._unavailable(f"locked for {_MAX_WAIT_S} s")
+        raise self._unavailable(f"locked for {most} s")
 
     def _is_current(self, fd: int) -> bool:
         """Whether the open file is the one at the path. Replaces a file that is marked as replaced, or was removed."""
-        self._check_at = monotonic() + self._check_s
-        if self._own_lock is not None and not (self._owners / self._owner).exists():  # removed from outside
-            with suppress(CountersError):
-                self._lock_own_file()
+        self._is_alone = False
+        with suppress(OSError):
+            self._is_alone = self._owners.are_dead()
+        self._check_at = monotonic() + (min(_LOOK_S, self._check_s) if self._is_alone else self._check_s)
         try:
             if not os.path.samestat(os.fstat(fd), self._path.stat()):
                 return False
@@ -236,12 +226,25 @@ class FileCounters(MemoryCounters):
                 self._replace_file()
         return True
 
+    def _keep_lock(self) -> None:
+        """Keep the lock for the steps to come soon, or unlock the file if others may want it."""
+        if self._is_alone:
+            self._kept = asyncio.get_running_loop().call_later(_KEPT_S, self._unlock)
+        else:
+            self._unlock()
+
     def _unlock(self) -> None:
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
         if self._fd is not None:
             flock(self._fd, LOCK_UN)
 
     def _close(self) -> None:
         """Close the file, which releases its lock, and drop the copy: it is read again from the start."""
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
         fd, self._fd, self._end, self._is_replaced = self._fd, None, 0, False
         self._clear()
         if fd is not None:
@@ -275,7 +278,8 @@ class FileCounters(MemoryCounters):
                     self._apply(line)
             except (ValueError, TypeError) as error:
                 _log.error("counters are damaged: money is counted anew", path=str(self._path), error=str(error))
-                self._forget_sums()
+                for name in [name for name, state in self._states.items() if state.units is None]:
+                    del self._states[name]
         self._end = size
 
     def _apply(self, line: bytes) -> None:
@@ -299,7 +303,13 @@ class FileCounters(MemoryCounters):
         for call in settled:
             self._holders.pop(call, None)
 
-    def _append(self, holds: Sequence[Hold], at: float, held: str | None = None, settled: Sequence[str] = ()) -> None:
+    def _append(
+        self,
+        holds: Sequence[Hold],
+        at: float,
+        held: Sequence[tuple[object, ...]] = (),
+        settled: Sequence[str] = (),
+    ) -> None:
         """Write the new values of these counters. Raises CountersError, and then nothing is written."""
         sums: list[tuple[object, ...]] = []
         rolling: list[tuple[object, ...]] = []
@@ -313,13 +323,12 @@ class FileCounters(MemoryCounters):
             if units is None:
                 sums.append((name, state.used, state.held, state.until))
                 continue
-            unit_s = hold.unit_s
-            unit, last = int(at // unit_s), units.last
-            state.until = (last + UNITS + 2) * unit_s
+            unit_s, last = hold.unit_s, units.last
+            unit = int(at // unit_s)
+            state.until = until = (last + UNITS + 2) * unit_s
             if 0 <= last - unit <= UNITS:  # the unit has not expired
-                rolling.append((name, state.until, last, unit, units.parts[unit % SPAN]))
-        held_by = ((held, *self._holders[held]),) if held is not None else ()
-        line = orjson.dumps((sums, rolling, held_by, settled), None, orjson.OPT_APPEND_NEWLINE)
+                rolling.append((name, until, last, unit, units.parts[unit % SPAN]))
+        line = orjson.dumps((sums, rolling, held, settled), None, orjson.OPT_APPEND_NEWLINE)
         fd = self._fd
         assert fd is not None  # noqa: S101 - it is locked
         try:
@@ -328,8 +337,8 @@ class FileCounters(MemoryCounters):
             with suppress(OSError):
                 os.ftruncate(fd, self._end)
             raise self._unavailable(str(error)) from error
-        self._end += len(line)
-        if self._end > self._replace_at:
+        self._end = end = self._end + len(line)
+        if end > self._replace_at:
             try:
                 self._replace_file()
             except OSError:  # retried later: the present file is used further
@@ -338,7 +347,8 @@ class FileCounters(MemoryCounters):
     def _replace_file(self) -> None:
         """Replace the file by a new one with a snapshot, already locked when others open it. Raises OSError."""
         self._remove_expired()
-        content = _HEADER + b"\n" + orjson.dumps((*self._snapshot(), self._snapshot_of_holders(), ())) + b"\n"
+        holders = [(call, *holder) for call, holder in self._holders.items()]
+        content = _HEADER + b"\n" + orjson.dumps((*self._snapshot(), holders, ())) + b"\n"
         path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
@@ -366,13 +376,6 @@ class FileCounters(MemoryCounters):
             else:
                 rolling.append((name, state.until, state.units.last, *_flat(state.units)))
         return sums, rolling
-
-    def _snapshot_of_holders(self) -> Sequence[object]:
-        return [(call, *holder) for call, holder in self._holders.items()]
-
-    def _forget_sums(self) -> None:
-        for name in [name for name, state in self._states.items() if state.units is None]:
-            del self._states[name]
 
 
 def _flat(units: Rolling) -> Iterator[int]:

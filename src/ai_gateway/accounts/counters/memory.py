@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import override
 
-from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, reserve, settle
+from ai_gateway.accounts.counters.base import Answer, Counters, Granted, Hold, State, reserve
 
 type Holder = tuple[str, Sequence[tuple[str, int]]]
 """The process of a call with reservations, and name and amount for each counter whose amounts do not expire."""
@@ -18,6 +18,15 @@ class MemoryCounters(Counters):
         self._owner = owner
         self._states: dict[str, State] = {}
         self._holders: dict[str, Holder] = {}
+
+    @override
+    def reserve_at_once(self, call: str, holds: Sequence[Hold]) -> Answer | None:
+        return self._reserve(call, holds)
+
+    @override
+    def settle_at_once(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
+        self._settle(call, holds, amounts, at)
+        return True
 
     @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
@@ -66,10 +75,17 @@ class MemoryCounters(Counters):
         changed: list[Hold] = []
         for hold, amount in zip(holds, amounts, strict=True):
             state = states.get(hold.counter)
-            # No state: the window has ended, and the counter was removed. A request's amount is already the true one.
-            if state is not None and not (amount == hold.amount and hold.unit_s):
-                settle(hold, state, amount, at)
-                changed.append(hold)
+            # No state: the window has ended, and the counter was removed.
+            if state is None or (amount == hold.amount and hold.unit_s):  # a request's amount is already the true one
+                continue
+            units = state.units
+            if units is None:
+                rest = state.held - hold.amount
+                state.held = rest if rest > 0 else 0
+                state.used += amount
+            else:
+                units.add(int(at // hold.unit_s), amount - hold.amount)
+            changed.append(hold)
         return changed
 
     def _seed(self, counter: str, used: int, until: int) -> None:

@@ -59,6 +59,9 @@ local function is_rebuilding()
   return (age >= 0 and age < REBUILD_S) or (unseeded and now - unseeded < REBUILD_S)
 end
 
+-- A number that is a double's: clients read it in a fraction of the time that text takes.
+local function short(text) return #text < 16 and tonumber(text) or text end
+
 local function minus(amount) return amount == '0' and amount or '-' .. amount end
 
 local function give_back(key, amount)
@@ -164,7 +167,8 @@ function operations.reserve()
     return unknown
   end
   local granted = true
-  local answer = {born, 'granted', string.format('%.17g', now)}
+  -- The server's own time in microseconds, as it has it; a client's as it was given.
+  local answer = {born, 'granted', ARGV[3] == '' and math.floor(now * 1e6 + 0.5) or ARGV[3]}
   for at = 5, #ARGV, 5 do
     local kind, amount, limit, unit_s = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4])
     local fit
@@ -184,8 +188,8 @@ function operations.reserve()
     else
       local used, held = counts[at][1] or '0', counts[at][2] or '0'
       fit = fits(used, held, amount, limit)
-      answer[#answer + 1] = used
-      answer[#answer + 1] = held
+      answer[#answer + 1] = short(used)
+      answer[#answer + 1] = short(held)
       answer[#answer + 1] = 0
     end
     granted = granted and fit

@@ -17,12 +17,16 @@ from typing import NamedTuple, cast, override
 import structlog
 
 from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
-from ai_gateway.accounts.counters.valkey_connection import Address, Argument, Connection
+from ai_gateway.accounts.counters.valkey_connection import Address, Connection, sent
+from ai_gateway.contract.tokens import quickly
 
 _PULSE_S = 0.5
 _RETRY_S = 0.5
 _LAST_WORDS_S = 0.3
 _UNITS = 60
+_MOST_KNOWN = 4_096
+_ROLLING, _MONEY, _PLAIN = map(sent, ("rolling", "money", "plain"))
+_OWN_CLOCK = sent("")
 _log = structlog.get_logger(__name__)
 
 
@@ -45,6 +49,8 @@ class ValkeyCounters(Counters):
         self._space = f"{{{space}}}:"
         self._connection = Connection(address, script, self._space)
         self._lease_s = lease_s
+        self._lease = sent(lease_s)
+        self._sent = _Sent()
         self._clock = clock
         self._born: tuple[str, object] | None = None
         self._open: dict[str, Sequence[Hold]] = {}
@@ -58,44 +64,63 @@ class ValkeyCounters(Counters):
             await asyncio.sleep(wait_ms / 1000)
 
     @override
+    def reserve_at_once(self, call: str, holds: Sequence[Hold]) -> Answer | None:
+        return None
+
+    @override
+    def settle_at_once(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
+        return False
+
+    @override
     async def reserve(self, call: str, holds: Sequence[Hold]) -> Answer:
-        arguments: list[Argument] = [self._lease_s]
+        known, arguments, count = self._sent, self._lease, 1
         for hold in holds:
-            arguments += (hold.counter, _kind(hold), hold.amount, hold.limit, hold.unit_s)
+            amount = str(hold.amount)
+            unit_s = hold.unit_s
+            arguments = (
+                f"{arguments}{known[hold.counter]}{_ROLLING if unit_s else _MONEY if hold.money else _PLAIN}"
+                f"${len(amount)}\r\n{amount}\r\n{known[hold.limit]}{known[unit_s]}"
+            )
+            count += 5
         try:
-            _, status, *rest = await self._run("reserve", call, *arguments)
+            answer = await self._run("reserve", call, arguments, count)
         except (CountersError, asyncio.CancelledError):
             # The server may have received it, or may yet: cancel it, or it would occupy the limit.
             self._in_background(self._cancel(call, holds))
             raise
+        status = answer[1]
         if status == b"granted":
             if self._pulse is None:
                 self._pulse = asyncio.create_task(self._keep_alive())
             self._open[call] = holds
-            return _granted(holds, rest)
+            return _granted(holds, answer)
         if status == b"refused":
-            return _refused(holds, rest)
+            return _refused(holds, answer[2:])
         if status == b"unknown":
-            return Unknown([holds[cast("int", at)].counter for at in rest])
+            return Unknown([holds[cast("int", at)].counter for at in answer[2:]])
         raise CountersError(f"{self.name}: {_why(status)}")
 
     @override
     async def settle(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> None:
-        arguments: list[Argument] = []
-        for hold, amount in zip(holds, amounts, strict=True):
-            arguments += (hold.counter, _kind(hold), amount)
-        await self._run("settle", call, *arguments)
+        known, arguments = self._sent, ""
+        for hold, used in zip(holds, amounts, strict=True):
+            amount = str(used)
+            arguments = (
+                f"{arguments}{known[hold.counter]}{_ROLLING if hold.unit_s else _MONEY if hold.money else _PLAIN}"
+                f"${len(amount)}\r\n{amount}\r\n"
+            )
+        await self._run("settle", call, arguments, 3 * len(holds))
         self._open.pop(call, None)
 
     @override
     async def seed(self, counter: str, used: int, until: int) -> None:
-        _, status = await self._run("seed", "", counter, used)
+        _, status = await self._run("seed", "", sent(counter, used), 2)
         if status != b"begun":
             raise CountersError(f"{self.name}: {_why(status)}")
 
     @override
     async def read(self, counters: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        _, *found = await self._run("read", "", *counters)
+        _, *found = await self._run("read", "", sent(*counters), len(counters))
         pairs = cast("Sequence[bytes | None]", found)
         return {
             counter: (int(used), int(held or 0))
@@ -109,7 +134,7 @@ class ValkeyCounters(Counters):
 
     @override
     async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
-        _, *found = await self._run("left", "", owner)
+        _, *found = await self._run("left", "", sent(owner), 1)
         return {call.decode(): _held(rest) for call, *rest in cast("Sequence[Sequence[bytes]]", found)}
 
     @override
@@ -124,14 +149,17 @@ class ValkeyCounters(Counters):
             await asyncio.wait(left)
         await self._connection.aclose()
 
-    async def _run(self, operation: str, call: str, *arguments: Argument) -> Sequence[object]:
+    async def _run(self, operation: str, call: str, arguments: str = "", count: int = 0) -> list[object]:
+        """The answer to an operation with so many arguments, as they are sent."""
         connection = self._connection
         if connection.line is None:
             await connection.connect()
-        born = self._born
-        now = "" if self._clock is None else repr(self._clock())
-        life = f"{self._space}{connection.run_id}:"
-        answer = await connection.run(life, self._space, operation, call, now, *arguments)
+        born, life = self._born, connection.life
+        now = _OWN_CLOCK if self._clock is None else sent(repr(self._clock()))
+        arguments = f"{self._sent[operation]}${len(call)}\r\n{call}\r\n{now}{arguments}"  # ids are ASCII
+        answer = await connection.send(arguments, count + 3)
+        if not isinstance(answer, list):
+            answer = await connection.checked(answer, arguments, count + 3)
         if (life, answer[0]) != born and self._born == born:
             self._born = (life, answer[0])
             if born is not None:
@@ -160,7 +188,7 @@ class ValkeyCounters(Counters):
             for call, holds in list(self._open.items()):
                 if call in self._open:
                     arguments = [each for hold in holds for each in (hold.counter, _kind(hold), hold.amount)]
-                    await self._run("restore", call, self._lease_s, *arguments)
+                    await self._run("restore", call, sent(self._lease_s, *arguments), 1 + len(arguments))
         except CountersError:
             self._born = ("", None)
 
@@ -183,7 +211,17 @@ class ValkeyCounters(Counters):
 
     async def _renew(self) -> None:
         """Renew leases; a call that began within this time still has most of its own."""
-        await self._run("renew", "", self._lease_s, *self._open)
+        await self._run("renew", "", sent(self._lease_s, *self._open), 1 + len(self._open))
+
+
+class _Sent(dict[str | int, str]):
+    """Values as they are sent, of those that are sent again and again. No other numbers: 60.0 would be found as 60."""
+
+    def __missing__(self, value: str | int) -> str:
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        self[value] = text = sent(value)
+        return text
 
 
 def _kind(hold: Hold) -> str:
@@ -220,27 +258,35 @@ def _read(holds: Sequence[Hold], rest: Sequence[object]) -> tuple[float, Sequenc
         _Count(int(first), 0, int(second), int(third)) if hold.unit_s else _Count(int(first), int(second), 0, 0)
         for hold, first, second, third in zip(holds, numbers, numbers, numbers, strict=True)
     ]
-    return float(cast("bytes", rest[0])), counts
+    return _time(rest[0]), counts
 
 
-def _granted(holds: Sequence[Hold], rest: Sequence[object]) -> Granted:
+def _time(counted: object) -> float:
+    """When it was counted: by the server, in microseconds, or by a clock that it was given."""
+    return counted / 1e6 if isinstance(counted, int) else float(cast("bytes", counted))
+
+
+def _granted(holds: Sequence[Hold], answer: Sequence[object]) -> Granted:
     """In one loop, since it runs for each call."""
-    numbers = cast("Sequence[bytes | int]", rest)
-    now = float(numbers[0])
+    numbers = cast("Sequence[int]", answer)
+    now = _time(numbers[2])
+    second = int(now)
     left: list[int] = []
     resets: list[float] = []
-    at = 1
+    at = 3
     for hold in holds:
-        amount, limit, unit_s, until = hold.amount, hold.limit, hold.unit_s, hold.until
+        amount, unit_s = hold.amount, hold.unit_s
         if unit_s:
-            left.append(limit - amount - int(numbers[at]))
-            units = int(now // unit_s) + _UNITS + 1
-            resets.append(units * unit_s - now if amount else int(numbers[at + 2]) * unit_s)
+            left.append(hold.limit - amount - numbers[at])
+            resets.append((second // unit_s + _UNITS + 1) * unit_s - now if amount else numbers[at + 2] * unit_s)
         else:
-            left.append(limit - amount - int(numbers[at]) - int(numbers[at + 1]))
-            resets.append(until - now if until > now else 0.0)
+            used, held = numbers[at], numbers[at + 1]
+            if type(used) is not int or type(held) is not int:  # text, as they have more digits than a double
+                used, held = int(used), int(held)
+            left.append(hold.limit - amount - used - held)
+            resets.append(hold.until - now if hold.until > now else 0.0)
         at += 3
-    return Granted(now, left, resets)
+    return quickly(Granted, (now, left, resets))
 
 
 def _refused(holds: Sequence[Hold], rest: Sequence[object]) -> Refused:

@@ -17,6 +17,7 @@ GatewayError                     500  internal_error                           f
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
+|   +-- ThreadNotFound           404  thread_not_found
 +-- MethodNotAllowed             405  method_not_allowed
 +-- RequestTimeout               408  request_timeout
 +-- PayloadTooLarge              413  request_too_large
@@ -206,6 +207,16 @@ class ProviderNotFound(NotFound):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class ThreadNotFound(NotFound):
+    """Anthropic's SDKs then send the whole conversation: by the code in `details`, as that API has it."""
+
+    code = "thread_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("No conversations are kept here: send all messages of this one.", param="thread")
+        self.extras = {"details": {"error_code": self.code}}
 
 
 class MethodNotAllowed(GatewayError):

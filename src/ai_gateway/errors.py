@@ -210,13 +210,14 @@ class ModelNotFound(NotFound):
 
 
 class ThreadNotFound(NotFound):
-    """Anthropic's SDKs then send the whole conversation: by the code in `details`, as that API has it."""
-
     code = "thread_not_found"
 
-    def __init__(self) -> None:
-        super().__init__("No conversations are kept here: send all messages of this one.", param="thread")
-        self.extras = {"details": {"error_code": self.code}}
+    @classmethod
+    def kept_nowhere(cls) -> Self:
+        """For a conversation to go on with: Anthropic's SDKs send it whole then, by the code in `details`."""
+        error = cls("No conversations are kept here: send all messages of this one.", param="thread")
+        error.extras = {"details": {"error_code": cls.code}}
+        return error
 
 
 class MethodNotAllowed(GatewayError):

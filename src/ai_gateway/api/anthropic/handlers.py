@@ -189,7 +189,7 @@ def _refuse_thread(body: models.AnthropicCreateMessageParams) -> frozenset[str]:
     if thread is None:
         return _NONE
     if isinstance(thread, dict) and "previous_message_id" in thread:
-        raise ThreadNotFound
+        raise ThreadNotFound.kept_nowhere()
     return _KEPT
 
 

@@ -66,6 +66,7 @@ STAY = {
     "NotFound",
     "ProviderNotFound",
     "ModelNotFound",
+    "ThreadNotFound",
     "MethodNotAllowed",
     "RequestTimeout",
     "PayloadTooLarge",

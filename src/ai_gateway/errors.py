@@ -17,6 +17,7 @@ GatewayError                     500  internal_error                           f
 +-- NotFound                     404  not_found
 |   +-- ProviderNotFound         404  provider_not_found
 |   +-- ModelNotFound            404  model_not_found
+|   +-- ThreadNotFound           404  thread_not_found
 +-- MethodNotAllowed             405  method_not_allowed
 +-- RequestTimeout               408  request_timeout
 +-- PayloadTooLarge              413  request_too_large
@@ -208,6 +209,17 @@ class ProviderNotFound(NotFound):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class ThreadNotFound(NotFound):
+    code = "thread_not_found"
+
+    @classmethod
+    def kept_nowhere(cls) -> Self:
+        """For a conversation to go on with: Anthropic's SDKs send it whole then, by the code in `details`."""
+        error = cls("No conversations are kept here: send all messages of this one.", param="thread")
+        error.extras = {"details": {"error_code": cls.code}}
+        return error
 
 
 class MethodNotAllowed(GatewayError):

@@ -221,3 +221,13 @@ def test_and_in_the_middle_of_an_answer(live: LiveGateway, model: str) -> None:
     assert reply.status_code == 200
     error = check(reply.content).error or {}
     assert error["message"] == TOO_LONG
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("model", TOO_MUCH)
+def test_callers_of_other_apis_are_told_so_by_its_code(live: LiveGateway, model: str, path: str, stream: bool) -> None:
+    asked = {"messages": HELLO["messages"]} if path.endswith("completions") else {"input": "Hi"}
+    reply = post(live, path, {"model": model.format("too-long"), "stream": stream, **asked})
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["code"] == "context_length_exceeded"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ai_gateway.contract.anthropic_limits import LONGEST_LOOKED_AT, too_long
 from ai_gateway.contract.framing import EVENTS_PING
+from ai_gateway.contract.prompt_limits import LONGEST_LOOKED_AT, too_long
 from ai_gateway.contract.wire import Headers, Wire
 from ai_gateway.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamOverloaded, UpstreamRefused
 

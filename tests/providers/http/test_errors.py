@@ -235,6 +235,34 @@ def test_the_gateways_key_never_comes_back_out() -> None:
     assert SECRET not in from_reply("up", 400, {}, body).message
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        (
+            400,
+            {"error": {"message": "prompt is too long: 9 tokens > 8 maximum", "type": "invalid_request_error"}},
+            True,
+        ),
+        (400, {"error": "the request (9 tokens) exceeds the available context size (8 tokens)"}, True),
+        (400, {"error": {"code": 400, "message": "no", "n_prompt_tokens": 9, "n_ctx": 8}}, True),
+        (413, {"error": {"message": "The input is longer than the context window."}}, True),
+        (
+            422,
+            {"object": "error", "message": "This model's maximum context length is 8 tokens. It has 9 tokens."},
+            True,
+        ),
+        (400, {"error": {"message": "prompt is too long", "code": "own_code"}}, "own_code"),
+        (400, {"error": {"message": "max_tokens is too large: 9. This model supports at most 8 tokens."}}, None),
+        (429, {"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}}, "rate_limit_exceeded"),
+    ],
+)
+def test_a_prompt_that_is_too_long_has_the_code_that_agents_shorten_it_by(
+    status: int, said: dict[str, Any], code: object
+) -> None:
+    error = from_reply("up", status, {}, json.dumps(said).encode())
+    assert (error.status, error.code) == (status, "context_length_exceeded" if code is True else code)
+
+
 def test_a_429_without_words_has_a_code_all_the_same() -> None:
     error = from_reply("up", 429, {"retry-after": "3"}, b"slow down")
     assert (error.type, error.code, error.headers) == ("requests", "rate_limit_exceeded", {"retry-after": "3"})

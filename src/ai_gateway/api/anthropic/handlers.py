@@ -23,7 +23,7 @@ from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.route import ContractRouter
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.contract.write_stream import LateHeads
-from ai_gateway.errors import InvalidRequest
+from ai_gateway.errors import InvalidRequest, ThreadNotFound
 from ai_gateway.gateway import Gateway
 from ai_gateway.operations import CHAT, CHAT_STREAM
 from ai_gateway.providers.base import Provider
@@ -49,6 +49,9 @@ MESSAGE: Final = replace(CHAT, name="createMessage")
 MESSAGE_STREAM: Final = replace(CHAT_STREAM, name="createMessage")
 _FIELD_NAMES: Final = FieldNames(ANTHROPIC_NAMES, ADDED_FIELDS, METRIC_LABELS)
 
+_KEPT: Final = frozenset({"thread"})
+_NONE: Final[frozenset[str]] = frozenset()
+
 
 class AnthropicHandlers(WireBoundary, Handlers):
     def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
@@ -71,9 +74,13 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> Item[models.AnthropicMessage] | models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         model, resolution = await self.gateway.resolve(call, body.model)
         _refuse_unknown(call, resolution.targets[0].provider, body)
+        kept = _refuse_thread(body)
         if has_own(body.tools) or not is_shared(CREATE_MESSAGE, resolution):
             return await self._translated(call, body, model, resolution)
-        relayed = Relay(CREATE_MESSAGE, model, resolution, call.parsed or {})
+        fields = call.parsed or {}
+        if kept:
+            fields = {name: value for name, value in fields.items() if name not in kept}
+        relayed = Relay(CREATE_MESSAGE, model, resolution, fields, dropped=kept)
         if body.stream:
             return relay_stream(self.gateway, call, relayed, partial(self._streamed, call, body, model, resolution))
         reply = await relay(self.gateway, call, relayed, partial(self._translated, call, body, model, resolution))
@@ -170,6 +177,20 @@ def _refuse_unknown(
             param=unknown[0],
             code="unknown_parameter",
         )
+
+
+def _refuse_thread(body: models.AnthropicCreateMessageParams) -> frozenset[str]:
+    """The field, if any, by which the API would keep the conversation. Raises ThreadNotFound to go on with a kept one.
+
+    An upstream would keep it for the gateway's key, which all callers share, and not where the next target could read
+    it. One that does not know the field would answer the newest messages alone.
+    """
+    thread = (body.__pydantic_extra__ or {}).get("thread")
+    if thread is None:
+        return _NONE
+    if isinstance(thread, dict) and "previous_message_id" in thread:
+        raise ThreadNotFound.kept_nowhere()
+    return _KEPT
 
 
 def messages_router(gateway: Gateway, access: Access, limits: BodyLimits, late_heads: LateHeads) -> ContractRouter:

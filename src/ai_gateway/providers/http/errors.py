@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from ai_gateway.contract.prompt_limits import too_long
 from ai_gateway.errors import (
     RETRY_HINT,
     GatewayError,
@@ -25,6 +26,7 @@ from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_c
 CLIENT_FAILURES = (BrokenReply, OSError, EOFError)
 # Statuses of refusals that the caller can act on. All others concern the gateway and its operator.
 KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
+_ABOUT_REQUESTS = frozenset({400, 413, 422})
 # Codes that clients expect where an upstream gives none: at these paths, only a model can be missing.
 _USUAL_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
 # Statuses for error codes that upstreams send with status 200 or in a stream. Errors of the request are no outage, and
@@ -120,6 +122,8 @@ def _from_complaint(provider: str, status: int, headers: Mapping[str, str], comp
     error = _error_for(provider, status, kept, complaint)
     error.detail = f"status {status}: {complaint.words}" if complaint.words else f"status {status}"
     error.extras = complaint.extras
+    if error.code is None and status in _ABOUT_REQUESTS and too_long(error, is_refusal=True) is not None:
+        error.code = "context_length_exceeded"  # by which agents and frameworks shorten what they ask
     return error
 
 

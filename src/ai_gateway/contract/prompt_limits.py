@@ -1,4 +1,6 @@
-"""Errors of too long prompts in Anthropic's wording, which agents recognise to compact their history.
+"""Errors of too long prompts, however an upstream words them, in Anthropic's wording.
+
+Agents compact their history by it, and those of OpenAI's APIs by the code `context_length_exceeded`.
 
 Anthropic's own agent (Claude Code) parses `prompt is too long: 9000 tokens > 8192 maximum`, and the message about
 `max_tokens`.

@@ -14,7 +14,7 @@ from ai_gateway.providers.http.http1 import PIECE
 
 _DATA, _END = b"data: ", b"\n\n"
 _NAME = b"event: "
-_NAMED_EVENT = re.compile(rb"event: (?!\s*error\s*\n).*\ndata: (.+)\n\n")
+_NAMED_EVENT = re.compile(rb"(?:event: (?!\s*error\s*\n).*\n)?data: (.+)\n\n")  # `[DONE]` has no name
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIELDS = frozenset({b"data", b"event", b"id", b"retry", b"error", b""})  # the last one begins a comment
 _LONGEST_BESIDE = 2_000

@@ -19,7 +19,7 @@ from ai_gateway.conform.relayed import Relayed, relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.native import NativeOperation, event_type
-from ai_gateway.contract.stream import Framed, Item, Packet, Stream
+from ai_gateway.contract.stream import Framed, Item, LastFramed, LastPacket, Packet, Stream
 from ai_gateway.errors import GatewayError, UpstreamInvalidResponse, UpstreamStreamTruncated, UpstreamWrongAddress
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.trace_names import Step
@@ -127,14 +127,15 @@ class _Relaying:
                 async for packet in arrived:
                     if not isinstance(packet, Packet):
                         break
-                    has_begun = has_begun or _begins(provider, packet.events[0])
+                    has_begun = has_begun or not packet.events or _begins(provider, packet.events[0])
                     written: list[bytes] = []
                     try:
                         written.extend(reader.framed(packet.events))
                     finally:  # events before an unreadable one are still metered
                         await _keep(request, reader)
                         if written:
-                            yield Framed(b"".join(written))
+                            is_end = packet.__class__ is LastPacket and reader.is_over and reader.failure is None
+                            yield (LastFramed if is_end else Framed)(b"".join(written))
             except UpstreamWrongAddress:
                 provider.unlearn(request.operation)
                 raise

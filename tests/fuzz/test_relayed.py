@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from hypothesis import given, strategies as st
 
 from ai_gateway.conform.relayed import Relayed, RelayedMessage, RelayedResponse
 from ai_gateway.contract.call import Attempt, Call, Notes
+from ai_gateway.contract.deltas import Deltas
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
 from ai_gateway.contract.stream import Packet, Run, Sink
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -20,7 +22,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import UpstreamReply
 from ai_gateway.providers.http.provider import HttpProvider
 from ai_gateway.providers.http.sse import EventParser
-from ai_gateway.providers.http.stream import OpenStream
+from ai_gateway.providers.http.stream import OpenStream, whole_piece
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from ai_gateway.providers.upstream import ProviderRow, Sizes, Timeouts, Upstream
 from tests.fuzz.examples import BOUNDED
@@ -37,9 +39,9 @@ READERS: dict[str, tuple[NativeOperation, Callable[[Notes, Provider], Relayed]]]
 
 
 class Arriving(OpenStream):
-    """A stream whose packets are there: each is offered to what takes it, and else read."""
+    """A stream whose packets are there: each is offered to what takes it, and else read; some are in pieces."""
 
-    def __init__(self, packets: Sequence[bytes]) -> None:
+    def __init__(self, packets: Sequence[bytes | list[bytes]]) -> None:
         headers = {"content-type": "text/event-stream"}
         super().__init__("lab", 200, headers, Endless(), UPSTREAM.timeouts, sizes=Sizes())
         self._packets = iter(packets)
@@ -47,11 +49,16 @@ class Arriving(OpenStream):
 
     @override
     async def read(self) -> bytes:
-        return b"".join(self._packets)
+        return b"".join(map(whole_piece, self._packets))
 
     @override
     async def next_bytes(self) -> bytes:
-        return next((packet for packet in self._packets if self._take is None or not self._take(packet)), b"")
+        return whole_piece(await self.next_pieces())
+
+    @override
+    async def next_pieces(self) -> bytes | list[bytes]:
+        take = self._take
+        return next((packet for packet in self._packets if take is None or not take(whole_piece(packet))), b"")
 
     @override
     async def drain(self) -> None:
@@ -82,7 +89,7 @@ class Calls:
 
     connections = None
 
-    def __init__(self, packets: Sequence[bytes]) -> None:
+    def __init__(self, packets: Sequence[bytes | list[bytes]]) -> None:
         self._packets = packets
 
     @asynccontextmanager
@@ -119,7 +126,7 @@ def told(sent: list[bytes], error: Exception | None, notes: Notes, reader: Relay
     )
 
 
-async def relayed(wire: str, packets: Sequence[bytes], *, diverts: bool) -> Told:
+async def relayed(wire: str, packets: Sequence[bytes | list[bytes]], *, diverts: bool) -> Told:
     """As the gateway relays it."""
     operation, reading = READERS[wire]
     notes, sent = Notes("lab"), list[bytes]()
@@ -244,13 +251,30 @@ async def test_any_packets_are_relayed_as_if_each_event_were_read(wire: str, dat
     expected = by_itself(wire, raw)
     assert await relayed(wire, packets, diverts=True) == expected
     assert await relayed(wire, packets, diverts=False) == expected
+    pieces = [piece for piece in re.split(rb"(?<=\n\n)", raw) if piece]
+    several = data.draw(st.integers(2, 8))
+    apart = [pieces[at : at + several] for at in range(0, len(pieces), several)]
+    assert await relayed(wire, apart, diverts=True) == expected
+    assert await relayed(wire, apart, diverts=False) == expected
+
+
+@pytest.mark.parametrize("wire", READERS)
+@BOUNDED
+@given(data=st.data())
+async def test_what_arrives_in_any_pieces_is_relayed_as_if_each_event_were_read(wire: str, data: st.DataObject) -> None:
+    raw = data.draw(streams(wire))
+    cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=6))
+    pieces = [raw[start:end] for start, end in pairwise(sorted({0, len(raw), *cuts}))]
+    assert await relayed(wire, [pieces] if pieces else [], diverts=False) == by_itself(wire, raw)
 
 
 @pytest.mark.parametrize("wire", READERS)
 def test_events_of_one_kind_are_one_run(wire: str) -> None:
     operation, _ = READERS[wire]
     kind = operation.deltas.decode().replace("[a-z_.]+", "output_text").replace("\\", "")
-    event = f'event: {kind}\ndata: {{"type":"{kind}","delta":"x"}}\n\n'.encode()
-    parser = EventParser(2**20, operation.run)
+    event = f'event: {kind}\ndata: {{"type":"{kind}","{operation.texts[0]}":"x"}}\n\n'.encode()
+    parser = EventParser(2**20, Deltas(operation))
     packet = b"event: x\ndata: {}\n\n" + event * 50 + b"data: [DONE]\n\n"
     assert list(parser.feed(packet)) == [b"{}", Run(event * 50), b"[DONE]"]
+    pieces = [b"event: x\ndata: {}\n\n", *[event] * 50, b"data: [DONE]\n\n"]
+    assert EventParser(2**20, Deltas(operation)).named(pieces) == [b"{}", Run(event * 50), b"[DONE]"]

@@ -18,8 +18,9 @@ from ai_gateway.conform.rules import FILL_FINISH_REASON, FILL_USAGE, Rule
 from ai_gateway.conform.source import Source
 from ai_gateway.contract.budget import parsed_size
 from ai_gateway.contract.call import Notes
+from ai_gateway.contract.deltas import Deltas, text_size
 from ai_gateway.contract.framing import EVENTS, SSE
-from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, RESPONSES, NativeOperation
+from ai_gateway.contract.native import ANTHROPIC, CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
 from ai_gateway.contract.stream import Run, Sink
 from ai_gateway.contract.tokens import Tokens
 from ai_gateway.errors import UpstreamInvalidResponse
@@ -29,19 +30,9 @@ _MAX_KEPT = 16 * 2**20  # bytes of a stream's content that are kept for its fail
 # Codes in `error.code` of a failed response that Codex and the SDKs act on; others are server_error to them.
 _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota", "invalid_prompt"})
 
-# The text of a delta event, up to its closing quote. Nothing else of such events is read.
-_TEXTS = {
-    RESPONSES: ("delta",),
-    ANTHROPIC: ("text", "thinking", "partial_json", "signature", "content"),
-}
-_TEXT = {
-    wire: re.compile(rb'"(?:%b)": ?"([^"\\]*+(?:\\.[^"\\]*+)*+)"' % "|".join(names).encode())
-    for wire, names in _TEXTS.items()
-}
 _NUMBER = b'"sequence_number":'
 _NUMBERED = re.compile(rb"%b\s*(\d{1,15})\s*[,}]" % _NUMBER)
 _MAX_NUMBERED = 10**15
-_BETWEEN = b"\n\n"
 _NO_USAGE = {"input_tokens": 0, "output_tokens": 0}
 
 type _Fields = Mapping[str, Any]
@@ -93,17 +84,15 @@ class Relayed(ABC):
 
     def diverting_to(self, sink: Sink) -> Sink:
         """A function that sends a packet to the sink if it has delta events only, and returns whether it did."""
-        run = self.operation.run
+        deltas = Deltas(self.operation)
 
         def divert(packet: bytes, chunk: bytes | None = None, /) -> bool:
-            if (
-                not self.has_begun
-                or packet.find(b"\r") >= 0
-                or run.fullmatch(packet) is None
-                or not sink(packet, chunk)
-            ):
+            if not self.has_begun or packet.find(b"\r") >= 0:
                 return False
-            self._note(packet.count(_BETWEEN), packet)
+            run = deltas.run_in(packet)
+            if run is None or len(run) < len(packet) or not sink(packet, chunk):
+                return False
+            self._note(packet, run.events, run.text_size)
             return True
 
         return divert
@@ -114,12 +103,12 @@ class Relayed(ABC):
             if isinstance(event, Run):
                 if not self.has_begun:
                     raise _out_of_order("a delta")
-                self._note(event.count(_BETWEEN), event)
+                self._note(event, event.events, event.text_size)
                 yield event
                 continue
             delta = self.operation.delta.fullmatch(event) if self.has_begun else None
             if delta is not None:
-                self._note(1, event)
+                self._note(event, 1, text_size(b"".join(self.operation.text.findall(event))))
                 name = delta[1]
             else:
                 name = b" ".join(self.feed(event).encode().split())
@@ -131,10 +120,10 @@ class Relayed(ABC):
             data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
             yield b"event: %b\ndata: %b\n\n" % (name, data)
 
-    def _note(self, chunks: int, deltas: bytes) -> None:
-        """Count delta events and their texts."""
+    def _note(self, deltas: bytes, chunks: int, size: int) -> None:  # noqa: ARG002 - what an override needs
+        """Count delta events, and the size of their texts."""
         self._notes.chunks += chunks
-        self._notes.text_bytes += _size(b"".join(_TEXT[self.operation.wire].findall(deltas)))
+        self._notes.text_bytes += size
 
     def feed(self, event: bytes) -> str:
         """Read an event of a stream. Returns its name; raises the upstream's error, or UpstreamInvalidResponse."""
@@ -197,8 +186,8 @@ class RelayedResponse(Relayed):
         return [self._items[index] for index in sorted(self._items)]
 
     @override
-    def _note(self, chunks: int, deltas: bytes) -> None:
-        super()._note(chunks, deltas)
+    def _note(self, deltas: bytes, chunks: int, size: int) -> None:
+        super()._note(deltas, chunks, size)
         at = len(deltas)
         while (at := deltas.rfind(_NUMBER, 0, at)) >= 0:
             if (number := _NUMBERED.match(deltas, at)) is not None:
@@ -282,7 +271,7 @@ class RelayedMessage(Relayed):
             raise _out_of_order(name)
         if name == "content_block_delta":
             delta = value.get("delta")
-            texts = [delta.get(name) for name in _TEXTS[ANTHROPIC]] if isinstance(delta, dict) else []
+            texts = [delta.get(name) for name in self.operation.texts] if isinstance(delta, dict) else []
             self._notes.text_bytes += sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
         elif name == "content_block_start":
             block = value.get("content_block")
@@ -343,13 +332,3 @@ def _out_of_order(kind: str) -> UpstreamInvalidResponse:
 def _number(value: object, before: int) -> int:
     """The event's number, or the previous one's if it has none."""
     return value if type(value) is int and 0 <= value < _MAX_NUMBERED else before
-
-
-def _size(text: bytes) -> int:
-    """The bytes of a text, given as the content of its JSON string."""
-    if text.find(b"\\") < 0:
-        return len(text)
-    try:
-        return len(orjson.loads(b'"%b"' % text).encode())
-    except ValueError:
-        return len(text)

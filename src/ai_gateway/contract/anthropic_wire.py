@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ai_gateway.contract.call import OWN_ID, OwnText
 from ai_gateway.contract.framing import EVENTS_PING
 from ai_gateway.contract.prompt_limits import LONGEST_LOOKED_AT, too_long
 from ai_gateway.contract.wire import Headers, Wire
@@ -90,7 +91,9 @@ def own_headers(headers: Mapping[str, str], request_id: str) -> dict[str, str]:
 
     A reset is a time here (RFC 3339), and a duration in OpenAI's headers.
     """
-    own = {"request-id": request_id} if request_id else {}
+    own = {}
+    if request_id:
+        own["request-id"] = OwnText(request_id) if OWN_ID.fullmatch(request_id) is not None else request_id
     wait = headers.get("retry-after")
     if wait is not None and not wait.isdecimal():
         own["retry-after"] = str(_whole_seconds(wait))

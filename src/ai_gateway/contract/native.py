@@ -14,7 +14,8 @@ _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
 class NativeOperation:
     """An operation of upstreams that speak its wire: that wire, and the path behind their base URL.
 
-    `last` are the types of the events that end its streams, `deltas` is a pattern of events that only continue a text.
+    `last` are the types of the events that end its streams, `deltas` is a pattern of events that only continue a text,
+    and `texts` are the names that such a text can have.
     `headers` are the caller's headers that the upstream understands, in lower case. `key_header` carries the upstream's
     key in addition to Authorization, which some upstreams do not read on this wire.
     """
@@ -25,6 +26,7 @@ class NativeOperation:
     headers: tuple[str, ...] = ()
     key_header: str = ""
     deltas: bytes = b"(?!)"
+    texts: tuple[str, ...] = ()
 
     @cached_property
     def delta(self) -> re.Pattern[bytes]:
@@ -36,6 +38,11 @@ class NativeOperation:
         """Matches consecutive delta events as framed for the client, in bytes without carriage returns."""
         # `.` excludes only line feeds, which takes a tenth of the time of a character class.
         return re.compile(rb'(?:event: (%b)\ndata: \{"type": ?"\1",.*\}\n\n)++' % self.deltas)
+
+    @cached_property
+    def text(self) -> re.Pattern[bytes]:
+        """Finds the text of a delta event. Its group is the content of the JSON string."""
+        return re.compile(rb'"(?:%b)": ?"([^"\\]*+(?:\\.[^"\\]*+)*+)"' % "|".join(self.texts).encode())
 
     def passed(self, headers: Mapping[str, str]) -> dict[str, str]:
         """The caller's headers that are passed to the upstream."""
@@ -65,6 +72,7 @@ CREATE_RESPONSE = NativeOperation(
     "/responses",
     frozenset({"response.completed", "response.incomplete", "response.failed"}),
     deltas=rb"response\.[a-z_.]+\.delta",
+    texts=("delta",),
 )
 CREATE_MESSAGE = NativeOperation(
     ANTHROPIC,
@@ -73,5 +81,6 @@ CREATE_MESSAGE = NativeOperation(
     _MESSAGES_HEADERS,
     "x-api-key",
     deltas=rb"content_block_delta",
+    texts=("text", "thinking", "partial_json", "signature", "content"),
 )
 COUNT_TOKENS = NativeOperation(ANTHROPIC, "/messages/count_tokens", _NO_STREAM, _MESSAGES_HEADERS, "x-api-key")

@@ -21,7 +21,10 @@ DONE: Final = Done.DONE
 
 
 class Run(bytes):
-    """Events that arrived together and may be relayed with their framing."""
+    """So many delta events that arrived together and may be relayed with their framing, and the size of their texts."""
+
+    events: int
+    text_size: int
 
 
 class Pieces(list[bytes]):

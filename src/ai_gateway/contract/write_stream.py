@@ -98,7 +98,7 @@ async def _send_on(head: "_Head", items: AsyncGenerator[Any], stream: Stream[Any
     first = await head.before(items)
     if first is None:
         return
-    if isinstance(first, LastTogether):
+    if isinstance(first, _LAST):
         head.held = _pieces(framing, first, stream)
     else:
         body = b"".join(_pieces(framing, first, stream))
@@ -161,7 +161,7 @@ class _Head:
                 await asyncio.wait({self._task})
         if not self.is_sent:
             await self._start()
-        if first is not None and first.__class__ is not LastTogether and self._late is not None:
+        if first is not None and not isinstance(first, _LAST) and self._late is not None:
             self._late.watch(self)
         return first
 

@@ -9,9 +9,10 @@ from typing import override
 from pydantic_core import from_json
 
 from ai_gateway.contract.call import Attempt, Notes
+from ai_gateway.contract.deltas import Deltas
 from ai_gateway.contract.lenient_json import read_leniently, whole_texts
 from ai_gateway.contract.native import ANTHROPIC, NativeOperation, event_type
-from ai_gateway.contract.stream import DONE, Done, Packet, Run
+from ai_gateway.contract.stream import DONE, Done, LastPacket, Packet, Run
 from ai_gateway.contract.trace_context import trace_headers
 from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import (
@@ -84,9 +85,12 @@ class HttpProvider(Provider):
             relayed=operation,
         ) as stream:
             try:
-                async with aclosing(stream.batches(attempt.divert, operation.run)) as batches:
+                async with aclosing(stream.batches(attempt.divert, Deltas(operation))) as batches:
                     async for events in batches:
                         said, is_last = _until_end(events, operation)
+                        if is_last and stream.is_whole:
+                            yield LastPacket(said)
+                            return
                         if said:
                             yield Packet(said)
                         if is_last:

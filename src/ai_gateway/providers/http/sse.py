@@ -7,13 +7,14 @@ from itertools import chain
 
 from pydantic_core import from_json, to_json
 
-from ai_gateway.contract.stream import Pieces, Run
+from ai_gateway.contract.deltas import Deltas
+from ai_gateway.contract.stream import Pieces
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.http1 import PIECE
 
 _DATA, _END = b"data: ", b"\n\n"
 _NAME = b"event: "
-_NAMED_EVENT = re.compile(rb"event: (?!\s*error\s*\n).*\ndata: (.+)\n\n")
+_NAMED_EVENT = re.compile(rb"(?:event: (?!\s*error\s*\n).*\n)?data: (.+)\n\n")  # `[DONE]` has no name
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIELDS = frozenset({b"data", b"event", b"id", b"retry", b"error", b""})  # the last one begins a comment
 _LONGEST_BESIDE = 2_000
@@ -42,12 +43,12 @@ class EventParser:
     llama.cpp's server, becomes an object with the key `error`. So does a JSON object on a line without `data:`, which
     proxies write into a stream that has begun. Other lines that are no part of an event are kept in `beside`. An event
     larger than `max_event` bytes raises UpstreamInvalidResponse. Consecutive events of two lines, name and data, that
-    match `run` are yielded together as a Run.
+    `deltas` recognises are yielded together as a Run.
     """
 
-    def __init__(self, max_event: int, run: re.Pattern[bytes] | None = None) -> None:
+    def __init__(self, max_event: int, deltas: Deltas | None = None) -> None:
         self._max_event = max_event
-        self._run = run
+        self._deltas = deltas
         self._line: list[bytes] = []
         self._waiting = 0
         self._begun = False
@@ -80,6 +81,28 @@ class EventParser:
         made.parse = self.feed
         return made
 
+    def named(self, pieces: list[bytes]) -> list[bytes] | None:
+        """What `feed` gives for pieces of which each is most probably one named event; None if they have to be fed."""
+        if self._deltas is None or self._line or self._data or self._is_error or not pieces[0].startswith(_NAME):
+            return None
+        chunk = b"".join(pieces)
+        if chunk.find(b"\r") >= 0 or len(chunk) > self._max_event:
+            return None
+        events: list[bytes] = []
+        at = 0
+        while at < len(pieces):
+            if (run := self._deltas.run_of(pieces, at)) is not None:
+                events.append(run)
+                at += run.events
+            elif (event := _NAMED_EVENT.fullmatch(pieces[at])) is not None:
+                events.append(event[1])
+                at += 1
+            else:
+                break
+        self.lines += 3 * at
+        self._begun = True
+        return [*events, *self.feed(b"".join(pieces[at:]))] if at < len(pieces) else events
+
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The data of each event that is complete now."""
         if self._line or self._data or len(chunk) > self._max_event or self._is_error:
@@ -104,9 +127,9 @@ class EventParser:
         events: list[bytes] = []
         at = 0
         while at < len(chunk):
-            if self._run is not None and (run := self._run.match(chunk, at)) is not None:
-                events.append(Run(run[0]))
-                at = run.end()
+            if self._deltas is not None and (run := self._deltas.run_in(chunk, at)) is not None:
+                events.append(run)
+                at += len(run)
             elif (event := _NAMED_EVENT.match(chunk, at)) is not None:
                 events.append(event[1])
                 at = event.end()

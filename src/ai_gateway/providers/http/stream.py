@@ -2,13 +2,13 @@
 
 import asyncio
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
-from ai_gateway.contract.stream import Pieces, Sink
+from ai_gateway.contract.deltas import Deltas
+from ai_gateway.contract.stream import Sink
 from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.providers.http.ndjson import LineParser
 from ai_gateway.providers.http.sse import EventParser, is_event_stream
@@ -108,16 +108,16 @@ class OpenStream(ABC):
         return self._items(EventParser(self._sizes.event), are_events=True)
 
     def batches(
-        self, divert: Sink | None = None, run: re.Pattern[bytes] | None = None, *, in_pieces: bool = False
+        self, divert: Sink | None = None, deltas: Deltas | None = None, *, in_pieces: bool = False
     ) -> AsyncGenerator[list[bytes]]:
         """The same in batches that arrived together, without the packets of whole events that `divert` takes.
 
-        Events that match `run` are yielded as a Run: see EventParser. With `in_pieces`, a batch may be Pieces.
+        Events that `deltas` recognises are yielded as a Run: see EventParser. With `in_pieces`, a batch may be Pieces.
         """
-        parser = EventParser(self._sizes.event, run)
+        parser = EventParser(self._sizes.event, deltas)
         if divert is not None:
             self._divert_events(parser, divert)
-        return self._batches(parser, are_events=True, apart=parser.pieces if in_pieces else None)
+        return self._batches(parser, are_events=True, apart=parser.pieces if in_pieces else parser.named)
 
     def _divert_events(self, parser: EventParser, divert: Sink) -> None:
         deadline, now, idle_s = self._deadline, self._deadline.now, self._timeouts.stream_idle
@@ -144,7 +144,7 @@ class OpenStream(ABC):
                     yield item
 
     async def _batches(  # noqa: C901 - one generator, because each around it would be entered for every packet
-        self, parser: Parser, *, are_events: bool, apart: Callable[[list[bytes]], Pieces | None] | None = None
+        self, parser: Parser, *, are_events: bool, apart: Callable[[list[bytes]], list[bytes] | None] | None = None
     ) -> AsyncGenerator[list[bytes]]:
         check_head(self.provider, self._sizes, self.headers)
         deadline, now = self._deadline, self._deadline.now
@@ -156,9 +156,11 @@ class OpenStream(ABC):
                 deadline.at(min(self._idle, end, begun))
                 chunk = await self.next_pieces()
                 if apart is not None and isinstance(chunk, list) and (pieces := apart(chunk)) is not None:
-                    are_events, begun = False, end
+                    are_events = False
                     deadline.at(end)
-                    yield pieces
+                    if pieces:
+                        begun = end
+                        yield pieces
                     self._idle = now() + self._timeouts.stream_idle
                     continue
                 chunk = whole_piece(chunk)

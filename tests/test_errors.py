@@ -170,15 +170,21 @@ def test_a_note_is_made_on_a_copy(error: GatewayError) -> None:
     noted = error.with_note("It was the last.", {"b": "of another", "c": "3"})
     assert vars(error) == before
     assert type(noted) is type(error)
-    assert str(noted) == noted.message == "x It was the last."
+    assert str(noted) == noted.message == "x. It was the last."
     assert list(noted.headers.items()) == [("b", "2"), ("c", "3"), ("a", "1")]
     assert vars(noted) == {**before, "message": noted.message, "headers": noted.headers}
+
+
+@pytest.mark.parametrize("message", ["model 'm' not found", "No.", "Why?", "No!", ""])
+def test_a_note_is_a_sentence_of_its_own(message: str) -> None:
+    before = "model 'm' not found. " if message.startswith("model") else f"{message} ".lstrip()
+    assert InvalidRequest(message).with_note("It was the last.", {}).message == f"{before}It was the last."
 
 
 @pytest.mark.parametrize("error", [Overloaded(), Unauthorized("x")], ids=lambda error: type(error).__name__)
 def test_a_copy_needs_none_of_the_arguments_that_an_error_was_made_of(error: GatewayError) -> None:
     noted = error.with_note("Again.", {})
-    assert noted.message == f"{error.message} Again."
+    assert noted.message == f"{error.message.removesuffix('.')}. Again."
     assert noted.headers == error.headers
 
 

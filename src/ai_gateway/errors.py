@@ -104,7 +104,9 @@ class GatewayError(Exception):
 
     def with_note(self, note: str, headers: Mapping[str, str]) -> Self:
         """A copy with the note appended to its message, and with these headers where it has none of the same name."""
-        return self.changed(message=f"{self.message} {note}", headers={**headers, **self.headers})
+        is_closed = not self.message or self.message.endswith((".", "!", "?"))  # an upstream's words may not be
+        said = self.message if is_closed else f"{self.message}."
+        return self.changed(message=f"{said} {note}".lstrip(), headers={**headers, **self.headers})
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """A copy with these headers of the upstream; a retry hint among them is applied."""

@@ -38,7 +38,7 @@ def is_shared(operation: NativeOperation, resolution: Resolution) -> bool:
     return all(target.provider.speaks(operation) for target in resolution.targets)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; not frozen because one is made for every request: see `Call`
 class Relay:
     """A request to relay: its fields as the caller sent them, and the name of its model.
 

@@ -52,6 +52,13 @@ async def test_a_last_item_that_is_the_first_one_begins_the_stream() -> None:
     assert await bodies(items()) == [b"data: 1\n\n", b"data: [DONE]\n\n"]
 
 
+async def test_events_that_are_all_of_a_stream_leave_with_its_end() -> None:
+    async def items() -> AsyncGenerator[Any]:
+        yield LastFramed(b"1")
+
+    assert await bodies(items()) == [b"1data: [DONE]\n\n"]
+
+
 async def test_a_failure_after_the_last_item_follows_it() -> None:
     async def items() -> AsyncGenerator[Any]:
         yield Item(CHUNK, b"1")

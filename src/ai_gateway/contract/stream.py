@@ -38,7 +38,10 @@ class Pieces(list[bytes]):
     parse: Callable[[bytes], Iterable[bytes]]
 
 
-@dataclass(slots=True, frozen=True)
+# None of these is ever changed. They are not frozen because one is made for every packet or stream: see `Call`.
+
+
+@dataclass(slots=True)
 class Packet:
     """Events that arrived together: the JSON of each, or runs of them; or pieces, which have to be looked at."""
 
@@ -72,7 +75,7 @@ type Reply[Model: BaseModel] = Model | Item[Model]
 """A whole reply."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Verbatim:
     """Consecutive chunks to relay: the JSON of each, without line ends. None of them is a keep-alive.
 
@@ -83,7 +86,7 @@ class Verbatim:
     are_framed: bool = False
 
 
-@dataclass(slots=True)  # never changed; not frozen because one is made for every packet: see `Call`
+@dataclass(slots=True)
 class Continued:
     """Continuations of a choice's texts, as the contents of JSON strings, still escaped.
 
@@ -97,7 +100,7 @@ class Continued:
     texts: Sequence[bytes]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Framed:
     """Events of a client's wire, framed to be sent."""
 
@@ -110,7 +113,7 @@ class LastFramed(Framed):
     __slots__ = ()
 
 
-@dataclass(slots=True)  # never changed, as above
+@dataclass(slots=True)
 class Together:
     """Items that arrived together, to be sent in one message."""
 
@@ -133,7 +136,7 @@ def type_of(model: BaseModel) -> str:
     return name if isinstance(name, str) else ""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Stream[Model: BaseModel]:
     """The result of a streaming operation. The code that writes it to the client closes `items` in any case.
 

@@ -38,7 +38,8 @@ STOPPING = Unavailable(
 _OUT_OF_TIME = UpstreamTimeout("The stream took longer than streams may. Read faster, or ask for less.")
 # Between two keep-alives; idle timeouts of proxies are 30 seconds or more.
 _KEEP_ALIVE_S = 10.0
-_LAST = (Last, LastFramed, LastTogether)
+_ENDS = (LastFramed, LastTogether)
+_LAST = (Last, *_ENDS)
 _ERROR = "error"  # the name of error events on wires with named events
 
 
@@ -98,7 +99,7 @@ async def _send_on(head: "_Head", items: AsyncGenerator[Any], stream: Stream[Any
     first = await head.before(items)
     if first is None:
         return
-    if isinstance(first, _LAST):
+    if isinstance(first, _ENDS):
         head.held = _pieces(framing, first, stream)
     else:
         body = b"".join(_pieces(framing, first, stream))
@@ -161,7 +162,7 @@ class _Head:
                 await asyncio.wait({self._task})
         if not self.is_sent:
             await self._start()
-        if first is not None and not isinstance(first, _LAST) and self._late is not None:
+        if first is not None and not isinstance(first, _ENDS) and self._late is not None:
             self._late.watch(self)
         return first
 
@@ -272,14 +273,13 @@ def _pieces(
     framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed | Together, stream: Stream[Any]
 ) -> list[bytes]:
     """The bytes of an item, which are joined once for a message."""
-    if isinstance(item, Together):
-        pieces: list[bytes] = []
-        for each in item.items:
-            pieces += _pieces(framing, each, stream)
-        return pieces
-    if isinstance(item, Verbatim) and item.are_framed:
-        return [*item.items]
-    return [_body(framing, item, stream)]
+    pieces: list[bytes] = []
+    for each in item.items if isinstance(item, Together) else (item,):
+        if each.__class__ is Verbatim and each.are_framed:
+            pieces += each.items
+        else:
+            pieces.append(_body(framing, each, stream))
+    return pieces
 
 
 def _body(framing: Framing, item: BaseModel | Item[Any] | Verbatim | Continued | Framed, stream: Stream[Any]) -> bytes:

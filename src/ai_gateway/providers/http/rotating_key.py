@@ -32,16 +32,34 @@ class RotatingKey:
         self._kept_s = _KEPT_S["file" if source.file else "command"]
         self._key = ""
         self._until = -math.inf
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[tuple[str, str | None] | None] | None = None
 
     async def read(self) -> str:
         """The key. Raises UpstreamAuthError if there is none."""
         if self._clock() >= self._until:
-            async with self._reading:
-                if self._clock() >= self._until:
-                    self._key = await self._fresh()
-                    self._until = self._clock() + self._kept_s
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._renew())
+            # One after the other, the last of a hundred would wait for a hundred commands that hang. A client that
+            # leaves must not end the one that all wait for.
+            if (problem := await asyncio.shield(self._reading)) is not None:
+                message, detail = problem
+                raise UpstreamAuthError(message, detail=detail)
         return self._key
+
+    async def aclose(self) -> None:
+        """End the command."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _renew(self) -> tuple[str, str | None] | None:
+        """Read the key anew. Returns message and detail of a failure: each caller raises an error of its own."""
+        try:
+            self._key = await self._fresh()
+        except UpstreamAuthError as error:
+            return error.message, error.detail
+        self._until = self._clock() + self._kept_s
+        return None
 
     def forget(self) -> None:
         """Drop the cached key, because the upstream has refused it."""
@@ -110,6 +128,7 @@ class KeyedCaller:
 
     async def aclose(self) -> None:
         """Close the wrapped caller."""
+        await self._key.aclose()
         await self._caller.aclose()
 
     async def _keyed(self, headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -181,3 +181,10 @@ def test_a_header_that_is_not_what_the_model_takes_is_named(
     with pytest.raises(InvalidRequest) as refused:
         read_headers(lines(*given, *versioned), Headers)
     assert (refused.value.param, refused.value.message) == (param, message)
+
+
+def test_short_headers_that_come_again_are_read_once_and_long_ones_are_not_kept() -> None:
+    short, long = lines(("beacon-version", "a")), lines(("beacon-version", "a" * 129))
+    assert read_headers(short, Headers) is read_headers([*short, (b"other", b"b")], Headers)
+    assert read_headers(long, Headers) == read_headers(long, Headers)
+    assert read_headers(long, Headers) is not read_headers(long, Headers)

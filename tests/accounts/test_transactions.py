@@ -1,12 +1,14 @@
 """Transactions of both engines: whatever stops one, nothing of it is left, and the next one goes on."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from ai_gateway.accounts.store.base import Session, Store, StoreError
 from ai_gateway.accounts.store.sqlite import SqliteStore
+from ai_gateway.accounts.store.sqlite_thread import DatabaseFile, StoreThread
 from tests.accounts.conftest import Stores
 
 pytestmark = pytest.mark.anyio
@@ -118,3 +120,15 @@ async def test_many_who_wait_for_another_process_are_told_together_that_the_stor
     await _goes_on(second, first)
     await first.aclose()
     await second.aclose()
+
+
+async def test_a_new_store_that_another_process_begins_as_well_is_waited_for(tmp_path: Path) -> None:
+    """The workers of a first start meet there: SQLite by itself says at once that it is locked."""
+    path = str(tmp_path / "gateway.db")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    thread = StoreThread(DatabaseFile(path))
+    thread.open()
+    asyncio.get_running_loop().call_later(0.3, other.close)
+    assert await thread(lambda db: db.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
+    await thread.aclose()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ai_gateway.config.constants import MAX_HEADER_BYTES
 from ai_gateway.contract.body import BufferedBody
 from ai_gateway.server.protocol import HttpProtocol
 from tests.support.served import App, Wire, WoundLoop, connect
@@ -437,6 +438,40 @@ async def test_pipelined_requests_are_answered_in_their_order_and_not_inside_of_
     await turns(3 * count)
     assert answers(wire) == [b"%d" % number for number in range(count)]
     assert wire.is_reading()
+
+
+@pytest.mark.parametrize("one", [GET, POST + b"four"])
+@pytest.mark.parametrize("cut", [1, 20, 45])
+async def test_small_requests_are_not_one_large_head_however_many_come_at_once(one: bytes, cut: int) -> None:
+    count = 2 * MAX_HEADER_BYTES // len(one)
+    connection, wire = connect(numbered())
+    data = one * count
+    connection.data_received(data[:-cut])
+    connection.data_received(data[-cut:])
+    await turns(3 * count)
+    assert answers(wire) == [b"%d" % number for number in range(count)]
+    assert not wire.is_closing()
+    connection.data_received(b"GET / HTTP/1.1\r\nA: " + b"a" * (MAX_HEADER_BYTES + 1))
+    assert b"HTTP/1.1 431 " in wire.received
+
+
+async def test_a_head_has_no_deadline_while_its_rest_is_not_read() -> None:
+    loop, release = WoundLoop(), asyncio.Event()
+    connection, wire = connect(slow(release), loop=loop)
+    connection.data_received(GET + GET + GET[:10])
+    await turns()
+    assert not wire.is_reading()
+    loop.wind(60)
+    assert not wire.is_closing(), "the first request is being answered"
+    release.set()
+    await turns(20)
+    assert wire.is_reading()
+    connection.data_received(GET[10:])
+    await turns(20)
+    assert wire.received.count(b"HTTP/1.1 200") == 3
+    connection.data_received(GET[:10])
+    loop.wind(16)
+    assert wire.is_closing()
 
 
 async def test_pipelined_requests_let_other_connections_have_their_turn() -> None:

@@ -9,8 +9,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,6 +153,52 @@ def test_who_speaks_no_tls_gets_no_answer(site: Site) -> None:
 def test_who_says_nothing_is_not_waited_for_longer_than_for_a_request(site: Site) -> None:
     with socket.create_connection((HOST, site.live.port), TIMEOUT_S) as silent:  # half of what uvicorn waits
         assert silent.recv(1) == b""
+
+
+def test_clients_that_do_not_close_their_side_hold_up_no_stop(authority: Authority, shared_upstream: Upstream) -> None:
+    """An idle client reads that the encryption has ended when it next uses its connection."""
+    certificate, key = authority.issue("stopped")
+    files = {"SSL_CERTFILE": str(certificate), "SSL_KEYFILE": str(key)}
+    trust = ssl.create_default_context(cafile=str(authority.certificate))
+    with ExitStack() as clients, running_gateway(**in_front_of(shared_upstream), **files, GRACE_PERIOD_S="60") as live:
+        for end in ["", "Connection: close\r\n"]:
+            plain = clients.enter_context(socket.create_connection((HOST, live.port), TIMEOUT_S))
+            client = clients.enter_context(trust.wrap_socket(plain, server_hostname=HOST))
+            client.sendall(f"GET /health HTTP/1.1\r\nHost: {HOST}\r\n{end}\r\n".encode())
+            assert client.recv(12) == b"HTTP/1.1 200"
+        began = time.monotonic()
+        os.kill(live.process.pid, signal.SIGTERM)
+        live.process.wait(60)
+        assert time.monotonic() - began < 20  # half a minute if their answer is waited for
+
+
+def test_a_client_that_reads_slowly_gets_all_of_a_reply_that_ends_its_connection(
+    site: Site, shared_upstream: Upstream
+) -> None:
+    text = "x" * 6_000_000
+    reply = {"id": "a", "object": "chat.completion", "created": 1, "model": "large", "choices": [_choice(text)]}
+    content = json.dumps(reply).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    shared_upstream.program("large#tls", head.encode() + content)
+    body = json.dumps(_body("large#tls")).encode()
+    lines = [f"POST {CHAT} HTTP/1.1", f"Host: {HOST}", f"Authorization: {KEY['authorization']}", "Connection: close"]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", ""]
+    trust = ssl.create_default_context(cafile=str(site.authority.certificate))
+    with (
+        socket.create_connection((HOST, site.live.port), TIMEOUT_S) as plain,
+        trust.wrap_socket(plain, server_hostname=HOST) as client,
+    ):
+        client.sendall("\r\n".join(lines).encode() + body)
+        received = client.recv(1000)
+        time.sleep(3)  # longer than a connection whose client has everything is waited for
+        while data := client.recv(1_000_000):
+            received += data
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.count(b"x") >= len(text)
+
+
+def _choice(text: str) -> dict[str, object]:
+    return {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
 
 
 def test_a_reload_shows_a_renewed_certificate_and_keeps_open_connections(site: Site) -> None:

@@ -150,7 +150,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> bytes:
         """Have the parser read these bytes; returns what it got."""
-        after_body = self._awaited is _BODY
+        after_body, before = self._awaited is _BODY, self.cycle
         self._packet = data
         if after_body:
             self._framing_bytes += len(data)  # until the parser reports a part of the body in it
@@ -159,9 +159,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self._awaited is _BODY and (held := self._upgrade.take_held()):  # held back, but they belong to the body
             data = held
             self._parse(data)
-        # The parser keeps an unfinished head in memory, so its size is bounded. Bytes in which a body ended are not
-        # counted, because the head's part of them is unknown.
-        if self._awaited is _HEAD and not after_body:
+        # The parser keeps an unfinished head in memory, so its size is bounded. Bytes in which another request or its
+        # body ended are not counted, because the head's part of them is unknown.
+        if self._awaited is _HEAD and not after_body and self.cycle is before:
             self._head_bytes += len(data)
             self._head_parts.append(data)
             if self._head_bytes > MAX_HEADER_BYTES:
@@ -176,8 +176,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _go_on(self) -> None:
         """All bytes of a read have been parsed."""
         cycle = self.cycle
-        # Heads, blank lines and bodies of refused requests are bounded in time.
-        if self._awaited is _HEAD or cycle is None or cycle.response_complete:
+        # Heads, blank lines and bodies of refused requests are bounded in time. While requests wait, nothing is read.
+        if (self._awaited is _HEAD and not self._waiting) or cycle is None or cycle.response_complete:
             self._start_head_clock()
         if cycle is not None and not cycle.body.complete and cycle.body.size > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
@@ -320,6 +320,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self._timer.cancel()
+        self._corked.lose()
         for cycle in (self._answered, self.cycle):
             if cycle is not None:
                 cycle.disconnect()

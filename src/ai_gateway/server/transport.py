@@ -1,13 +1,21 @@
 """A transport that collects small writes like TCP_CORK, and closes without a reset where possible."""
 
 import asyncio
-from typing import override
+import socket
+from contextlib import suppress
+from fcntl import ioctl
+from struct import Struct
+from termios import TIOCOUTQ
+from typing import cast, override
 
 # Larger writes are not collected: they would fill memory and hide backpressure.
 _FLUSH_AT = 32 * 1024
 # Seconds for a client that is still sending to read its response.
 _LINGER_S = 1.0
 _LINGER_BYTES = 32 * 1024 * 1024
+# Seconds between two looks at whether all of a connection with TLS that is being closed has arrived.
+_LOOK_S = 0.5
+_COUNT = Struct("i")
 
 
 class CorkedTransport(asyncio.Transport):
@@ -25,6 +33,7 @@ class CorkedTransport(asyncio.Transport):
         self.peer_sends = False
         self._inner = transport
         self._lingers = False
+        self._look: asyncio.TimerHandle | None = None
         self._dropped = 0
         transport.set_write_buffer_limits(high=_FLUSH_AT)
         self._loop = loop
@@ -70,14 +79,47 @@ class CorkedTransport(asyncio.Transport):
     def close(self) -> None:
         self.flush()
         if self._lingers or self._inner.is_closing() or not self.peer_sends:
-            self._inner.close()
+            self._close_inner()
             return
         self._lingers = True
         if self._inner.can_write_eof():  # TLS cannot be closed in one direction
             self._inner.write_eof()
         if not self._inner.is_reading():
             self._inner.resume_reading()
-        self._loop.call_later(_LINGER_S, self._inner.close)
+        self._loop.call_later(_LINGER_S, self._close_inner)
+
+    def _close_inner(self) -> None:
+        """Close the transport, which with TLS would wait half a minute for the client to close its side as well.
+
+        An idle client does so when it next uses the connection, and until then a stop would wait for it.
+        """
+        if not (self._inner.is_closing() or self._inner.can_write_eof()):
+            self._look = self._loop.call_later(_LOOK_S, self._end_tls, False)
+        self._inner.close()
+
+    def _end_tls(self, had_arrived: bool, /) -> None:
+        """End a connection whose client has all that was sent, the end of the encryption included."""
+        arrived = self._all_arrived()
+        if arrived and had_arrived:  # at one look, what the transport still holds may be about to be sent
+            self._inner.abort()
+        else:
+            self._look = self._loop.call_later(_LOOK_S, self._end_tls, arrived)
+
+    def lose(self) -> None:
+        """The connection is lost: another one may have its number."""
+        if self._look is not None:
+            self._look.cancel()
+
+    def _all_arrived(self) -> bool:
+        """Whether the client's system has everything that was sent.
+
+        The transport does not tell how much it holds that is encrypted already. But while it holds anything, the
+        kernel has something to send as well.
+        """
+        sock = cast("socket.socket", self._inner.get_extra_info("socket"))
+        with suppress(OSError):  # not every system tells
+            return _COUNT.unpack(ioctl(sock.fileno(), TIOCOUTQ, _COUNT.pack(0))) == (0,)
+        return False
 
     def drop(self, size: int) -> None:
         """Discard so many received bytes. A client that keeps sending is disconnected."""

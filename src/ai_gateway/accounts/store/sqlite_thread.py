@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 from ai_gateway.accounts.store.base import DuplicateRow, StoreError
 
 BUSY_TIMEOUT_S = 5.0
+_AGAIN_S = 0.01
 _ALREADY_THERE = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 
 type _Job = tuple[Callable[[sqlite3.Connection], Any] | None, asyncio.Future[Any]]  # without work, to close it
@@ -118,10 +120,15 @@ class StoreThread:
             db = sqlite3.connect(
                 self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
             )
-            # With a write-ahead log readers do not wait for writers. NORMAL may lose the last commits in a power
-            # failure, which the journals still have, and none if the process dies.
-            for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-                db.execute(f"PRAGMA {setting}")
+            try:
+                _write_ahead(db)
+                # This may lose the last commits in a power failure, which the journals still have, and none if the
+                # process dies.
+                db.execute("PRAGMA synchronous = NORMAL")
+                db.execute("PRAGMA foreign_keys = ON")
+            except sqlite3.Error:
+                db.close()
+                raise
             self._db = db
         return self._db
 
@@ -133,6 +140,24 @@ class StoreThread:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Use a write-ahead log, with which readers do not wait for writers.
+
+    A new file is locked for that, and of several who begin at once SQLite refuses all but one without waiting, since
+    they would wait for each other (sqlite3_busy_handler).
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _pass_result(done: asyncio.Future[Any], how: Callable[[asyncio.Future[Any], Any], None], what: object) -> None:

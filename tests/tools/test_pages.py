@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import psutil
 import pytest
 
-from ai_gateway.providers.http.egress import Address, Egress, public_or_in
+from ai_gateway.providers.http.egress import Address, Egress, NotLookedUp, public_or_in
 from ai_gateway.tools.web_search.page_text import text_of
 from ai_gateway.tools.web_search.pages import MOST, NotRead, Pages
 from tests.support.processes import children
@@ -178,6 +178,15 @@ async def test_who_gets_no_reader_in_time_is_told_so(server: Upstream) -> None:
         await pages.read(url, 6, caller="another")
     pages._readers.give_back("many")
     assert "Tea is grown" in (await pages.read(url, 60, caller="another")).text
+
+
+@pytest.mark.anyio
+async def test_a_page_whose_name_could_not_be_looked_up_now_is_told_so() -> None:
+    async def resolve(_host: str, _port: int) -> list[Address]:
+        raise NotLookedUp("too many names are being looked up")
+
+    with pytest.raises(NotRead, match="The gateway is busy with other pages"):
+        await Pages(Egress(anywhere, resolve)).read("http://pages.test/", 60)
 
 
 def test_an_operators_networks_are_no_way_to_the_machine_room() -> None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from ai_gateway.contract.call import Caller
 from ai_gateway.contract.turns import NoPlace, Turns
 from ai_gateway.errors import UnsupportedParameter, UnsupportedValue
+from ai_gateway.observability.metrics import Event, count
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 from ai_gateway.tools.tool import Function, Result, Tool, Use
 
@@ -87,6 +88,7 @@ class CodeExecution(Tool):
         try:
             return await self._run(use, code, _Clock(use.seconds, self._seconds(use)))
         except NoPlace:
+            count(Event.OVERLOAD, "code")
             return Result(_BUSY, failed=True)
 
     async def _run(self, use: Use, code: str, clock: _Clock) -> Result:

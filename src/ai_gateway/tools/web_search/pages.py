@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ai_gateway.contract.budget import ByteBudget, Loan
 from ai_gateway.contract.turns import NoPlace, Turns
+from ai_gateway.observability.metrics import Event, count
 from ai_gateway.programs import end_program, start_apart, write_input
-from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched
+from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched, NotLookedUp
 from ai_gateway.tools.tool import Citation, Result
 from ai_gateway.tools.web_search.results import NOTICE, quoted
 
@@ -48,9 +49,10 @@ class Pages:
         try:
             with Loan(self._pages) as share:
                 async with asyncio.timeout(seconds):
-                    fetched = await self._egress.page(url, KINDS, MOST, share, allows)
+                    fetched = await self._egress.for_caller(caller).page(url, KINDS, MOST, share, allows)
                     title, text = await self._text(fetched, caller, ends)
-        except NoPlace:
+        except (NoPlace, NotLookedUp):
+            count(Event.OVERLOAD, "pages")
             raise NotRead("The gateway is busy with other pages: try this one again later.") from None
         except (NotFetched, TimeoutError) as error:
             raise NotRead("The page could not be fetched, or is no text.") from error

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.attacks.wires import WIRES, Wire
@@ -18,6 +19,7 @@ from tests.support.upstream import Upstream, running_upstream
 pytestmark = pytest.mark.live
 
 IMAGES = 64
+OTHER_KEY = "sk-other-0123456789abcdef"
 CONNECT_S = 1
 
 
@@ -43,7 +45,7 @@ def name_server(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (startup / "sitecustomize.py").write_text(textwrap.dedent(program))
     return {
         "PYTHONPATH": str(startup),
-        "ALLOWED_API_KEYS": TEST_KEY,
+        "ALLOWED_API_KEYS": f"{TEST_KEY},{OTHER_KEY}",
         "CONNECT_TIMEOUT_S": str(CONNECT_S),
         **ONE_ATTEMPT,
     }
@@ -86,12 +88,19 @@ def test_a_silent_name_server_has_the_time_for_a_connection_on_every_transport(l
 def test_images_whose_names_never_resolve_hold_up_nobody_but_images(live: LiveGateway) -> None:
     """They are more than the threads that an event loop has for looking up names."""
 
-    def picture(number: int) -> None:
-        part = {"type": "image_url", "image_url": {"url": f"http://{number}.silent.test/a.png"}}
+    def asked(name: str, key: str) -> httpx2.Response:
+        part = {"type": "image_url", "image_url": {"url": f"http://{name}/a.png"}}
         body = {"model": "good", "messages": [{"role": "user", "content": [part]}]}
-        told.append(post(live, "/ollama/v1/chat/completions", body).json()["error"]["message"])
+        return post(live, "/ollama/v1/chat/completions", body, key=key)
+
+    def picture(number: int) -> None:
+        reply = asked(f"{number}.silent.test", TEST_KEY)
+        told.append(reply.json()["error"]["message"])
+        assert reply.status_code == 400 or reply.headers["retry-after"] == "1"
+        busy.append(reply.status_code == 503)
 
     told: list[str] = []
+    busy: list[bool] = []
     asking = [threading.Thread(target=picture, args=(number,)) for number in range(IMAGES)]
     for each in asking:
         each.start()
@@ -101,6 +110,10 @@ def test_images_whose_names_never_resolve_hold_up_nobody_but_images(live: LiveGa
         each.join()
     assert len(told) == IMAGES
     assert all("could not be fetched" in message for message in told)
+    assert len(busy) == IMAGES
+    assert any(busy)
+    assert asked("busy.silent.test", TEST_KEY).status_code == 503
+    assert asked("up.test", OTHER_KEY).status_code == 400, "it was looked up, and is not public"
     for _ in range(12):  # an upstream's address is looked up anew every ten seconds
         assert ask(live, "good", provider="named").status_code == 200
         time.sleep(0.1)

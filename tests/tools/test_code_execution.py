@@ -256,6 +256,42 @@ async def test_no_more_processes_than_workers(hasty: CodeExecution) -> None:
     assert 1 <= most <= LIMITS.workers
 
 
+async def test_a_caller_with_many_long_runs_leaves_others_their_turn(hasty: CodeExecution) -> None:
+    endless = "while True:\n    pass"
+    many = [asyncio.create_task(hasty.run(use(endless, session=str(n), seconds=600))) for n in range(30)]
+    await begun()
+    for turn in range(3):
+        ran = await hasty.run(use("1 + 1", session=f"{turn}", key="another", seconds=600))
+        assert "busy" not in ran.text
+    ended = sum(run.done() for run in many)
+    assert ended < len(many) / 2, "one run of another has at the most one of theirs before it"
+    for run in many:
+        run.cancel()
+    await asyncio.gather(*many, return_exceptions=True)
+
+
+async def test_who_gets_no_place_in_time_is_told_so_and_keeps_the_variables() -> None:
+    one = replace(PATIENT, seconds=300.0, workers=1)
+    tool = CodeExecution(MontySandbox(one), one)
+    try:
+        await tool.run(use("x = 41", key="another"))
+        await gone()
+        long = asyncio.create_task(tool.run(use("while True:\n    pass", seconds=600)))
+        await begun()
+        for session, key in (("session", "another"), ("", "another"), ("session", "key")):
+            async with asyncio.timeout(8):  # as around every call of a tool
+                busy = await tool.run(use("x + 1", session=session, key=key, seconds=8))
+            assert busy == Result(
+                "Not run: the gateway was busy with other code for too long. Try again later.", failed=True
+            )
+        long.cancel()
+        await asyncio.wait([long])
+        assert (await tool.run(use("x + 1", key="another"))).text == "42"
+    finally:
+        await tool.close()
+    await gone()
+
+
 @pytest.fixture
 def bait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bait]:
     secret = "rosebud-4711-the-secret"

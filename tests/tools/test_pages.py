@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import psutil
 import pytest
 
-from ai_gateway.providers.http.egress import Address, Egress, public_or_in
+from ai_gateway.providers.http.egress import Address, Egress, NotLookedUp, public_or_in
 from ai_gateway.tools.web_search.page_text import text_of
 from ai_gateway.tools.web_search.pages import MOST, NotRead, Pages
 from tests.support.processes import children
@@ -151,6 +151,42 @@ async def test_no_more_is_read_at_once_than_there_is_memory_for(server: Upstream
     pages._pages.limit = len(PAGE) - 1
     with pytest.raises(NotRead):
         await pages.read(url, 60)
+
+
+@pytest.mark.anyio
+async def test_a_caller_with_many_slow_pages_leaves_others_their_turn(server: Upstream) -> None:
+    pages, url = Pages(Egress(anywhere)), f"http://127.0.0.1:{server.port}"
+    before = len(server.requests)
+    many = [asyncio.create_task(pages.read(f"{url}/explodes/1", 600, caller="many")) for _ in range(12)]
+    async with asyncio.timeout(60):
+        while len(server.requests) < before + len(many) or not readers():  # noqa: ASYNC110 - the server has a thread
+            await asyncio.sleep(0.01)
+    await pages.read(f"{url}/page", 600, caller="another")
+    assert sum(read.done() for read in many) < len(many) / 2
+    for read in many:
+        read.cancel()
+    await asyncio.gather(*many, return_exceptions=True)
+    assert readers() == []
+
+
+@pytest.mark.anyio
+async def test_who_gets_no_reader_in_time_is_told_so(server: Upstream) -> None:
+    pages, url = Pages(Egress(anywhere)), f"http://127.0.0.1:{server.port}/page"
+    for _ in range(2):
+        await pages._readers.take("many", 0)
+    with pytest.raises(NotRead, match="The gateway is busy with other pages"):
+        await pages.read(url, 6, caller="another")
+    pages._readers.give_back("many")
+    assert "Tea is grown" in (await pages.read(url, 60, caller="another")).text
+
+
+@pytest.mark.anyio
+async def test_a_page_whose_name_could_not_be_looked_up_now_is_told_so() -> None:
+    async def resolve(_host: str, _port: int) -> list[Address]:
+        raise NotLookedUp("too many names are being looked up")
+
+    with pytest.raises(NotRead, match="The gateway is busy with other pages"):
+        await Pages(Egress(anywhere, resolve)).read("http://pages.test/", 60)
 
 
 def test_an_operators_networks_are_no_way_to_the_machine_room() -> None:

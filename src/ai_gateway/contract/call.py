@@ -65,6 +65,11 @@ class Caller:
     scopes: tuple[object, ...] = ()
     limits_state: int = 0
 
+    @property
+    def identity(self) -> tuple[str | None, str]:
+        """Whose turn it is where callers share something: the key's. All who need no key are one."""
+        return self.key_id, self.project_id
+
 
 ANONYMOUS = Caller()
 

@@ -10,14 +10,18 @@ from typing import override
 from pydantic import JsonValue
 
 from ai_gateway.contract.call import Caller
+from ai_gateway.contract.turns import NoPlace, Turns
 from ai_gateway.errors import UnsupportedParameter, UnsupportedValue
+from ai_gateway.observability.metrics import Event, count
 from ai_gateway.tools.sandbox import CodeLimits, Ran, Sandbox
 from ai_gateway.tools.tool import Function, Result, Tool, Use
 
 _MAX_CODE_LENGTH = 64 * 2**10
 _MAX_STATE_BYTES = 4 * 2**20
 _IDLE_S = 1_800.0
+_START_S = 1.0  # a process takes much less to start, unless the machine is busy
 _OPTIONS = ("timeout_s",)
+_BUSY = "Not run: the gateway was busy with other code for too long. Try again later."
 
 type SessionKey = tuple[str | None, str, str]
 
@@ -28,18 +32,43 @@ class _Session:
 
     state: bytes | None = None
     used: float = 0.0
-    taken: asyncio.Lock = field(default_factory=asyncio.Lock)
+    taken: Turns = field(default_factory=lambda: Turns(1))
     waiting: int = 0
 
 
+class _Clock:
+    """The time of one call, which begins now: `whole` seconds, of which the code gets `most` if they are left."""
+
+    def __init__(self, whole: float, most: float) -> None:
+        now = time.monotonic()
+        self._most = most
+        self._starts_by = now + max(whole - most - _START_S, whole / 2)
+        self._ends = now + whole
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which the code may still wait for its start."""
+        return max(0.0, self._starts_by - time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds for which the code may run if it starts now."""
+        return max(0.01, min(self._most, self._ends - time.monotonic()))
+
+
 class CodeExecution(Tool):
-    """The sandbox is only loaded at the first call."""
+    """The sandbox is only loaded at the first call.
+
+    A run has its seconds from its start. It waits for a place before, in turn with other callers, as long as a call may
+    take without these seconds, or half as long if that is more.
+    """
 
     name = "code_execution"
 
     def __init__(self, sandbox: Sandbox, limits: CodeLimits) -> None:
         self._sandbox = sandbox
         self._limits = limits
+        self._places = Turns(limits.workers)
         self._sessions: OrderedDict[SessionKey, _Session] = OrderedDict()
 
     @override
@@ -56,26 +85,44 @@ class CodeExecution(Tool):
             )
         if len(code) > _MAX_CODE_LENGTH:
             return Result(f"The code is too long: at most {_MAX_CODE_LENGTH} characters are run.", failed=True)
-        seconds = min(use.seconds, _timeout(use.options) or self._limits.seconds)
-        key = (use.caller.key_id, use.caller.project_id, use.session)
+        try:
+            return await self._run(use, code, _Clock(use.seconds, self._seconds(use)))
+        except NoPlace:
+            count(Event.OVERLOAD, "code")
+            return Result(_BUSY, failed=True)
+
+    async def _run(self, use: Use, code: str, clock: _Clock) -> Result:
+        """The result of the code. Raises NoPlace."""
         if not use.session or not self._sandbox.keeps_state:
-            ran = await self._sandbox.run(code, None, seconds)
-            return self._result(ran, lost=False)
-        session = self._session(key)
+            async with self._places.place(use.caller.identity, clock.patience):
+                return self._result(await self._sandbox.run(code, None, clock.seconds), lost=False)
+        session = self._session((*use.caller.identity, use.session))
         session.waiting += 1
         try:
-            async with session.taken:
+            async with (
+                session.taken.place(use.session, clock.patience),
+                self._places.place(use.caller.identity, clock.patience),
+            ):
                 had = session.state is not None
-                ran = await self._sandbox.run(code, session.state, seconds)
-                session.state = ran.state if ran.state is not None and len(ran.state) <= _MAX_STATE_BYTES else None
-                session.used = time.monotonic()
-        except asyncio.CancelledError:
-            session.state = None
-            raise
+                ran = await self._run_in(session, code, clock.seconds)
         finally:
             session.waiting -= 1
             self._forget()
         return self._result(ran, lost=session.state is None and (had or ran.state is not None))
+
+    async def _run_in(self, session: _Session, code: str, seconds: float) -> Ran:
+        """Run the code with the session's variables, and keep those that it leaves."""
+        try:
+            ran = await self._sandbox.run(code, session.state, seconds)
+        except asyncio.CancelledError:
+            session.state = None
+            raise
+        session.state = ran.state if ran.state is not None and len(ran.state) <= _MAX_STATE_BYTES else None
+        session.used = time.monotonic()
+        return ran
+
+    def _seconds(self, use: Use) -> float:
+        return min(use.seconds, _timeout(use.options) or self._limits.seconds, self._limits.seconds)
 
     @override
     async def close(self) -> None:

@@ -42,7 +42,6 @@ class MontySandbox(Sandbox):
 
     def __init__(self, limits: CodeLimits) -> None:
         self._limits = limits
-        self._free = asyncio.Semaphore(limits.workers)
         self._opening = asyncio.Lock()
         self._pool: AsyncMonty | None = None
         self._closed = False
@@ -52,15 +51,14 @@ class MontySandbox(Sandbox):
         seconds = min(seconds, self._limits.seconds)
         printed = CollectString(max_bytes=self._limits.output)
         try:
-            async with self._free:
-                pool = await self._opened()
-                async with pool.checkout(
-                    limits=self._resources(seconds),
-                    os_policy={"sleep": "zero"},
-                    assert_message_annotations=False,
-                ) as session:
-                    self._wall_in(session, seconds)
-                    return await self._run(session, code, state, seconds, printed)
+            pool = await self._opened()
+            async with pool.checkout(
+                limits=self._resources(seconds),
+                os_policy={"sleep": "zero"},
+                assert_message_annotations=False,
+            ) as session:
+                self._wall_in(session, seconds)
+                return await self._run(session, code, state, seconds, printed)
         except MontyCrashedError as error:
             problem = _late(seconds) if error.timed_out else "The code was stopped: its process has ended."
             return Ran(printed.output, problem=problem)

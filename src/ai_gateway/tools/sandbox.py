@@ -37,7 +37,10 @@ class Sandbox(Protocol):
     keeps_state: bool
 
     async def run(self, code: str, state: bytes | None, seconds: float) -> Ran:
-        """Run the code with the variables of an earlier run. Returns a `Ran` for any code."""
+        """Run the code with the variables of an earlier run. Returns a `Ran` for any code.
+
+        Callers hold one of its `CodeLimits.workers` places.
+        """
         ...
 
     async def close(self) -> None:

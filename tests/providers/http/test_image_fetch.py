@@ -1,12 +1,12 @@
 """The images of one request: one refusal ends all, and neither time nor bytes run over."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ai_gateway.errors import InvalidRequest
-from ai_gateway.providers.http.egress import Egress
+from ai_gateway.errors import InvalidRequest, Unavailable
+from ai_gateway.providers.http.egress import Address, Egress, NotLookedUp
 from ai_gateway.providers.http.image_fetch import MOST_BYTES, fetch_all
 from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
@@ -68,3 +68,13 @@ async def test_images_are_weighed_together(server: Upstream) -> None:
     assert len(await fetched(server, "/large-1", "/large-2")) == 2
     with pytest.raises(InvalidRequest, match="40 MB together"):
         await fetched(server, "/large-1", "/large-2", "/large-3")
+
+
+async def test_a_gateway_that_looks_up_too_many_names_is_no_fault_of_the_request() -> None:
+    async def resolve(_host: str, _port: int) -> Sequence[Address]:
+        raise NotLookedUp("too many names are being looked up")
+
+    with pytest.raises(Unavailable, match="again in a second") as caught:
+        await fetch_all(Egress(lambda _: True, resolve), {"http://images.test/a": "messages[0]"}, "lab", 120)
+    assert (caught.value.status, caught.value.param) == (503, "messages[0]")
+    assert caught.value.headers["retry-after"] == "1"

@@ -6,7 +6,7 @@ failure, which would let them explore internal networks (SSRF).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -14,6 +14,8 @@ from yarl import URL
 
 from ai_gateway.config.constants import VERSION
 from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
+from ai_gateway.contract.turns import NoPlace
+from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.lookup import AddressLookups
@@ -44,6 +46,10 @@ type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 class NotFetched(Exception):
     """The address is not allowed, or its content has the wrong type or size. The message is for logs only."""
+
+
+class NotLookedUp(NotFetched):
+    """Too many names are being looked up, by this caller or by all: another time it may be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +102,18 @@ def public_or_in(networks: Sequence[Network]) -> Callable[[Address], bool]:
 _lookups = AddressLookups()
 
 
-async def resolved(host: str, port: int, lookups: AddressLookups = _lookups) -> Sequence[Address]:
-    """Every address of the name. Addresses in odd notations (one decimal, octal parts) are resolved like names."""
+async def resolved(
+    host: str, port: int, lookups: AddressLookups = _lookups, caller: Hashable = None
+) -> Sequence[Address]:
+    """Every address of the name. Addresses in odd notations (one decimal, octal parts) are resolved like names.
+
+    Raises NotFetched. The look-up takes one of the caller's places.
+    """
     try:
-        found = await lookups.addresses(host, port)
+        found = await lookups.addresses(host, port, caller)
+    except NoPlace:
+        count(Event.OVERLOAD, "look-ups")
+        raise NotLookedUp("too many names are being looked up") from None
     except (OSError, UnicodeError) as error:
         raise NotFetched(f"not resolved: {error}") from None
     return [ip_address(entry[4][0]) for entry in found]
@@ -111,12 +125,18 @@ class Egress:
     def __init__(
         self,
         permits: Callable[[Address], bool] = is_public,
-        resolve: Resolve = resolved,
+        resolve: Resolve | None = None,
         timeout_s: float = TIMEOUT_S,
+        caller: Hashable = None,
     ) -> None:
         self._permits = permits
         self._resolve = resolve
         self._timeout_s = timeout_s
+        self._caller = caller
+
+    def for_caller(self, caller: Hashable) -> "Egress":
+        """The same on behalf of a caller, whose names leave places for the look-ups of others."""
+        return Egress(self._permits, self._resolve, self._timeout_s, caller)
 
     async def image(self, url: str, shared: ByteBudget | None = None) -> Fetched:
         """The image. Raises NotFetched, in any case within the time limit.
@@ -164,10 +184,15 @@ class Egress:
         if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
             raise NotFetched("not a plain address")
         written = _written(url.raw_host)  # an address literal needs no resolver
-        addresses = [written] if written else await self._resolve(url.raw_host, url.port or 0)
+        addresses = [written] if written else await self._resolved(url.raw_host, url.port or 0)
         if not addresses or not all(map(self._permits, addresses)):
             raise NotFetched("not a public address")
         return addresses[0]
+
+    async def _resolved(self, host: str, port: int) -> Sequence[Address]:
+        if self._resolve is not None:
+            return await self._resolve(host, port)
+        return await resolved(host, port, caller=self._caller)
 
     async def _hop(self, url: URL, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched | URL:
         """One request: the body, or the URL of a redirect."""

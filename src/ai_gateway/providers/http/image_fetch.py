@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import structlog
 
 from ai_gateway.contract.budget import ByteBudget
-from ai_gateway.errors import InvalidRequest
-from ai_gateway.providers.http.egress import Egress, NotFetched
+from ai_gateway.errors import InvalidRequest, Unavailable
+from ai_gateway.providers.http.egress import Egress, NotFetched, NotLookedUp
 
 MOST_IMAGES = 16
 MOST_BYTES = 40 * 1024 * 1024  # of all images of a request together
@@ -21,6 +21,7 @@ _log = structlog.get_logger(__name__)
 async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, timeout_s: float) -> dict[str, str]:
     """Each image as base64 by its URL; `places` has the parameter of each URL. Raises InvalidRequest.
 
+    Raises Unavailable if too many names are being looked up.
     A slow host was chosen by the caller, so it does not count against the provider.
     """
     if len(places) > MOST_IMAGES:
@@ -43,6 +44,14 @@ async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, ti
 async def _image(egress: Egress, url: str, param: str, provider: str, budget: ByteBudget) -> str:
     try:
         fetched = await egress.image(url, budget)
+    except NotLookedUp as error:
+        _log.info("image not fetched", provider=provider, reason=str(error))
+        raise Unavailable(
+            "The image at this URL could not be fetched: the gateway is looking up as many names as it may. Send this "
+            "again in a second, or the image in a data: URL.",
+            param=param,
+            headers={"retry-after": "1"},
+        ) from None
     except NotFetched as error:
         _log.info("image not fetched", provider=provider, reason=str(error))
         message = "The image at this URL could not be fetched: send it in a data: URL."

@@ -4,14 +4,17 @@ import asyncio
 import math
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 
 from aiohappyeyeballs import AddrInfoType
 
+from ai_gateway.contract.turns import Turns
+
 type Resolve = Callable[[str, int], Sequence[AddrInfoType]]
 
 _KEPT_S = 10.0
+_PATIENCE_S = 2.0  # what is fetched afterwards needs some of its time too
 
 
 def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
@@ -81,25 +84,31 @@ class Lookup:
 
 
 class AddressLookups:
-    """Look-ups for host names in requests, which callers choose: at most so many run at a time.
+    """Look-ups for host names in requests, which callers choose: at most so many run at a time, fewer for one caller.
 
-    They have threads of their own, so that names which never resolve only delay each other.
+    They have threads of their own, and a caller's names which never resolve leave places for the names of others.
     """
 
-    def __init__(self, most: int = 32, resolve: Resolve = resolve) -> None:
-        self._most = most
+    def __init__(self, most: int = 32, resolve: Resolve = resolve, most_of_one: int = 24) -> None:
+        self._turns = Turns(most, most_of_one)
         self._resolve = resolve
         self._running: dict[tuple[str, int], Lookup] = {}
 
-    async def addresses(self, host: str, port: int) -> Sequence[AddrInfoType]:
-        """At least one address. Raises OSError, at once if too many look-ups are running."""
+    async def addresses(self, host: str, port: int, caller: Hashable = None) -> Sequence[AddrInfoType]:
+        """At least one address. Raises OSError, and NoPlace if too many look-ups are running."""
         key = (host, port)
-        lookup = self._running.get(key)
-        if lookup is None:
+        if key not in self._running:
             lookup = Lookup(host, port, self._resolve)
-            if not lookup.is_address:
-                if len(self._running) >= self._most:
-                    raise OSError("too many names are being looked up")
+            if lookup.is_address:
+                return await lookup.addresses()
+            await self._turns.take(caller, _PATIENCE_S)
+            if key in self._running:  # begun for another meanwhile
+                self._turns.give_back(caller)
+            else:
                 self._running[key] = lookup
-                lookup.on_done = lambda: self._running.pop(key, None)
-        return await lookup.addresses()
+                lookup.on_done = lambda: self._done(key, caller)
+        return await self._running[key].addresses()
+
+    def _done(self, key: tuple[str, int], caller: Hashable) -> None:
+        del self._running[key]
+        self._turns.give_back(caller)

@@ -228,7 +228,7 @@ class Ollama(HttpProvider):
     ) -> tuple[bytes, ForcedCall | None, float]:
         """The request's bytes, the forced tool call, and the seconds that fetching its images took."""
         began = time.monotonic()
-        translated = requests.chat_request(body, await self._images(body))
+        translated = requests.chat_request(body, await self._images(attempt, body))
         sent = self._sent(attempt, translated)
         forced = translated.forced if attempt.native("ollama") is None else None
         return sent, forced, time.monotonic() - began
@@ -325,10 +325,12 @@ class Ollama(HttpProvider):
         attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
         reply.map_end(meaning or "length")
 
-    async def _images(self, body: models.CreateChatCompletionRequest) -> dict[str, str]:
+    async def _images(self, attempt: Attempt, body: models.CreateChatCompletionRequest) -> dict[str, str]:
         """Image URLs, fetched as base64; if that is disabled, the translation refuses them."""
         places = {url: param for param, url in image_urls(body.messages)} if self._egress else {}
-        return await fetch_all(self._egress, places, self.name, self._fetch_s) if self._egress and places else {}
+        if self._egress is None or not places:
+            return {}
+        return await fetch_all(self._egress.for_caller(attempt.call.caller.identity), places, self.name, self._fetch_s)
 
     def _sent(self, attempt: Attempt, translated: Translated) -> bytes:
         """The body's bytes; dropped fields are noted. For a caller of Ollama's API, its own fields are sent."""

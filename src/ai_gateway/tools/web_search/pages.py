@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
 from ai_gateway.contract.budget import ByteBudget, Loan
+from ai_gateway.contract.turns import NoPlace, Turns
+from ai_gateway.observability.metrics import Event, count
 from ai_gateway.programs import end_program, start_apart, write_input
-from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched
+from ai_gateway.providers.http.egress import Egress, Fetched, NotFetched, NotLookedUp
 from ai_gateway.tools.tool import Citation, Result
 from ai_gateway.tools.web_search.results import NOTICE, quoted
 
@@ -17,6 +20,7 @@ KINDS = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
 _PLAIN = ("text/plain", "text/markdown")
 _READER = Path(__file__).with_name("page_text.py")
 _READERS = 2  # concurrent processes; each may use a core
+_READ_S = 4.0  # in which a process has used the time that it may have, and more if the machine is busy
 _AT_ONCE = 32 * 2**20  # bytes of pages being read, per worker
 _MAX_READ = 8 * MOST  # most bytes of a page's text as JSON
 _MAX_TITLE_LENGTH = 200
@@ -31,16 +35,25 @@ class Pages:
 
     def __init__(self, egress: Egress | None = None) -> None:
         self._egress = egress or Egress()
-        self._free = asyncio.Semaphore(_READERS)
+        self._readers = Turns(_READERS)
         self._pages = ByteBudget(_AT_ONCE)
 
-    async def read(self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True) -> Result:
-        """The text of a page. `allows` is called for the URL of every redirect. Raises NotRead."""
+    async def read(
+        self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True, caller: Hashable = None
+    ) -> Result:
+        """The text of a page. `allows` is called for the URL of every redirect. Raises NotRead.
+
+        The processes that read are shared by callers in turn.
+        """
+        ends = time.monotonic() + seconds
         try:
             with Loan(self._pages) as share:
                 async with asyncio.timeout(seconds):
-                    fetched = await self._egress.page(url, KINDS, MOST, share, allows)
-                    title, text = await self._text(fetched)
+                    fetched = await self._egress.for_caller(caller).page(url, KINDS, MOST, share, allows)
+                    title, text = await self._text(fetched, caller, ends)
+        except (NoPlace, NotLookedUp):
+            count(Event.OVERLOAD, "pages")
+            raise NotRead("The gateway is busy with other pages: try this one again later.") from None
         except (NotFetched, TimeoutError) as error:
             raise NotRead("The page could not be fetched, or is no text.") from error
         if not text.strip():
@@ -48,11 +61,12 @@ class Pages:
         title = title[:_MAX_TITLE_LENGTH] or url
         return Result(f"{NOTICE}\n\n[1] {title}\n{url}\n{quoted(text)}", citations=(Citation(url, title),))
 
-    async def _text(self, fetched: Fetched) -> tuple[str, str]:
-        """Title and text of a page. Raises NotRead."""
+    async def _text(self, fetched: Fetched, caller: Hashable, ends: float) -> tuple[str, str]:
+        """Title and text of a page. Raises NotRead, or NoPlace in time for the page to be read after the wait."""
         if fetched.media_type in _PLAIN:
             return "", fetched.data.decode("utf-8", "replace")
-        async with self._free:
+        left = ends - time.monotonic()
+        async with self._readers.place(caller, max(left - _READ_S, left / 2)):
             return await _read_apart(fetched.data)
 
 

@@ -92,7 +92,7 @@ class WebSearch(Tool):
             return Result("This address may not be fetched.", failed=True)
         assert self._pages is not None  # noqa: S101 - or the function is not offered
         try:
-            return await self._pages.read(url, use.seconds, allows)
+            return await self._pages.read(url, use.seconds, allows, use.caller.identity)
         except NotRead as error:
             return Result(str(error), failed=True)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,6 +229,29 @@ def test_a_full_disk_loses_lines_and_fails_nobody() -> None:
         for _ in range(3):
             output.add(b"line\n")
         eventually(lambda: output.dropped == 3)
+
+
+def test_what_follows_a_line_that_a_full_disk_cut_is_a_line_of_its_own(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
+from ai_gateway.observability.output import Output
+output = Output(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+setrlimit(RLIMIT_FSIZE, (9, RLIM_INFINITY))
+for line in (b"first\\n", b"second\\n", b"third\\n"):
+    output.add(line)
+    output.drain(20)
+setrlimit(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
+for line in (b"fourth\\n", b"fifth\\n"):
+    output.add(line)
+    output.drain(20)
+assert output.dropped == 2
+"""
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", program, str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert log.read_text() == "first\nsec\nfourth\nfifth\n"
 
 
 def test_a_descriptor_that_does_not_wait_loses_nothing() -> None:

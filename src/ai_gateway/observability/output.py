@@ -45,7 +45,7 @@ class Output:
         # Re-entrant: the garbage collector may run at any point, and finalizers may log.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._sleeps = self._is_awaited = self._writes = self._pauses = False
+        self._sleeps = self._is_awaited = self._writes = self._pauses = self._torn = False
         self._thread: threading.Thread | None = None
 
     def _pause(self) -> None:
@@ -108,12 +108,15 @@ class Output:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the main thread
         while lines := self._taken():
             for piece, count in _pieces(lines):
-                try:
-                    _write(self._fd, piece)
-                except (OSError, ValueError):  # full, closed, or without a reader
-                    self._drop(count)
-                else:
+                whole = b"\n" + piece if self._torn else piece
+                left = _write(self._fd, whole)
+                if left == 0:
+                    self._torn = False
                     self._recover()
+                    continue
+                if left < len(whole):  # a disk became full: the next line must not go on with this one
+                    self._torn = not whole[:-left].endswith(b"\n")
+                self._drop(count)
             time.sleep(_GATHER_S if len(lines) == 1 else _BUSY_S)
 
     def _taken(self) -> list[bytes]:
@@ -159,12 +162,15 @@ def _pieces(lines: Iterable[bytes]) -> list[tuple[bytes, int]]:
     return [*pieces, (b"".join(piece), len(piece))]
 
 
-def _write(fd: int, piece: bytes) -> None:
+def _write(fd: int, piece: bytes) -> int:
+    """Write it; returns how much is left if the descriptor is full, closed, or without a reader."""
     left = memoryview(piece)
-    while left:
-        try:
-            left = left[os.write(fd, left) :]
-        except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
-            poll.poll()
+    with suppress(OSError, ValueError):
+        while left:
+            try:
+                left = left[os.write(fd, left) :]
+            except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
+                poll = select.poll()
+                poll.register(fd, select.POLLOUT)
+                poll.poll()
+    return len(left)

@@ -251,21 +251,12 @@ async def test_any_packets_are_relayed_as_if_each_event_were_read(wire: str, dat
     expected = by_itself(wire, raw)
     assert await relayed(wire, packets, diverts=True) == expected
     assert await relayed(wire, packets, diverts=False) == expected
+    assert await relayed(wire, [packets] if packets else [], diverts=False) == expected  # as pieces of one packet
     pieces = [piece for piece in re.split(rb"(?<=\n\n)", raw) if piece]
     several = data.draw(st.integers(2, 8))
     apart = [pieces[at : at + several] for at in range(0, len(pieces), several)]
     assert await relayed(wire, apart, diverts=True) == expected
     assert await relayed(wire, apart, diverts=False) == expected
-
-
-@pytest.mark.parametrize("wire", READERS)
-@BOUNDED
-@given(data=st.data())
-async def test_what_arrives_in_any_pieces_is_relayed_as_if_each_event_were_read(wire: str, data: st.DataObject) -> None:
-    raw = data.draw(streams(wire))
-    cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=6))
-    pieces = [raw[start:end] for start, end in pairwise(sorted({0, len(raw), *cuts}))]
-    assert await relayed(wire, [pieces] if pieces else [], diverts=False) == by_itself(wire, raw)
 
 
 @pytest.mark.parametrize("wire", READERS)

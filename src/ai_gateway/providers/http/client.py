@@ -19,6 +19,7 @@ from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamStreamTruncat
 from ai_gateway.providers.http.broken import BrokenReply, Undelivered
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
 from ai_gateway.providers.http.http1 import Connection
+from ai_gateway.providers.http.plain_reply import Check
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.request_head import head_lines, json_headers, request_head, request_line
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large, whole_piece
@@ -175,18 +176,7 @@ class Transport:
     async def sent(self, head: bytes, body: bytes, spent_s: float) -> tuple[Pool, Connection]:
         """The connection on which the reply to a request has begun, and the pool to put it back into."""
         pool = self._pool or self._opened()
-        deadline = pool.time() + self._timeouts.request - spent_s
-        while True:
-            connection = pool.pick() or await pool.connect(deadline)
-            try:
-                connection.send(head, body, deadline, self._check)
-                await connection.head()
-            except BaseException as error:
-                pool.put_back(connection)
-                if not (isinstance(error, Undelivered) and error.has_all_of(head, body)):
-                    raise
-            else:
-                return pool, connection
+        return pool, await begun(pool, head, body, pool.time() + self._timeouts.request - spent_s, self._check)
 
     def read(self, pool: Pool, connection: Connection, room: Allocation | None) -> "_HttpStream":
         """That reply as a stream."""
@@ -246,6 +236,24 @@ def transport(upstream: Upstream, base_url: str) -> Transport:
         sizes=upstream.sizes,
         network=upstream.network,
     )
+
+
+async def begun(pool: Pool, head: bytes, body: bytes, deadline: float, check: Check) -> Connection:
+    """A connection of the pool on which the reply to a request has begun. Raises what ended it, as for `Connection`.
+
+    A request of which nothing has reached the upstream is sent again on another connection.
+    """
+    while True:
+        connection = pool.pick() or await pool.connect(deadline)
+        try:
+            connection.send(head, body, deadline, check)
+            await connection.head()
+        except BaseException as error:
+            pool.put_back(connection)
+            if not (isinstance(error, Undelivered) and error.has_all_of(head, body)):
+                raise
+        else:
+            return connection
 
 
 class _Opening(AbstractAsyncContextManager[OpenStream]):

@@ -15,14 +15,14 @@ import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
 from ai_gateway.contract.budget import UNWEIGHED, Allocation
-from ai_gateway.providers.http.broken import BrokenReply, Undelivered
+from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.client import (
     DRAIN_S,
     UpstreamReply,
+    begun,
     broken_off,
 )
 from ai_gateway.providers.http.http1 import Connection
-from ai_gateway.providers.http.plain_reply import Check
 from ai_gateway.providers.http.pool import Connections, Origin, Pool
 from ai_gateway.providers.http.request_head import json_headers, request_head, request_line
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
@@ -63,7 +63,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         head = request_head(request_line(request.method, target), headers, length)
         pool = self._pool or self._opened(request.url)
         deadline = pool.time() + self._longest_s
-        connection = await _begun(pool, head, body, deadline, self._check)
+        connection = await begun(pool, head, body, deadline, self._check)
         fields = {name: value for name, value in connection.headers.items() if name != "set-cookie"}
         if "content-type" in fields:  # without its charset, by which an SDK would decode the body
             fields["content-type"] = fields["content-type"].partition(";")[0]
@@ -90,21 +90,6 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             self._pool.close()
             self._pool = None
             await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
-
-
-async def _begun(pool: Pool, head: bytes, body: bytes, deadline: float, check: Check) -> Connection:
-    """A connection on which the reply to a request has begun."""
-    while True:
-        connection = pool.pick() or await pool.connect(deadline)
-        try:
-            connection.send(head, body, deadline, check)
-            await connection.head()
-        except BaseException as error:
-            pool.put_back(connection)
-            if not (isinstance(error, Undelivered) and error.has_all_of(head, body)):
-                raise
-        else:
-            return connection
 
 
 class _Body(httpx.AsyncByteStream):

@@ -51,8 +51,9 @@ class Pages:
                 async with asyncio.timeout(seconds):
                     fetched = await self._egress.for_caller(caller).page(url, KINDS, MOST, share, allows)
                     title, text = await self._text(fetched, caller, ends)
-        except (NoPlace, NotLookedUp):
-            count(Event.OVERLOAD, "pages")
+        except (NoPlace, NotLookedUp) as error:
+            if isinstance(error, NoPlace):  # the other has been counted
+                count(Event.OVERLOAD, "pages")
             raise NotRead("The gateway is busy with other pages: try this one again later.") from None
         except (NotFetched, TimeoutError) as error:
             raise NotRead("The page could not be fetched, or is no text.") from error

@@ -97,8 +97,8 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
                 faults.enter_context(server.frozen())
             faults.enter_context(gone(*killed))
             await asyncio.sleep(AWAY_S)
-            told = [site.live.records("ledger away: records wait in the journal") for site in sites]
-            assert [bool(each) for each in told] == [True] * 4, "one of the stores was not away"
+            reported = [site.live.records("ledger away: records wait in the journal") for site in sites]
+            assert [bool(each) for each in reported] == [True] * 4, "one of the stores was not away"
             assert sites[0].live.records("counters away"), "the counters were not locked"
             assert sites[1].live.records("journal cannot be written: records wait in memory"), "the disk was not full"
         await asyncio.sleep(2)

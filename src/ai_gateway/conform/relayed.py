@@ -48,7 +48,7 @@ class Relayed(ABC):
         self._source = source
         self.has_begun = True
         """Whether events that continue the reply may come."""
-        self.mended = b""
+        self.repaired = b""
         """What to send in place of the reply, or of the event, that was read last; framed, if it is an event."""
         self.is_over = False
         """Whether the last event has arrived."""
@@ -66,7 +66,7 @@ class Relayed(ABC):
     def whole(self, value: object) -> bool:
         """Read a whole reply. Returns whether it is valid."""
 
-    def said(self, value: _Fields) -> int:
+    def content_size(self, value: _Fields) -> int:
         """The size of what a whole reply says."""
         content = value.get("content") or value.get("output")
         return len(to_json(content, inf_nan_mode="null")) if content else 0
@@ -112,9 +112,9 @@ class Relayed(ABC):
                 name = delta[1]
             else:
                 name = b" ".join(self.feed(event).encode().split())
-                if self.mended:
-                    mended, self.mended = self.mended, b""
-                    yield mended
+                if self.repaired:
+                    repaired, self.repaired = self.repaired, b""
+                    yield repaired
                     continue
             is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # line ends are blanks in JSON
             data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
@@ -262,7 +262,7 @@ class RelayedMessage(Relayed):
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
         self._read(value.get("usage"))
         if not isinstance(value.get("usage"), dict) and self._mends(FILL_USAGE):
-            self.mended = to_json({**value, "usage": _NO_USAGE}, inf_nan_mode="null")
+            self.repaired = to_json({**value, "usage": _NO_USAGE}, inf_nan_mode="null")
         return True
 
     @override
@@ -311,7 +311,7 @@ class RelayedMessage(Relayed):
 
     def _send(self, event: _Fields) -> None:
         """Send this event in place of the one that was read last, or after it."""
-        self.mended += EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"])
+        self.repaired += EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"])
 
     def _read(self, usage: object) -> None:
         if isinstance(usage, dict):

@@ -31,7 +31,7 @@ class Turns:
         try:
             yield
         finally:
-            self.give_back(caller)
+            self.release(caller)
 
     async def take(self, caller: Hashable, seconds: float) -> None:
         """Take a place, to be given back once. Raises NoPlace if none is free within so many seconds."""
@@ -44,7 +44,7 @@ class Turns:
             await asyncio.wait((turn,), timeout=seconds)
         except asyncio.CancelledError:
             if turn.done():
-                self.give_back(caller)
+                self.release(caller)
             else:
                 self._stop_waiting(caller, turn)
             raise
@@ -52,7 +52,7 @@ class Turns:
             self._stop_waiting(caller, turn)
             raise NoPlace
 
-    def give_back(self, caller: Hashable) -> None:
+    def release(self, caller: Hashable) -> None:
         """Give a place back, to whoever is next."""
         self._free += 1
         self._held[caller] -= 1

@@ -14,7 +14,7 @@ from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, Notes, OwnText
 from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.stream import Content, Item
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 
 _JSON = b"application/json"
 _JSON_LINE = b"content-type: application/json\r\n"
@@ -160,4 +160,4 @@ def _is_own(name: str) -> bool:
 
 def _is_clean(name: str, value: str) -> bool:
     """Whether a header, which may be an upstream's, contains no key; one that does is dropped."""
-    return OWN_ID.fullmatch(value) is not None or (strike(name) == name and strike(value) == value)
+    return OWN_ID.fullmatch(value) is not None or (redact(name) == name and redact(value) == value)

@@ -4,7 +4,7 @@ import os
 import re
 import time
 
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asking the kernel for 10 bytes costs as much as for all of these.
@@ -40,4 +40,4 @@ def accepted(request_id: str | None) -> bytes | None:
     """The caller's id if it may come back in a header and stand in the log."""
     if request_id is None or not _ACCEPTED.fullmatch(request_id):
         return None
-    return request_id.encode() if strike(request_id) == request_id else None
+    return request_id.encode() if redact(request_id) == request_id else None

@@ -147,7 +147,7 @@ SPEND_LIMIT = Family("spend_limit_usd", "gauge", "The spend limit itself", ("of"
 CPU = Family("process_cpu_seconds", "counter", "User and system time", ("worker",), over="each")
 MEMORY = Family("process_resident_memory_bytes", "gauge", "Resident memory", ("worker",), over="each")
 OPEN_FILES = Family("process_open_fds", "gauge", "Open file descriptors", ("worker",), over="each")
-MOST_FILES = Family("process_max_fds", "gauge", "The limit of open file descriptors", ("worker",), over="each")
+MAX_FILES = Family("process_max_fds", "gauge", "The limit of open file descriptors", ("worker",), over="each")
 STARTED = Family("process_start_time_seconds", "gauge", "Start of the worker since the epoch", ("worker",), over="each")
 COLLECTIONS = Family("gc_collections", "counter", "Garbage collections", ("worker", "generation"), over="each")
 WORKERS = Family("workers", "gauge", "Workers that report")
@@ -169,6 +169,6 @@ FAMILIES: tuple[Family, ...] = (
         RESERVED,
         SPEND_LIMIT,
     ),
-    *(CPU, MEMORY, OPEN_FILES, MOST_FILES, STARTED, COLLECTIONS, WORKERS, BUILD_INFO),
+    *(CPU, MEMORY, OPEN_FILES, MAX_FILES, STARTED, COLLECTIONS, WORKERS, BUILD_INFO),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

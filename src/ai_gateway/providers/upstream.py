@@ -182,7 +182,7 @@ class Upstream:
 
     @property
     def secrets(self) -> list[str]:
-        """Texts to strike from all output: the key, the operator's headers, and the proxy's password."""
+        """Texts to redact in all output: the key, the operator's headers, and the proxy's password."""
         known = set(self.row.quirks.headers.values())
         own = [value.get_secret_value() for value in self.headers.values()]
         proxy = self.network.proxy

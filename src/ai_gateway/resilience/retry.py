@@ -37,10 +37,10 @@ class RetryPolicy:
         """
         if failed > self.max_retries or not self._is_retryable(error):
             return None
-        asked_s = retry_after(error, now)
-        if asked_s is not None and asked_s > self.max_wait:
+        requested_s = retry_after(error, now)
+        if requested_s is not None and requested_s > self.max_wait:
             return None
-        pause = min(self.max_pause, self.base * 2 ** (failed - 1)) * chance if asked_s is None else asked_s
+        pause = min(self.max_pause, self.base * 2 ** (failed - 1)) * chance if requested_s is None else requested_s
         return pause if pause < remaining else None
 
     def _is_retryable(self, error: GatewayError) -> bool:

@@ -33,7 +33,7 @@ COLUMNS: Mapping[str, Dimension] = {
     "service_tier": "service_tier",
 }
 # Approximate maximum of sums on a page: a month by day, key and model, for 200 keys with eight models.
-MOST_SUMS = 50_000
+MAX_SUMS = 50_000
 type Grouped[Summed] = dict[tuple[str | None, ...], Summed]
 
 
@@ -54,7 +54,7 @@ class Summaries(Administration):
     """The common base of usage operations."""
 
     async def sums(
-        self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MOST_SUMS
+        self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MAX_SUMS
     ) -> tuple[list[tuple[Bucket[Sum], Grouped[Sum]]], Part]:
         """The buckets of a page, with their sums by the grouping values.
 

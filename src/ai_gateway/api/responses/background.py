@@ -136,7 +136,7 @@ class Background:
             await self._made(work, outcome, unwanted)
         finally:
             await call.settle()
-            call.leave()
+            call.release()
             outcome.ended = time.perf_counter()
             for observer in self._observers:
                 observer.ended(outcome)

@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from ai_gateway.accounts.responses import EventPiece, RunState
 from ai_gateway.api.responses.events import Events, since
 from ai_gateway.api.responses.state import State
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.stream import Framed
@@ -33,7 +33,7 @@ class Follower:
         self._id = response_id
         self._events = events
         self._number = number  # of the next event to read
-        self._charged = UNWEIGHED
+        self._charged = UNCHARGED
 
     async def events(self) -> AsyncGenerator[Framed]:
         """The events, up to the one that ends the response."""
@@ -53,7 +53,7 @@ class Follower:
     def _charge(self, size: int) -> None:
         """Charge memory for a piece that is larger than all before. Raises Overloaded."""
         if size > self._charged:
-            self._call.room.charge_at_most(_COPIES * (size - self._charged), "replies")
+            self._call.allocation.charge_at_most(_COPIES * (size - self._charged), "replies")
             self._charged = size
 
     def broken(self, error: bytes) -> bytes:

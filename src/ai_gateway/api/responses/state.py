@@ -17,7 +17,7 @@ from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import STOPPED
 from ai_gateway.api.responses.events import events_in
 from ai_gateway.conform.response_so_far import SoFar
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.item_ids import response_of
@@ -86,9 +86,9 @@ class State:
             items_by_id = {str(item.get("id")): item for item in _items_of(response)}
             here = {each: items_by_id[each] for each in own if each in items_by_id}
             size += len(to_json(here))
-            call.room.check_possible(_PER_BYTE * size, "The items that 'input' refers to are too large together.")
+            call.allocation.check_possible(_PER_BYTE * size, "The items that 'input' refers to are too large together.")
             found |= here
-        call.room.charge_at_most(_PER_BYTE * size)
+        call.allocation.charge_at_most(_PER_BYTE * size)
         call.recalled += size
         return found
 
@@ -223,9 +223,11 @@ class State:
         owner = owner_of(call.caller)
         try:
             size = _PER_BYTE * await self.stored.chain_size(response_id, owner)
-            call.room.check_possible(size, "The conversation before this is too large to be read: begin a new one.")
-            if size > UNWEIGHED:
-                call.room.charge(size)
+            call.allocation.check_possible(
+                size, "The conversation before this is too large to be read: begin a new one."
+            )
+            if size > UNCHARGED:
+                call.allocation.charge(size)
             return await self.stored.chain(response_id, owner)
         except StoreError as error:
             raise _away() from error

@@ -89,7 +89,7 @@ async def _usage(probe: Probe) -> None:
     adds_up(success_json(reply), reply)
 
 
-async def _unasked_logprobs(probe: Probe) -> None:
+async def _logprobs_null(probe: Probe) -> None:
     reply = await probe.chat()
     expect(dig(success_json(reply), "choices", 0, "logprobs") is None, "logprobs: null when not asked for", reply)
 
@@ -198,7 +198,7 @@ CHECKS: Final = (
     Check("chat-created", "chat", "The response has a creation time", "seconds", _created),
     Check("chat-model", "chat", "The response names the model", "plain-answer", _model),
     Check("chat-usage", "chat", "The usage adds up", "usage-adds-up", _usage),
-    Check("chat-logprobs-null", "chat", "logprobs is null unless requested", _REPLY, _unasked_logprobs),
+    Check("chat-logprobs-null", "chat", "logprobs is null unless requested", _REPLY, _logprobs_null),
     Check("chat-refusal-null", "chat", "refusal is null without a refusal", _REPLY, _refusal_key),
     Check("chat-no-nulls", "chat", "Fields that may only be absent are not null", "absent-not-null", _no_nulls),
     Check("chat-system", "chat", "A system message is accepted", _REPLY, _system),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pydantic_core import to_json
 
 from ai_gateway.contract.lenient_json import read_leniently, whole_text, whole_texts
-from ai_gateway.redaction import strike, strike_all
+from ai_gateway.redaction import redact, redact_all
 
 # Fields with the message; the first one present is used.
 _MESSAGES = (
@@ -127,17 +127,17 @@ def _read(value: object) -> Complaint:
         value = value[0]
     if not isinstance(value, dict):
         return Complaint(message=_text(value))
-    told = value.get("error", value.get("detail"))
-    if isinstance(told, str) and not isinstance(value.get("message"), str):
+    reported = value.get("error", value.get("detail"))
+    if isinstance(reported, str) and not isinstance(value.get("message"), str):
         code = _first(value, _CODES)
-        return Complaint(message=told or None, code=_name(code))
-    if isinstance(told, list) and told and isinstance(told[0], dict):
-        where = [str(step) for step in told[0].get("loc", []) if step != "body"]
-        return Complaint(message=_text(told[0].get("msg")), param=".".join(where) or None)
+        return Complaint(message=reported or None, code=_name(code))
+    if isinstance(reported, list) and reported and isinstance(reported[0], dict):
+        where = [str(step) for step in reported[0].get("loc", []) if step != "body"]
+        return Complaint(message=_text(reported[0].get("msg")), param=".".join(where) or None)
     errors = value.get("errors")
     if isinstance(errors, list) and errors and isinstance(errors[0], str):
         return Complaint(message=_text(errors[0]))
-    inner = told if isinstance(told, dict) else _inner(value)
+    inner = reported if isinstance(reported, dict) else _inner(value)
     for nested in (inner.get("error"), inner.get("message")):
         if isinstance(nested, dict):
             return _read({"error": nested} if nested is inner.get("error") else nested)
@@ -156,7 +156,7 @@ def _extras(inner: Mapping[str, object]) -> dict[str, object]:
     kept = {name: each for name, each in more.items() if _HARMLESS.fullmatch(name)}
     if len(to_json(kept, inf_nan_mode="null")) > _LONGEST_EXTRAS:
         return {}
-    return {strike(name): strike_all(each) for name, each in kept.items()}
+    return {redact(name): redact_all(each) for name, each in kept.items()}
 
 
 def _first(inner: Mapping[str, object], names: Iterable[str]) -> object:
@@ -173,9 +173,9 @@ def _name(value: object) -> str | None:
 
 
 def _cut(text: str | None, longest: int) -> str | None:
-    """Truncated text without keys; they are struck first, since truncation could leave a part of one."""
-    return strike(text[: longest + _LONGEST_NAME])[:longest] if text else None
+    """Truncated text without keys; they are redacted first, since truncation could leave a part of one."""
+    return redact(text[: longest + _LONGEST_NAME])[:longest] if text else None
 
 
 def _words(text: str) -> str:
-    return strike(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()))[:_LONGEST_WORDS]
+    return redact(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()))[:_LONGEST_WORDS]

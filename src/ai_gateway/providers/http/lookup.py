@@ -103,7 +103,7 @@ class AddressLookups:
                 return await lookup.addresses()
             await self._turns.take(caller, _PATIENCE_S)
             if key in self._running:  # begun for another meanwhile
-                self._turns.give_back(caller)
+                self._turns.release(caller)
             else:
                 self._running[key] = lookup
                 lookup.on_done = lambda: self._done(key, caller)
@@ -111,4 +111,4 @@ class AddressLookups:
 
     def _done(self, key: tuple[str, int], caller: Hashable) -> None:
         del self._running[key]
-        self._turns.give_back(caller)
+        self._turns.release(caller)

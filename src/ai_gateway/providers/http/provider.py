@@ -64,9 +64,11 @@ class HttpProvider(Provider):
 
     @override
     async def relay(self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]) -> bytes:
-        headers, room = self._relayed_headers(attempt, operation), attempt.call.room
-        reply = await self._relaying(operation).fetch("POST", operation.path, headers, to_wire(fields), JSON, room)
-        with _telling(operation, reply.body):
+        headers, allocation = self._relayed_headers(attempt, operation), attempt.call.allocation
+        reply = await self._relaying(operation).fetch(
+            "POST", operation.path, headers, to_wire(fields), JSON, allocation
+        )
+        with _keeping_body(operation, reply.body):
             self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -144,7 +146,7 @@ class HttpProvider(Provider):
         call = attempt.call
         if attempt.notes.trace is not None or "traceparent" in call.headers:
             headers = _traced(attempt, headers)
-        reply = await self._caller.fetch(method, path, headers, body, accept, call.room, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, headers, body, accept, call.allocation, spent_s=spent_s)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -163,7 +165,7 @@ class HttpProvider(Provider):
         """A successful stream; leaving the block closes it. Raises the error for any other reply."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
-        opening = (caller or self._caller).stream(path, headers, body, accept, attempt.call.room, spent_s=spent_s)
+        opening = (caller or self._caller).stream(path, headers, body, accept, attempt.call.allocation, spent_s=spent_s)
         return _CheckedStream(opening, attempt.notes, self._limits, partial(self._check_begun, attempt, relayed))
 
     async def _check_begun(self, attempt: Attempt, relayed: NativeOperation | None, stream: OpenStream) -> None:
@@ -171,7 +173,7 @@ class HttpProvider(Provider):
             attempt.notes.limits = self._limits(stream.headers)
             return
         body = await stream.read()
-        with _telling(relayed, body):
+        with _keeping_body(relayed, body):
             self._check(attempt, stream.status, stream.headers, body)
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -261,13 +263,13 @@ def _traced(attempt: Attempt, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _telling(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
+def _keeping_body(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
     """Attach the upstream's body to a refusal of the request, for callers of the same wire."""
     try:
         yield
     except (UpstreamRefused, UpstreamOverloaded) as error:
         if operation is not None and len(body) <= _LONGEST_REFUSAL and _is_error_of(operation.wire, body):
-            error.told = (operation.wire, body)
+            error.native = (operation.wire, body)
         raise
 
 

@@ -14,7 +14,7 @@ from typing import override
 import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
-from ai_gateway.contract.budget import UNWEIGHED, Allocation
+from ai_gateway.contract.budget import UNCHARGED, Allocation
 from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.client import (
     DRAIN_S,
@@ -186,7 +186,7 @@ class SdkTransport(ABC):
     ) -> UpstreamReply:
         """One whole reply. Raises the error for the client.
 
-        `spent_s` is the part of the request's time that is used already; `room` is charged for a large reply.
+        `spent_s` is the part of the request's time that is used already; `allocation` is charged for a large reply.
         """
         try:
             async with (
@@ -268,7 +268,7 @@ async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, allocati
         size += len(part)
         if size > sizes.reply:
             raise too_large(provider, sizes)
-        if allocation is not None and size > UNWEIGHED:
+        if allocation is not None and size > UNCHARGED:
             allocation.charge(len(part), "replies")
         parts.append(part)
     return b"".join(parts)

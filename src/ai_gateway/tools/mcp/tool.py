@@ -51,7 +51,7 @@ class _Listed:
     until: float = 0.0
     not_before: float = 0.0
     known: bool = False
-    asking: asyncio.Task[str | None] | None = None
+    listing: asyncio.Task[str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -151,11 +151,11 @@ class McpTool(Tool):
         """The tools of a server; the cached ones if it does not respond. Raises McpFailure."""
         listed = self._lists[server.name]
         if time.monotonic() >= max(listed.until, listed.not_before):
-            if listed.asking is None or listed.asking.done():
-                listed.asking = asyncio.create_task(self._list(server, listed))
+            if listed.listing is None or listed.listing.done():
+                listed.listing = asyncio.create_task(self._list(server, listed))
             # One after the other, the last of a hundred would wait for a hundred times the limit. A client that leaves
             # must not cancel it for the others.
-            if (problem := await asyncio.shield(listed.asking)) is not None:
+            if (problem := await asyncio.shield(listed.listing)) is not None:
                 raise McpFailure(problem)
         return listed.tools
 
@@ -259,8 +259,8 @@ class McpTool(Tool):
         self._closed = True
         closing: list[Awaitable[None]] = [session.close() for session in self._sessions.values()]
         self._sessions.clear()
-        asking = [listed.asking for listed in self._lists.values() if listed.asking is not None]
-        await asyncio.gather(*closing, *self._closing, *asking, return_exceptions=True)
+        listing = [listed.listing for listed in self._lists.values() if listed.listing is not None]
+        await asyncio.gather(*closing, *self._closing, *listing, return_exceptions=True)
         for made in self._made.values():
             http, made.http = made.http, None
             if http is not None:

@@ -164,7 +164,7 @@ def listed_server(tool: responses.MCPTool, runs: Runs) -> str | None:
     return runs.server(tool.server_label, tool.server_url)
 
 
-def servers_asked(tools: Iterable[object], runs: Runs) -> list[str] | None:
+def servers_requested(tools: Iterable[object], runs: Runs) -> list[str] | None:
     """The listed servers whose tools a request uses; None for all."""
     found: list[str] = []
     for tool in tools:

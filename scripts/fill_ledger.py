@@ -73,7 +73,7 @@ async def measure(ledger: Ledger, end: int) -> dict[str, float]:
         "the newest 100 of a key": CallFilter(key_id="key_042"),
         "failed ones of a project that has none": CallFilter(project_id="proj_07", ending="failed"),
         "a status that none has": CallFilter(status=418),
-        "a model that nobody called": CallFilter(model="nothing"),
+        "a model without calls": CallFilter(model="nothing"),
         "of a key, those whose clients left, which are none": CallFilter(key_id="key_017", ending="left"),
         "one request id": CallFilter(request_id=f"req_{0:012x}"),
     }.items():

@@ -427,9 +427,14 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls("The provider's reply does not follow the contract.", detail=detail)
 
     @classmethod
-    def unknown_end(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
+    def out_of_order(cls, kind: str) -> Self:
+        """For an event of this kind that cannot come after the events before it."""
+        return cls("The provider's events do not belong together.", detail=f"at {kind}")
+
+    @classmethod
+    def unknown_end(cls) -> Self:
         """For a response with an unknown finish reason."""
-        return cls(f"{_subject(provider)} ended its answer for an unknown reason.", detail=detail)
+        return cls("The provider ended its answer for an unknown reason.")
 
 
 class UpstreamStreamTruncated(UpstreamError):

@@ -101,21 +101,14 @@ class Gateway:
 
         The tools that ran are listed in `gateway_tool_calls` of the message, at most `most_calls` in all.
         """
-        if requests_gateway_tools(body):
-            return self._run_with_tools(call, body, resolution, operation, most_calls, so_far)
-        return self.run(call, operation, body, resolution)
+        if not requests_gateway_tools(body):
+            return self.run(call, operation, body, resolution)
 
-    async def _run_with_tools(  # noqa: PLR0913, PLR0917 - as above
-        self,
-        call: Call,
-        body: models.CreateChatCompletionRequest,
-        resolution: Resolution | None,
-        operation: ChatOperation,
-        most_calls: int | None,
-        so_far: SoFar,
-    ) -> Item[models.CreateChatCompletionResponse]:
-        loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
-        return await loop.reply(so_far)
+        async def reply() -> Item[models.CreateChatCompletionResponse]:
+            loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
+            return await loop.reply(so_far)
+
+        return reply()
 
     def stream_chat(
         self,

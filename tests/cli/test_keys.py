@@ -208,7 +208,7 @@ def test_a_file_with_mistakes_makes_nothing_and_each_is_named(cli: CommandLine, 
     reported = cli.refused("keys", "import", str(file), code=2).splitlines()
     assert len(reported) == 4
     for line, words in zip(
-        reported, ("'many' is no limit", "'1.005' is no amount", "'colour'", "names nobody"), strict=True
+        reported, ("'many' is no limit", "'1.005' is no amount", "'colour'", "no name"), strict=True
     ):
         assert words in line
     assert "There are no keys yet" in cli("keys", "list").stdout

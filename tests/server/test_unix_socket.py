@@ -52,7 +52,7 @@ def test_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert subprocess.run(check, env={"HOME": "/nonexistent", **env}, check=False).returncode == status
         second = run_cli("serve", SERVICE_SOCKET=str(path))
         assert second.returncode == 2
-        assert f"SERVICE_SOCKET: cannot listen on '{path}': somebody listens there" in second.stderr
+        assert f"SERVICE_SOCKET: cannot listen on '{path}': another process listens there" in second.stderr
     assert not path.exists()
 
 

@@ -1,6 +1,6 @@
 """Hold, settle, record: what a call may cost is held before it is made, what it did cost counted after it.
 
-Every call that may go on to an upstream begins with a start and ends with one record, whoever left.
+Every call that may go on to an upstream begins with a start and ends with one record, also if its caller disconnects.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ class Accounting(Observer):
         identifier = self._ids.next(at_ms // 1000)
         held: Held | None = None
         headers: dict[str, str] = {}
-        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # which nobody else looks into
+        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # private to accounts
         limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -354,7 +354,7 @@ class Accounting(Observer):
         reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
         later = [(each.id, each.at, *each.held.rows()) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
-        self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
+        self.log.started(reservation.start)  # once more, so that a recovery releases these as well
 
     # -- after it --
 
@@ -373,7 +373,7 @@ class Accounting(Observer):
             raise
 
     def soon(self, work: Awaitable[None]) -> None:
-        """Have something done that nobody waits for."""
+        """Run something in the background."""
         self._in_background(work, self._settling)
 
     @staticmethod

@@ -80,7 +80,7 @@ class Held:
         return replace(self.without_money().divided_by(replicas), is_share=True)
 
     def without_money(self) -> "Held":
-        """The same where nobody could count money."""
+        """The same without the holds of money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
         holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
         return replace(self, holds=holds, reasons=reasons, windows={}, reported=None, varying=None)
@@ -88,7 +88,7 @@ class Held:
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
 
-        A cost that nobody knows is all that was held for it.
+        An unknown cost counts as all that was held for it.
         """
         if self.varying is not None and self.settled is not None:
             varying, amounts = self.varying, list(self.settled)

@@ -33,7 +33,7 @@ class Settling(Protocol):
         """Count the true amounts in place of what was held."""
 
     def soon(self, work: Awaitable[None]) -> None:
-        """Have something done that nobody waits for."""
+        """Run something in the background."""
 
 
 class CountedHold(NamedTuple):
@@ -172,7 +172,7 @@ class CallReservation(Reservation):
                 "whole" if code is None and outcome.status is not None and not left else self._end(outcome),
                 self._basis,
                 outcome.status,
-                code if not left else None,  # of an error that nobody was there to read
+                code if not left else None,  # of an error that no client was there to read
                 self._cost,
                 self._priced_by,
                 tuple(sorted(notes.repairs)) if notes.repairs else (),
@@ -277,7 +277,7 @@ def _may_have_worked(failure: Exception) -> bool:
 
 
 def estimated_tokens(size: int) -> int:
-    """Tokens of so many bytes, where nobody has counted them."""
+    """An estimate of the tokens of so many bytes."""
     return -(-size // _BYTES_PER_TOKEN)
 
 

@@ -43,7 +43,7 @@ class Holder(Protocol):
         """Settle the other holds of a dead process after shipping its journals; `find` looks calls up in the ledger."""
 
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """Release the holds of dead processes whose journals are finished, as `is_finished` tells."""
+        """Release the holds of dead processes whose journals are finished, as `is_finished` says."""
 
 
 class _Nothing(Holder):

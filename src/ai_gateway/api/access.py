@@ -53,7 +53,7 @@ _NO_PAGES = (
 class Access:
     """Authorises callers by key. Without keys the gateway is open, but only to its own machine.
 
-    `allows` tells whether web pages of an origin may call.
+    `allows` says whether web pages of an origin may call.
     """
 
     def __init__(

@@ -102,7 +102,7 @@ class Relayed(ABC):
         for event in events:
             if isinstance(event, Run):
                 if not self.has_begun:
-                    raise _out_of_order("a delta")
+                    raise UpstreamInvalidResponse.out_of_order("a delta")
                 self._note(event, event.events, event.text_size)
                 yield event
                 continue
@@ -268,7 +268,7 @@ class RelayedMessage(Relayed):
     @override
     def event(self, name: str, value: _Fields) -> None:
         if not self.has_begun and name != "message_start" and name.startswith(("content_block", "message")):
-            raise _out_of_order(name)
+            raise UpstreamInvalidResponse.out_of_order(name)
         if name == "content_block_delta":
             delta = value.get("delta")
             texts = [delta.get(name) for name in self.operation.texts] if isinstance(delta, dict) else []
@@ -323,10 +323,6 @@ class RelayedMessage(Relayed):
 def relayed(operation: NativeOperation, notes: Notes, source: Source) -> Relayed:
     """The reader of an operation's replies from this provider."""
     return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, source)
-
-
-def _out_of_order(kind: str) -> UpstreamInvalidResponse:
-    return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")
 
 
 def _number(value: object, before: int) -> int:

@@ -148,7 +148,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return self._without_usage(legal)
 
     def take_known(self, chunk: Chunk, facts: Facts) -> bool:
-        """Take a chunk if it passes unchanged, which these facts about it tell sooner than `take` does."""
+        """Take a chunk if it passes unchanged, which these facts show sooner than `take` does."""
         head, state = self._head, self._choices.get(facts.index)
         if self._only or (self._shows_null and facts.is_null is not self._include_usage):
             return False

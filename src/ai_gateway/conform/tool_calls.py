@@ -135,7 +135,7 @@ class ToolCalls:
     def end(self) -> None:
         """The choice ends. Raises UpstreamInvalidResponse for a call that still waits for its name.
 
-        An empty name is none: nobody offers such a function, and OpenAI refuses a conversation that has the call.
+        An empty name is none: no request offers such a function, and OpenAI refuses a conversation that has the call.
         """
         if not all(call.introduced and call.name for call in self._all):
             raise UpstreamInvalidResponse(NAMELESS)

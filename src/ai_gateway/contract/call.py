@@ -127,7 +127,7 @@ class Notes:
 
     @property
     def reported(self) -> Tokens | None:
-        """The upstream's own count, unless it is zeros, or has no output beside a text: nobody has counted then."""
+        """The upstream's own count, unless it is zeros, or lacks the output of a text: then it has not counted."""
         tokens = self.tokens
         if tokens is None or tokens.output:  # as nearly always
             return tokens

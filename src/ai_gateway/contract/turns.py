@@ -35,7 +35,7 @@ class Turns:
 
     async def take(self, caller: Hashable, seconds: float) -> None:
         """Take a place, to be given back once. Raises NoPlace if none is free within so many seconds."""
-        if self._free and self._may_have_more(caller):  # then nobody waits who might have it
+        if self._free and self._may_have_more(caller):  # then no caller waits that could have it
             self._grant(caller)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -53,7 +53,7 @@ class Turns:
             raise NoPlace
 
     def release(self, caller: Hashable) -> None:
-        """Give a place back, to whoever is next."""
+        """Release a place to the next caller."""
         self._free += 1
         self._held[caller] -= 1
         if not self._held[caller]:

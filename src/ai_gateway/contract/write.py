@@ -47,17 +47,14 @@ def encoded(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, by
     return (None, b"") if reply is None else (b"text/plain; charset=utf-8", reply.encode())
 
 
-def _is_bare_text(media: str) -> bool:
-    return media.startswith("text/") and "charset" not in media
-
-
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
     """A reply that is not JSON, whole or piece by piece.
 
     The first piece is awaited before the status line, so that an early failure keeps its status. After a later one the
     connection is closed, since a file has no place for an error.
     """
-    media = content.media.encode() + (b"; charset=utf-8" if _is_bare_text(content.media) else b"")
+    has_no_charset = content.media.startswith("text/") and "charset" not in content.media
+    media = content.media.encode() + (b"; charset=utf-8" if has_no_charset else b"")
     if isinstance(content.data, bytes):
         await send_whole(send, status, media, content.data, headers)
         return
@@ -109,7 +106,7 @@ def lines_of(call: Call, own: bytes) -> bytes:
 
 @lru_cache(256)
 def _plain_lines(own: bytes, provider: str, attempts: int) -> bytes:
-    """The lines for an attempt about which nothing else is to be said."""
+    """The lines for an attempt about which there is nothing else to report."""
     return own + b"".join(_line(name, value) for name, value in Notes(provider, attempts=attempts).headers().items())
 
 

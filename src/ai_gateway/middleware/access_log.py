@@ -18,7 +18,7 @@ _PLAIN_FROM = 10**8
 _PER_MS = 100_000  # hundredths of a millisecond in a second
 # How they are written behind whole milliseconds: to format a float takes twice as long.
 _HUNDREDTHS = tuple(repr(number / 100)[1:] for number in range(100))
-# What is asked every few seconds, and tells nothing as long as it goes well.
+# Requested every few seconds, and of no interest as long as it succeeds.
 _PROBES = frozenset(
     {
         *("getLiveness", "headLiveness", "getReadiness", "headReadiness", "getHealth", "headHealth"),

@@ -82,7 +82,7 @@ EVENTS: dict[Event, Family] = {
         "dropped_params", "counter", "Request fields that had no effect at a provider", ("provider", "field")
     ),
     Event.RETRY: Family("retries", "counter", "Attempts after a failed one", ("provider",)),
-    Event.FAILOVER: Family("failovers", "counter", "Targets given up for the next one of their route", ("provider",)),
+    Event.FAILOVER: Family("failovers", "counter", "Failed targets whose route had a next one", ("provider",)),
     Event.BREAKER_OPENED: Family("breaker_openings", "counter", "Times that a breaker opened", ("provider",)),
     Event.BREAKER_REFUSED: Family("breaker_refusals", "counter", "Calls that an open breaker refused", ("provider",)),
     Event.BROKEN_STREAM: Family(

@@ -58,7 +58,7 @@ class Offered:
 class Offer:
     """All functions by name, and in `typed` the names for each typed tool in `tools`.
 
-    `allows` tells whether a tool is still allowed, since an administrator's change applies at once.
+    `allows` says whether a tool is still allowed, since an administrator's change applies at once.
     """
 
     functions: dict[str, Offered] = field(default_factory=dict)

@@ -90,7 +90,7 @@ class Records(Summaries):
                     "num_lost": each.lost,
                     "num_estimated": each.estimated,
                     "num_unpriced": each.unpriced,
-                    "tokens": _by_class(each.tokens),
+                    "tokens": dict(zip(TOKENS, _counts(each.tokens), strict=True)),
                     "web_searches": each.tokens.searches,
                     "cost_usd": usd(each.cost),
                     "search_cost_usd": usd(each.search_cost),
@@ -249,10 +249,6 @@ def _quantiles(latency: Latency | None) -> Mapping[str, int | None]:
     """Median and high quantiles of the latency."""
     counted = (latency.total, latency.first) if latency is not None else ((0,), (0,))
     return dict(zip(_QUANTILES, (quantile_ms(counts, part) for counts in counted for part in (0.5, 0.95)), strict=True))
-
-
-def _by_class(tokens: Tokens) -> Mapping[str, int]:
-    return dict(zip(TOKENS, _counts(tokens), strict=True))
 
 
 def _counts(tokens: Tokens) -> Iterable[int]:

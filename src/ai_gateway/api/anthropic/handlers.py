@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.answer import streamed, whole
-from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.boundary import ModelBoundary
 from ai_gateway.api.dropped import FieldNames
 from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
@@ -53,14 +53,9 @@ _KEPT: Final = frozenset({"thread"})
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-class AnthropicHandlers(WireBoundary, Handlers):
+class AnthropicHandlers(ModelBoundary, Handlers):
     def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
-        super().__init__(ANTHROPIC, access, body_limits)
-        self.gateway = gateway
-
-    @override
-    def complete(self, provider: str | None, value: object) -> object:
-        return with_default_model(self.gateway.routing.rules.default_model, provider, value)
+        super().__init__(ANTHROPIC, access, body_limits, gateway)
 
     @override
     def read_open[Model: BaseModel](

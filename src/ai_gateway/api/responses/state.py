@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 class State:
     """`stored` is None without a store; `directory` has the data retention of projects.
 
-    `makes` tells whether this worker makes a response: its lease may have expired while the store was away.
+    `makes` says whether this worker makes a response: its lease may have expired while the store was away.
     """
 
     stored: StoredResponses | None

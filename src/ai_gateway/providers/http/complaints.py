@@ -1,7 +1,7 @@
 """Error bodies of upstreams in all known formats, read without keys, for callers and for the log."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic_core import to_json
@@ -129,8 +129,7 @@ def _read(value: object) -> Complaint:
         return Complaint(message=_text(value))
     reported = value.get("error", value.get("detail"))
     if isinstance(reported, str) and not isinstance(value.get("message"), str):
-        code = _first(value, _CODES)
-        return Complaint(message=reported or None, code=_name(code))
+        return Complaint(message=reported or None, code=_code(value))
     if isinstance(reported, list) and reported and isinstance(reported[0], dict):
         where = [str(step) for step in reported[0].get("loc", []) if step != "body"]
         return Complaint(message=_text(reported[0].get("msg")), param=".".join(where) or None)
@@ -144,7 +143,7 @@ def _read(value: object) -> Complaint:
     return Complaint(
         message=next(filter(None, (_text(inner.get(name)) for name in _MESSAGES)), None),
         type=_text(inner.get("type")),
-        code=_name(_first(inner, _CODES)),
+        code=_code(inner),
         param=_text(inner.get("param")),
         extras=_extras(inner) if inner is not value else {},
     )
@@ -159,8 +158,8 @@ def _extras(inner: Mapping[str, object]) -> dict[str, object]:
     return {redact(name): redact_all(each) for name, each in kept.items()}
 
 
-def _first(inner: Mapping[str, object], names: Iterable[str]) -> object:
-    return next((inner[name] for name in names if inner.get(name) is not None), None)
+def _code(inner: Mapping[str, object]) -> str | None:
+    return _name(next((inner[name] for name in _CODES if inner.get(name) is not None), None))
 
 
 def _text(value: object) -> str | None:

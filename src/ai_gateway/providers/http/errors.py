@@ -218,7 +218,7 @@ def from_event(provider: str, value: object) -> GatewayError:
 
 
 def _meant(complaint: Complaint) -> int | None:
-    """The status of a complaint that came with status 200, if it tells one and the upstream is up."""
+    """The status of a complaint that came with status 200, if it has one and the upstream is up."""
     code = complaint.code or ""
     if code.isdecimal() and len(code) == 3:
         return int(code) if 400 <= int(code) < 500 else None

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohappyeyeballs import AddrInfoType
 
@@ -112,3 +113,11 @@ class AddressLookups:
     def _done(self, key: tuple[str, int], caller: Hashable) -> None:
         del self._running[key]
         self._turns.release(caller)
+
+
+def parsed_address(host: str) -> IPv4Address | IPv6Address | None:
+    """The host as an address; None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None

@@ -69,7 +69,7 @@ def _load(server: McpServer, shared: ByteBudget) -> tuple[Any, Any]:
 
 
 class McpTool(Tool):
-    """`is_in` tells whether a caller's project is one of these names or ids.
+    """`is_in` says whether a caller's project is one of these names or ids.
 
     There are at most `most_sessions` with one server, so that one that hangs leaves the others alone, and `most_of_one`
     of these for one caller, who leaves places for others.

@@ -394,7 +394,7 @@ class UpstreamInvalidResponse(UpstreamError):
 
     @classmethod
     def compressed(cls, provider: str) -> Self:
-        return cls(f"{_subject(provider)} sent a compressed reply that was not asked for.")
+        return cls(f"{_subject(provider)} sent a compressed reply that was not requested.")
 
     @classmethod
     def too_large(cls, provider: str | None = None, *, what: str = "a reply", limit: int, setting: str) -> Self:

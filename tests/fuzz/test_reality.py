@@ -13,7 +13,7 @@ from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.open_lists import read_open
 from ai_gateway.errors import GatewayError, InvalidRequest
 from ai_gateway.providers.base import Provider
-from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.error_body import is_error
 from ai_gateway.providers.http.errors import from_event, from_reply
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from gateway_contract.openai import models

@@ -71,12 +71,12 @@ class Held:
         return replace(self, holds=holds, reasons=[reason for _, reason in kept], reported=None, varying=None)
 
     def divided_by(self, replicas: int) -> "Held":
-        """The same for one of so many replicas that cannot ask each other."""
+        """The same for one of so many replicas that cannot reach each other."""
         holds = [replace(hold, limit=max(1, hold.limit // replicas)) for hold in self.holds]
         return replace(self, holds=holds, reported=None, varying=None)
 
     def share_of(self, replicas: int) -> "Held":
-        """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
+        """The same for one of so many replicas while they cannot reach each other; money is not counted then."""
         return replace(self.without_money().divided_by(replicas), is_share=True)
 
     def without_money(self) -> "Held":

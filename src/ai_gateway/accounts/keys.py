@@ -104,7 +104,7 @@ class KeyRing:
         self._callers.clear()
         self.state = next(_states)
 
-    async def learn(self) -> bool:
+    async def refresh(self) -> bool:
         """Look for new keys in the store. Returns whether there are changes.
 
         Raises Unavailable: without the store, a key cannot be called wrong.

@@ -124,7 +124,7 @@ class Price:
     def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None, searches: int = 0) -> int:
         """The maximum cost of so many tokens and searches, of any class.
 
-        Some models search without being asked: OpenAI's and Perplexity's, by their names.
+        Some models search unrequested: OpenAI's and Perplexity's, by their names.
 
         `service_tier` is the requested one. Without one, or with "auto", the upstream may choose any; with another one,
         it may still choose the standard one.

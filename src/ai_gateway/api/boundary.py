@@ -31,8 +31,8 @@ class WireBoundary(Boundary):
         self.body_limits = replace(body_limits, any_type=wire.any_content_type)
 
     @override
-    async def learn(self, scope: Scope) -> bool:
-        return await self.access.learn(scope)
+    async def refresh(self, scope: Scope) -> bool:
+        return await self.access.refresh(scope)
 
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:

@@ -32,10 +32,10 @@ class Commands(TyperGroup):
         except typer.BadParameter as error:
             from pydantic import ValidationError  # noqa: PLC0415 - help must not pay for it
 
-            from ai_gateway.config.validation import complaint  # noqa: PLC0415
+            from ai_gateway.config.validation import first_problem  # noqa: PLC0415
 
             if isinstance(error.__cause__, ValidationError):
-                error.message = complaint(error.__cause__)
+                error.message = first_problem(error.__cause__)
             raise
 
 

@@ -22,7 +22,7 @@ def check(
     *,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no provider.")] = False,
 ) -> None:
-    """Print what `serve` would start with and where each setting comes from, and ask each provider for its models.
+    """Print what `serve` would start with and where each setting comes from, and check each provider's list of models.
 
     Exit code 0: all is well. 1: a provider did not answer. 2: the configuration cannot be used.
     """

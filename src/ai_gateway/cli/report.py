@@ -42,7 +42,7 @@ _ADVICE_ON = {401: _CHECK_KEY, 403: _CHECK_KEY, 404: _CHECK_ADDRESS}
 
 
 def check(*, host: str | None, port: int | None, log_level: str | None, workers: int | None, offline: bool) -> None:
-    """Print all settings and ask the providers. Raises typer.Exit if something is wrong."""
+    """Print all settings and check the providers. Raises typer.Exit if something is wrong."""
     problems: list[str] = []
     loaded = load(problems, host=host, port=port, log_level=log_level, workers=workers)
     if (settings := loaded.settings) is not None:
@@ -133,7 +133,7 @@ async def _providers_answer(application: Application, loaded: Loaded, *, offline
         rows = [(each, _found(each, upstreams.get(each.provider.name), timeout_s)) for each in catalogue.cached]
     width = max((len(each.provider.name) for each, _ in rows), default=0)
     for each, found in rows:
-        state = "not asked" if offline else found
+        state = "not checked" if offline else found
         typer.echo(f"provider {each.provider.name:{width}}  {printable_text(redact(state))}")
     if not rows:
         typer.echo("no provider is configured: set a key, such as OPENAI_API_KEY, or a base URL")

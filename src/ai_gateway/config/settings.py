@@ -233,7 +233,7 @@ class Settings(Telemetry, PerProvider):
         Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
     ] = 15.0
     max_retries: Annotated[
-        int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
+        int, Field(ge=0, le=10, description="retries of an upstream that failed before its first byte")
     ] = 2
     retry_refusals: Annotated[
         Refusals, Field(description="refusals of an upstream that are tried again: any of 408, 409 and 429")

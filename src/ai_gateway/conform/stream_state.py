@@ -2,7 +2,7 @@
 
 Legal: one id, model and time; the role in a choice's first delta; a tool call's id, type and name when it is first
 mentioned and never again; one finish reason a choice and nothing after it; usage last, in a chunk of its own, and only
-if it was asked for. A stream that ends while a choice is unfinished is truncated, and says so.
+if it was requested. A stream that ends while a choice is unfinished is truncated, and says so.
 
 Legal chunks pass unchanged. An illegal one is changed in a copy, so that its original bytes are not relayed.
 """

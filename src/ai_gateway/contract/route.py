@@ -70,7 +70,7 @@ class Boundary(Protocol):
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         """The authenticated caller. Raises Unauthorized; reads nothing of the body."""
 
-    async def learn(self, scope: Scope) -> bool:  # noqa: ARG002 - what an override needs
+    async def refresh(self, scope: Scope) -> bool:  # noqa: ARG002 - what an override needs
         """Whether an unknown key may have become known meanwhile: then authorisation is tried once more."""
         return False
 
@@ -353,7 +353,7 @@ class ContractRouter:
                         try:
                             await stub(exchange)
                         except InvalidApiKey:
-                            if not await self._boundary.learn(scope):
+                            if not await self._boundary.refresh(scope):
                                 raise
                             await stub(exchange)
                 except Exception as error:  # every failure is answered in the wire's error format

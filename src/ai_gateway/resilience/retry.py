@@ -50,7 +50,7 @@ class RetryPolicy:
 
 
 def retry_after(error: GatewayError, now: float) -> float | None:
-    """Seconds from `now` (since 1970) that the upstream asked to wait; None if it did not ask."""
+    """Seconds from `now` (since 1970) that the upstream's headers say to wait; None if they do not."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = error.headers.get(header, "").strip()
         if value.replace(".", "", 1).isascii() and value.replace(".", "", 1).isdecimal():

@@ -19,7 +19,7 @@ from ai_gateway.errors import (
     UpstreamUnreachable,
 )
 from ai_gateway.providers.http.broken import BrokenReply, Disconnected
-from ai_gateway.providers.http.complaints import is_error, read_complaint
+from ai_gateway.providers.http.error_body import is_error, parse_error_body
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_event, from_exception, from_reply, kept_headers
 from ai_gateway.redaction import remember
 from ai_gateway.resilience.retry import RetryPolicy
@@ -97,7 +97,7 @@ def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int,
     ],
 )
 def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> None:
-    assert read_complaint(body.encode()).message == message
+    assert parse_error_body(body.encode()).message == message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from ai_gateway.accounts.entities import ApiKey
 from ai_gateway.accounts.latency import Latency
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.usage import Addable, Bucket, Dimension, Sum, UsageQuery, latencies, usage
-from ai_gateway.api.admin.base import Administration, away
+from ai_gateway.api.admin.base import Administration, store_unavailable
 from ai_gateway.api.admin.buckets import Part, cursor, page_of, part_of_time, usd
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
@@ -92,7 +92,7 @@ class Summaries(Administration):
         try:
             found = await query_buckets(self.directory.store, question) if part.end > part.start else []
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         return [(bucket, self._grouped(bucket, columns, by)) for bucket in found]
 
     def _grouped[Summed: Addable](

@@ -58,7 +58,7 @@ class Work:
     events: Events | None = None
 
 
-STOPPED = {"code": "server_error", "message": "The gateway that made this response has stopped: ask again."}
+STOPPED = {"code": "server_error", "message": "The gateway that made this response has stopped: try again."}
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,25 +88,25 @@ class Follower:
                 if piece.next <= self._number:
                     return None
                 if piece.first > self._number:
-                    raise _gone()
+                    raise _events_dropped()
                 return since(piece, self._number)
             if not known.runs:
                 return await self._end(known)
             if self._events is not None and not self._events.is_over and self._number < self._events.oldest:
-                raise _gone()
+                raise _events_dropped()
             await asyncio.sleep(_LOOK_S)
 
     async def _end(self, known: RunState) -> EventPiece:
         """The last events of a response without them: it was cancelled, or its process is gone."""
         if known.status not in {"failed", "cancelled"}:
-            raise _gone()
+            raise _events_dropped()
         found = await self._state.get(self._call.caller, self._id)
         event = {"type": "response.failed", "response": from_json(found.body), "sequence_number": self._number}
         data = EVENTS.framed(to_json(event), "response.failed")
         return EventPiece(self._number, self._number + 1, data, final=True)
 
 
-def _gone() -> InvalidRequest:
+def _events_dropped() -> InvalidRequest:
     return InvalidRequest(
         "The events that come next are not kept any more: ask for the response without `stream`.",
         param="starting_after",

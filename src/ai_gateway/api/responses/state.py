@@ -111,7 +111,7 @@ class State:
             if self.stored is not None:
                 await self.stored.cancel(response_id, owner_of(caller))
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def ended(self, caller: Caller, response_id: str) -> StoredResponse:
         """A cancelled response, once it has ended; it is ended here if its maker does not. Raises NotFound."""
@@ -150,7 +150,7 @@ class State:
             try:
                 found = await self.stored.state(response_id, owner_of(caller))
             except StoreError as error:
-                raise _away() from error
+                raise _store_unavailable() from error
             except ValueError:
                 found = None
         if found is None:
@@ -165,14 +165,14 @@ class State:
         try:
             return None if self.stored is None else await self.stored.events(response_id, since)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def delete(self, caller: Caller, response_id: str) -> None:
         """Delete it. Raises NotFound."""
         try:
             deleted = self.stored is not None and await self.stored.delete(response_id, owner_of(caller))
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
         if not deleted:
             _not_found(response_id)
 
@@ -198,20 +198,20 @@ class State:
             )
         except (StoreError, ValueError) as error:
             _log.error("response not stored", error=str(error))
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def end(self, response_id: str, status: str, body: str, last: EventPiece | None = None) -> bool:
         """Store the end of a running response. Returns whether it had not ended before. Raises Unavailable."""
         try:
             return self.stored is not None and await self.stored.end(response_id, status, body, last)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def _get(self, caller: Caller, response_id: str) -> StoredResponse:
         try:
             found = None if self.stored is None else await self.stored.get(response_id, owner_of(caller))
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
         except ValueError:  # an id that databases refuse
             found = None
         return found if found is not None else _not_found(response_id)
@@ -230,7 +230,7 @@ class State:
                 call.allocation.charge(size)
             return await self.stored.chain(response_id, owner)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
         except ValueError:
             return []
 
@@ -292,7 +292,7 @@ def _shown(response_id: str) -> str:
     return response_id if len(response_id) <= 100 and plain.isascii() and plain.isalnum() else "..."
 
 
-def _away() -> Unavailable:
+def _store_unavailable() -> Unavailable:
     return Unavailable(
         "What is stored of responses cannot be reached at the moment: send the request again in a while.",
         headers={"retry-after": "5"},

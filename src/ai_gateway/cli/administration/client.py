@@ -194,7 +194,7 @@ def _unreached(url: str, error: Exception) -> str:
         return f"The gateway at {url} did not answer within {_TIMEOUT_S:.0f} s: try again"
     if isinstance(error, httpx.ConnectError):
         return f"No gateway answers at {url} ({error}): start it with `ai-gateway serve`, or check --url"
-    return f"The gateway at {url} could not be asked: {type(error).__name__} {error}".rstrip()
+    return f"The gateway at {url} could not be reached: {type(error).__name__} {error}".rstrip()
 
 
 @cache

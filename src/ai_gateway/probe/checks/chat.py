@@ -93,7 +93,7 @@ async def _usage(probe: Probe) -> None:
 
 async def _logprobs_null(probe: Probe) -> None:
     reply = await probe.chat()
-    expect(dig(success_json(reply), "choices", 0, "logprobs") is None, "logprobs: null when not asked for", reply)
+    expect(dig(success_json(reply), "choices", 0, "logprobs") is None, "logprobs: null when not requested", reply)
 
 
 async def _refusal_key(probe: Probe) -> None:

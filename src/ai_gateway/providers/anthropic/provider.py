@@ -15,7 +15,7 @@ from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
 from ai_gateway.providers.http.client import Transport, path_segments
-from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.error_body import is_error
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply

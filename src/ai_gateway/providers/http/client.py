@@ -102,7 +102,7 @@ class Transport:
         url = self.url("")
         tls = tls_context(network.tls) if url.scheme == "https" else None
         proxied = network.proxy.headers if network.proxy is not None and tls is None else {}
-        # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
+        # Compressed replies are not requested: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **proxied, **headers}
         self._names = {*(name.lower() for name in self._headers), *json_headers("")}
         self._timeouts = timeouts

@@ -25,7 +25,7 @@ from ai_gateway.errors import (
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
-from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.error_body import is_error
 from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
 from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.http.sse import events_in
@@ -89,19 +89,19 @@ class HttpProvider(Provider):
             try:
                 async with aclosing(stream.batches(attempt.divert, Deltas(operation))) as batches:
                     async for events in batches:
-                        said, is_last = _until_end(events, operation)
+                        packet, is_last = _until_end(events, operation)
                         if is_last and stream.is_whole:
-                            yield LastPacket(said)
+                            yield LastPacket(packet)
                             return
-                        if said:
-                            yield Packet(said)
+                        if packet:
+                            yield Packet(packet)
                         if is_last:
                             await stream.drain()
                             yield DONE
                             return
             except WholeReply as reply:
-                said, _ = _until_end(events_in(reply.body), operation)
-                yield Packet(said or self._as_events(operation, reply.body))
+                packet, _ = _until_end(events_in(reply.body), operation)
+                yield Packet(packet or self._as_events(operation, reply.body))
 
     def _as_events(self, operation: NativeOperation, body: bytes) -> list[bytes]:
         """A whole reply as the events of a stream. Raises the error if it is one."""
@@ -195,7 +195,7 @@ class HttpProvider(Provider):
         parsed = attempt.call.parsed or {}
         model = attempt.notes.upstream_model or parsed.get("model")
         if error.code == ModelNotFound.code and isinstance(model, str) and model and model not in error.message:
-            return error.with_note(f"The model that it was asked for: '{model[:_LONGEST_MODEL]}'.", {})
+            return error.with_note(f"The requested model: '{model[:_LONGEST_MODEL]}'.", {})
         return error
 
     def _json(self, raw: bytes) -> object:
@@ -279,8 +279,8 @@ def _is_error_of(wire: str, body: bytes) -> bool:
         value = from_json(body)
     except ValueError:
         return False
-    said = value.get("error") if isinstance(value, dict) else None
-    if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in ("message", "type")):
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict) or not all(isinstance(error.get(name), str) for name in ("message", "type")):
         return False
     return wire != ANTHROPIC or value.get("type") == "error"
 

@@ -121,7 +121,7 @@ class _Body(httpx.AsyncByteStream):
             self._pool.put_back(connection)
 
 
-_GONE = httpx.ByteStream(b"")
+_EMPTY = httpx.ByteStream(b"")
 
 
 def once_each(headers: httpx.Headers) -> httpx.Headers:
@@ -171,7 +171,7 @@ class SdkTransport(ABC):
                 yield reply
             finally:
                 await reply.aclose()
-                reply.stream = _GONE  # breaks the reference cycle of httpx's reply and stream
+                reply.stream = _EMPTY  # breaks the reference cycle of httpx's reply and stream
 
     async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
         self,

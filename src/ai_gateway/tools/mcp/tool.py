@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SESSION, _EGRESS = "ai_gateway.tools.mcp.session", "ai_gateway.tools.mcp.egress"
 _OPTIONS = ("servers", "allowed_tools")
 _LIST_S = 60.0  # for which a list of tools is cached
-_LIST_AGAIN_S = 5.0  # after a failure, in which what is known is offered without asking
+_LIST_AGAIN_S = 5.0  # after a failure, in which what is known is offered without a new list
 _MAX_LIST_S = 10.0
 _IDLE_S = 120.0
 _MAX_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker

@@ -128,10 +128,10 @@ def _fields_of(tool: Tool) -> dict[str, object] | None:
 
 
 def _claim_server(
-    tool: responses.MCPTool, at: int, claimed: Claimed, asks: tuple[Runs, Mapping[str, str]], dropped: set[str]
+    tool: responses.MCPTool, at: int, claimed: Claimed, context: tuple[Runs, Mapping[str, str]], dropped: set[str]
 ) -> bool:
     """A listed server: its tools are limited to the requested ones, and dropped fields are named."""
-    runs, failures = asks
+    runs, failures = context
     label = tool.server_label
     listed = listed_server(tool, runs)
     if listed is None:

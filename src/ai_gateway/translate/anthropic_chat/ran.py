@@ -196,5 +196,5 @@ def in_order(
 
 
 def _text(text: str, citations: Sequence[Fields]) -> Fields:
-    # Not null, which the contract allows and the AI SDK's provider refuses.
+    # Not null, which the contract allows and @ai-sdk/anthropic 3.0.140 refuses.
     return {"type": "text", "text": text, "citations": [*citations]}

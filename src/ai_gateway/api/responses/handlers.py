@@ -148,7 +148,7 @@ class ResponsesHandlers(ModelBoundary, Handlers):
         return written(models.ResponseItemList, page)
 
 
-def responses_router(  # noqa: PLR0913 - what the door leads to
+def responses_router(  # noqa: PLR0913 - what the handlers need
     gateway: Gateway,
     access: Access,
     limits: BodyLimits,

@@ -20,7 +20,7 @@ from ai_gateway.providers.http.broken import BrokenReply, Undelivered
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, describe, from_exception
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.plain_reply import Check
-from ai_gateway.providers.http.pool import Connections, Origin, Pool
+from ai_gateway.providers.http.pool import Connections, Origin, Pool, PoolOwner
 from ai_gateway.providers.http.request_head import head_lines, json_headers, request_head, request_line
 from ai_gateway.providers.http.stream import OpenStream, check_head, too_large, whole_piece
 from ai_gateway.providers.http.tls import tls_context
@@ -80,7 +80,7 @@ class Caller(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Transport:
+class Transport(PoolOwner):
     """Calls one upstream. Redirects are not followed: only configuration says where a credential goes.
 
     `make_pool` is for tests that need their own certificate or clock.
@@ -115,7 +115,6 @@ class Transport:
         self._origin = Origin(url.raw_host or "", url.port or 80, tls, proxy=network.proxy)
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider, sizes)
-        self._pool: Pool | None = None
         self._starts: dict[tuple[str, str, str | None], bytes] = {}
 
     def url(self, path: str) -> URL:
@@ -209,21 +208,8 @@ class Transport:
         return {"Host": self._host, **self._headers, **json_headers(accept)}
 
     def _opened(self) -> Pool:
-        # Made at the first call, because connections belong to the running event loop.
         self._pool = pool = self._make_pool(self._origin)
         return pool
-
-    @property
-    def connections(self) -> Connections | None:
-        """The state of the connection pool, once there is one."""
-        return self._pool.connections if self._pool is not None else None
-
-    async def aclose(self) -> None:
-        """Close the pool."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
 
 
 def transport(upstream: Upstream, base_url: str) -> Transport:

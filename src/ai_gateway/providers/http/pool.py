@@ -242,3 +242,21 @@ class Pool:
             raise Disconnected("the connection was closed as soon as it was made")
         self._known.add(connection)
         return connection
+
+
+class PoolOwner:
+    """A client of one upstream. Its pool is made at the first call: connections belong to the running event loop."""
+
+    _pool: Pool | None = None
+
+    @property
+    def connections(self) -> Connections | None:
+        """The state of the connection pool, once there is one."""
+        return self._pool.connections if self._pool is not None else None
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn

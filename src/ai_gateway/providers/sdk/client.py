@@ -23,7 +23,7 @@ from ai_gateway.providers.http.client import (
     broken_off,
 )
 from ai_gateway.providers.http.http1 import Connection
-from ai_gateway.providers.http.pool import Connections, Origin, Pool
+from ai_gateway.providers.http.pool import Connections, Origin, Pool, PoolOwner
 from ai_gateway.providers.http.request_head import json_headers, request_head, request_line
 from ai_gateway.providers.http.stream import OpenStream, TimerDeadline, check_head, too_large
 from ai_gateway.providers.http.tls import tls_context
@@ -34,7 +34,7 @@ from ai_gateway.providers.upstream import Sizes, Timeouts, Upstream
 HEADERS = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}"}
 
 
-class BoundedTransport(httpx.AsyncBaseTransport):
+class BoundedTransport(PoolOwner, httpx.AsyncBaseTransport):
     """An httpx transport over our own connections, with the same limits as our own client.
 
     It uses only the configured proxy, no cookies and no compression, and never reuses a connection with surplus bytes.
@@ -48,7 +48,6 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._network = upstream.network
         self._longest_s = timeouts.request + timeouts.stream  # each call has a shorter deadline of its own
         self._check = partial(check_head, upstream.name, upstream.sizes)
-        self._pool: Pool | None = None
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -72,24 +71,12 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         stream = _Body(self._provider, pool, connection, sizes)
         return httpx.Response(connection.status, headers=reply, stream=stream, request=request)
 
-    @property
-    def connections(self) -> Connections | None:
-        """Those of the pool, once there is one."""
-        return self._pool.connections if self._pool is not None else None
-
     def _opened(self, url: httpx.URL) -> Pool:
-        # Made at the first call, because connections belong to the running event loop. All calls go to one host.
+        # All calls go to one host.
         tls = tls_context(self._network.tls) if url.scheme == "https" else None
         origin = Origin(url.raw_host.decode(), url.port or (443 if tls else 80), tls, proxy=self._network.proxy)
         self._pool = pool = Pool(origin, limit=UPSTREAM_CONNECTIONS, connect_s=self._timeouts.connect)
         return pool
-
-    @override
-    async def aclose(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-            await asyncio.sleep(0)  # sockets are closed in the event loop's next turn
 
 
 class _Body(httpx.AsyncByteStream):

@@ -183,13 +183,13 @@ async def _reply(request: Relay, attempt: Attempt, target: Target) -> bytes:
     if not reader.whole(value):
         note_refused(attempt.notes, value)
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
-    if (told := attempt.notes.told) is None:
+    if (tokens := attempt.notes.reported) is None:
         attempt.notes.text_bytes = len(raw)
-    elif not told.output:
-        attempt.notes.text_bytes = reader.said(value)
+    elif not tokens.output:
+        attempt.notes.text_bytes = reader.content_size(value)
     if request.keep is not None:
         await request.keep(value)
-    return reader.mended or raw
+    return reader.repaired or raw
 
 
 def _fields(attempt: Attempt, request: Relay, target: Target) -> Mapping[str, object]:

@@ -82,9 +82,9 @@ def test_a_response_that_breaks_off_has_failed_with_what_was_done() -> None:
     ):
         reader.feed(json.dumps(event).encode())
     name, data, done = reader.broken(ERROR).decode().strip().replace("\n\n", "\n").split("\n")
-    told = json.loads(data.removeprefix("data: "))
-    assert (name, done, told["sequence_number"]) == ("event: response.failed", "data: [DONE]", 10)
-    assert told["response"] == {
+    reported = json.loads(data.removeprefix("data: "))
+    assert (name, done, reported["sequence_number"]) == ("event: response.failed", "data: [DONE]", 10)
+    assert reported["response"] == {
         **head, "status": "failed", "output": [{"id": "a"}, {"id": "b"}],
         "error": {"code": "server_error", "message": "It broke."},
     }  # fmt: skip
@@ -185,6 +185,6 @@ def test_a_message_has_a_start(first: dict[str, Any]) -> None:
 def test_a_whole_message_has_usage() -> None:
     reader = relayed(CREATE_MESSAGE, Notes(), LAB)
     assert reader.whole({**HEAD, "usage": COUNTS})
-    assert reader.mended == b""
+    assert reader.repaired == b""
     assert reader.whole({**HEAD, **NULL})
-    assert json.loads(reader.mended) == {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}
+    assert json.loads(reader.repaired) == {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}

@@ -245,9 +245,9 @@ def test_a_stream_of_a_response_that_is_cut_fails_with_what_there_is(gate: LiveG
         4,
         ("", "[DONE]"),
     )
-    told = last["response"]
-    assert (told["id"], told["status"], told["output"]) == ("resp_upstream", "failed", [ITEM])
-    assert told["error"]["code"] == "server_error"
+    reported = last["response"]
+    assert (reported["id"], reported["status"], reported["output"]) == ("resp_upstream", "failed", [ITEM])
+    assert reported["error"]["code"] == "server_error"
 
 
 def test_a_response_that_says_it_has_failed_is_not_told_twice(gate: LiveGateway) -> None:
@@ -394,10 +394,10 @@ def test_any_packets_of_the_same_bytes_are_relayed_alike(
     raw = b"".join(events)
     cut = [raw[at : at + 67] for at in range(0, len(raw), 67)]
     ask = respond if wire == "responses" else write
-    told = []
+    reported = []
     for name, pieces in (("one", [raw]), ("each", events), ("cut", cut)):
         model = f"packets-{wire}-{kind}-{name}"
         speaking.program(model, head(200, {"content-type": "text/event-stream", "connection": "close"}), *pieces)
-        told.append(re.sub(r"req_\w+", "", ask(gate, model, stream=True).text))
-    assert told[0] == told[1] == told[2]
-    assert told[0].startswith(raw.decode() if kind != "fails" else b"".join(events[:-1]).decode())
+        reported.append(re.sub(r"req_\w+", "", ask(gate, model, stream=True).text))
+    assert reported[0] == reported[1] == reported[2]
+    assert reported[0].startswith(raw.decode() if kind != "fails" else b"".join(events[:-1]).decode())

@@ -115,7 +115,7 @@ class Told:
     end: bytes
 
 
-def told(sent: list[bytes], error: Exception | None, notes: Notes, reader: Relayed) -> Told:
+def reported(sent: list[bytes], error: Exception | None, notes: Notes, reader: Relayed) -> Told:
     return Told(
         b"".join(sent),
         str(error) if error is not None else None,
@@ -144,7 +144,7 @@ async def relayed(wire: str, packets: Sequence[bytes | list[bytes]], *, diverts:
                 sent.extend(reader.framed(arrived.events))
     except UpstreamInvalidResponse as raised:
         error = raised
-    return told(sent, error, notes, reader)
+    return reported(sent, error, notes, reader)
 
 
 def by_itself(wire: str, raw: bytes) -> Told:
@@ -158,13 +158,13 @@ def by_itself(wire: str, raw: bytes) -> Told:
             if event.strip() == b"[DONE]":
                 break
             name = reader.feed(event)
-            sent.append(reader.mended or f"event: {name}\ndata: ".encode() + event.replace(b"\n", b" ") + b"\n\n")
-            reader.mended = b""
+            sent.append(reader.repaired or f"event: {name}\ndata: ".encode() + event.replace(b"\n", b" ") + b"\n\n")
+            reader.repaired = b""
             if name in operation.last:
                 break
     except UpstreamInvalidResponse as raised:
         error = raised
-    return told(sent, error, notes, reader)
+    return reported(sent, error, notes, reader)
 
 
 def one_by_one(raw: bytes) -> Iterator[bytes]:

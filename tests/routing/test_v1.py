@@ -144,7 +144,7 @@ def test_an_unknown_model_is_404_with_what_there_is_and_who_could_not_be_asked(l
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
     assert "Did you mean 'openai/plain-model'?" in error["message"]
-    assert "Could not be asked: vllm." in error["message"]
+    assert "Unavailable: vllm." in error["message"]
 
 
 @pytest.mark.parametrize("model", ["openai/a\r\nx-evil: 1", "openai/ü\x7f", "openai/" + "x" * 5_000, "openai/%41"])

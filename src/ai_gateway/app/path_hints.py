@@ -4,12 +4,12 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
-_OPENAI_DOOR, _OLLAMA_DOOR = "v1", "api"
+_OPENAI_ROOT, _OLLAMA_ROOT = "v1", "api"
 _MESSAGES = "messages"  # Anthropic's own clients take a base_url without /v1
 _NOTHING = "See / for what there is."
 _SERVED_OF_ANTHROPICS = "Of Anthropic's API there are /v1/messages, /v1/messages/count_tokens and /v1/models here."
 _ORGANIZATION, _PROJECTS = "organization", "projects"
-_NOBODYS = frozenset(
+_UNSERVED = frozenset(
     {"users", "groups", "roles", "invites", "certificates", "external_keys", "external_storage"}
     | {"workload_identity_providers", "service_tier_settings"}
 )
@@ -28,10 +28,10 @@ class PathHints:
         paths = list(paths)
         self._administered = any(_ORGANIZATION in _steps(path) for path in paths)
         steps = [steps for path in paths if "{" not in path and (steps := _steps(path))]
-        self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_DOOR), key=len, reverse=True)
+        self._openai = sorted((path[1:] for path in steps if path[0] == _OPENAI_ROOT), key=len, reverse=True)
         # Administration and the gateway's own operations are no provider's.
-        self._of_providers = {of[2:] for path in paths if (of := _steps(path))[:2] == ("{provider}", _OPENAI_DOOR)}
-        self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_DOOR), key=len, reverse=True)
+        self._of_providers = {of[2:] for path in paths if (of := _steps(path))[:2] == ("{provider}", _OPENAI_ROOT)}
+        self._ollama = sorted((path[1:] for path in steps if path[0] == _OLLAMA_ROOT), key=len, reverse=True)
 
     def message(self, path: str, origin: str, providers: Collection[str], *, is_anthropics: bool = False) -> str:
         """The error message, with the likely right path and the base_url for it.
@@ -42,21 +42,21 @@ class PathHints:
         return f"There is nothing at this path. {_SERVED_OF_ANTHROPICS if is_anthropics and hint == _NOTHING else hint}"
 
     def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str:
-        if _OLLAMA_DOOR in steps and (tail := self._tail(steps, self._ollama)) is not None:
-            likely = f"/{_OLLAMA_DOOR}/{'/'.join(tail)}"
+        if _OLLAMA_ROOT in steps and (tail := self._tail(steps, self._ollama)) is not None:
+            likely = f"/{_OLLAMA_ROOT}/{'/'.join(tail)}"
             return f"The likely path is {likely}: set the client's host, such as OLLAMA_HOST, to {origin}."
-        if steps[:2] in {(_OPENAI_DOOR, _ORGANIZATION), (_OPENAI_DOOR, _PROJECTS)}:
+        if steps[:2] in {(_OPENAI_ROOT, _ORGANIZATION), (_OPENAI_ROOT, _PROJECTS)}:
             return self._of_administration(steps)
         provider = steps[0] if steps and steps[0] in providers else None
-        base = f"/{provider}/{_OPENAI_DOOR}" if provider else f"/{_OPENAI_DOOR}"
+        base = f"/{provider}/{_OPENAI_ROOT}" if provider else f"/{_OPENAI_ROOT}"
         rest = steps[1:] if provider else steps
-        if not [step for step in rest if step != _OPENAI_DOOR] and (rest or provider):
+        if not [step for step in rest if step != _OPENAI_ROOT] and (rest or provider):
             return f"Operations are below it, such as {base}/chat/completions: {origin}{base} is a base_url."
         tail = self._tail(rest, self._openai)
         if tail is None:
             return _NOTHING
         if provider and tail not in self._of_providers:
-            provider, base = None, f"/{_OPENAI_DOOR}"
+            provider, base = None, f"/{_OPENAI_ROOT}"
         if tail[0] == _MESSAGES:
             own = f"{origin}/{provider}" if provider else origin
             return (
@@ -71,8 +71,8 @@ class PathHints:
             return _NOT_ADMINISTERED
         if steps[1:] in self._openai:
             return f"The likely path is /{'/'.join(steps)}, without further slashes."
-        nobodys = [step for step in steps if step in _NOBODYS]
-        what = nobodys[-1].replace("_", " ") if nobodys else "such operation"
+        unserved = [step for step in steps if step in _UNSERVED]
+        what = unserved[-1].replace("_", " ") if unserved else "such operation"
         return f"This gateway has no {what}: of the Administration API it serves {_SERVED}."
 
     @staticmethod

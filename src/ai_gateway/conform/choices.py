@@ -9,7 +9,7 @@ from ai_gateway.conform import finish_reasons
 from ai_gateway.conform.parts import join_parts
 from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.errors import UpstreamError
-from ai_gateway.redaction import strike_all
+from ai_gateway.redaction import redact_all
 
 type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
@@ -90,7 +90,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_MAX_NAME_LENGTH]}")
     if meaning is None:
         return False
-    choice.setdefault("native_finish_reason", strike_all(reason))
+    choice.setdefault("native_finish_reason", redact_all(reason))
     choice["finish_reason"] = meaning if meaning in finish_reasons.allowed(choice) else "stop"
     return True
 
@@ -104,7 +104,7 @@ def tell_unknown_finish(choice: Object, at: int) -> bool:
         or map_finish(choice, at)
     ):
         return False
-    choice.setdefault("native_finish_reason", strike_all(reason))
+    choice.setdefault("native_finish_reason", redact_all(reason))
     choice["finish_reason"] = "length"
     return True
 

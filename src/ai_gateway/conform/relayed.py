@@ -48,7 +48,7 @@ class Relayed(ABC):
         self._source = source
         self.has_begun = True
         """Whether events that continue the reply may come."""
-        self.mended = b""
+        self.repaired = b""
         """What to send in place of the reply, or of the event, that was read last; framed, if it is an event."""
         self.is_over = False
         """Whether the last event has arrived."""
@@ -66,7 +66,7 @@ class Relayed(ABC):
     def whole(self, value: object) -> bool:
         """Read a whole reply. Returns whether it is valid."""
 
-    def said(self, value: _Fields) -> int:
+    def content_size(self, value: _Fields) -> int:
         """The size of what a whole reply says."""
         content = value.get("content") or value.get("output")
         return len(to_json(content, inf_nan_mode="null")) if content else 0
@@ -102,7 +102,7 @@ class Relayed(ABC):
         for event in events:
             if isinstance(event, Run):
                 if not self.has_begun:
-                    raise _out_of_order("a delta")
+                    raise UpstreamInvalidResponse.out_of_order("a delta")
                 self._note(event, event.events, event.text_size)
                 yield event
                 continue
@@ -112,9 +112,9 @@ class Relayed(ABC):
                 name = delta[1]
             else:
                 name = b" ".join(self.feed(event).encode().split())
-                if self.mended:
-                    mended, self.mended = self.mended, b""
-                    yield mended
+                if self.repaired:
+                    repaired, self.repaired = self.repaired, b""
+                    yield repaired
                     continue
             is_one_line = event.find(b"\n") < 0 and event.find(b"\r") < 0  # line ends are blanks in JSON
             data = event if is_one_line else event.replace(b"\r", b" ").replace(b"\n", b" ")
@@ -262,13 +262,13 @@ class RelayedMessage(Relayed):
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
         self._read(value.get("usage"))
         if not isinstance(value.get("usage"), dict) and self._mends(FILL_USAGE):
-            self.mended = to_json({**value, "usage": _NO_USAGE}, inf_nan_mode="null")
+            self.repaired = to_json({**value, "usage": _NO_USAGE}, inf_nan_mode="null")
         return True
 
     @override
     def event(self, name: str, value: _Fields) -> None:
         if not self.has_begun and name != "message_start" and name.startswith(("content_block", "message")):
-            raise _out_of_order(name)
+            raise UpstreamInvalidResponse.out_of_order(name)
         if name == "content_block_delta":
             delta = value.get("delta")
             texts = [delta.get(name) for name in self.operation.texts] if isinstance(delta, dict) else []
@@ -311,7 +311,7 @@ class RelayedMessage(Relayed):
 
     def _send(self, event: _Fields) -> None:
         """Send this event in place of the one that was read last, or after it."""
-        self.mended += EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"])
+        self.repaired += EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"])
 
     def _read(self, usage: object) -> None:
         if isinstance(usage, dict):
@@ -323,10 +323,6 @@ class RelayedMessage(Relayed):
 def relayed(operation: NativeOperation, notes: Notes, source: Source) -> Relayed:
     """The reader of an operation's replies from this provider."""
     return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, source)
-
-
-def _out_of_order(kind: str) -> UpstreamInvalidResponse:
-    return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")
 
 
 def _number(value: object, before: int) -> int:

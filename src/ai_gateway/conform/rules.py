@@ -64,7 +64,7 @@ MAP_FINISH_REASON = _rule(
 )
 TELL_UNKNOWN_FINISH = _rule(
     "tell-unknown-finish-reason",
-    "a finish reason that nobody knows: `length`, which does not claim that the answer is whole, and the "
+    "an unknown finish reason: `length`, which does not claim that the answer is whole, and the "
     "upstream's own in `native_finish_reason`",
 )
 FILL_FINISH_REASON = _rule(
@@ -121,7 +121,7 @@ FILL_CHOICES = _rule("fill-choices", "a chunk with usage only, or with null, and
 MESSAGE_AS_DELTA = _rule(
     "message-as-delta", "a chunk's delta under the name `message`, or as a text alone, also under the name `text`"
 )
-DROP_SUMMARY = _rule("drop-summary", "a complete message after its deltas: what they have said already is removed")
+DROP_SUMMARY = _rule("drop-summary", "a complete message after its deltas: what they contained is removed")
 FILL_DELTA = _rule("fill-delta", "a chunk's choice without delta")
 NUMBER_CHOICES = _rule(
     "number-choices",

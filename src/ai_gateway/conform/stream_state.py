@@ -2,7 +2,7 @@
 
 Legal: one id, model and time; the role in a choice's first delta; a tool call's id, type and name when it is first
 mentioned and never again; one finish reason a choice and nothing after it; usage last, in a chunk of its own, and only
-if it was asked for. A stream that ends while a choice is unfinished is truncated, and says so.
+if it was requested. A stream that ends while a choice is unfinished is truncated, and says so.
 
 Legal chunks pass unchanged. An illegal one is changed in a copy, so that its original bytes are not relayed.
 """
@@ -148,7 +148,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return self._without_usage(legal)
 
     def take_known(self, chunk: Chunk, facts: Facts) -> bool:
-        """Take a chunk if it passes unchanged, which these facts about it tell sooner than `take` does."""
+        """Take a chunk if it passes unchanged, which these facts show sooner than `take` does."""
         head, state = self._head, self._choices.get(facts.index)
         if self._only or (self._shows_null and facts.is_null is not self._include_usage):
             return False

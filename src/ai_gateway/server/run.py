@@ -88,7 +88,7 @@ class GatewayServer(uvicorn.Server):
         if self._context.parent is not None:
             asyncio.get_running_loop().add_reader(self._context.parent, self._be_orphaned, self._context.parent)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        if take_pending_reload() or self._context.reload_asked > self._reload_answered():
+        if take_pending_reload() or self._context.reload_requested > self._reload_answered():
             self._reload()
         if sockets and self._context.first:
             self._announce(_port(sockets[0]))

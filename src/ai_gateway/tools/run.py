@@ -139,10 +139,10 @@ def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], l
 def _kept(call: Call, result: Result) -> Result:
     """The result, with its memory charged until the request's end; an error text if that does not fit."""
     size = len(result.text) * _PER_CHARACTER
-    if not call.room.fits(size):
+    if not call.allocation.fits(size):
         count(Event.OVERLOAD, "tool results")
         return Result("The result was discarded: the gateway has no memory for it now. Go on without it.", failed=True)
-    call.room.charge(size)
+    call.allocation.charge(size)
     return result
 
 

@@ -255,5 +255,5 @@ def schema_problem(version: int, found: Collection[tuple[str, str]]) -> str | No
     missing = sorted(columns() - set(found))
     if missing:
         names = ", ".join(f"{table}.{column}" for table, column in missing)
-        return f"its schema lacks {names}: somebody has changed it"
+        return f"its schema lacks {names}: it was changed from outside"
     return None

@@ -26,7 +26,7 @@ from gateway_contract.openai_responses import models
 
 COMPACTION = replace(CHAT, name="compactResponse")
 SUM_UP: Final = (
-    "Sum up the conversation so far for whoever goes on with it and sees nothing but your summary: what is asked for, "
+    "Sum up the conversation so far for a model that goes on with it and sees only your summary: what is asked for, "
     "what has been decided and why, what has been done and what came of it, which files, names and values matter, and "
     "what is left to do. Write the summary alone."
 )

@@ -32,7 +32,7 @@ from ai_gateway.tools.tool import Citation
 from ai_gateway.translate.responses_chat import outline, reply
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
-from ai_gateway.translate.responses_chat.hosted import servers_asked
+from ai_gateway.translate.responses_chat.hosted import servers_requested
 from ai_gateway.translate.responses_chat.ran import RanItems
 from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, items_of, translate_response
 from ai_gateway.translate.responses_chat.tools import Fields
@@ -111,7 +111,7 @@ class Maker:
         chat_target = ChatTarget(model, provider.name, sealer)
         if body.tools:
             runs = self.gateway.tools_for(call, resolution)
-            servers = servers_asked(body.tools, runs)
+            servers = servers_requested(body.tools, runs)
             if servers is None or servers:
                 await runs.query_servers(servers)
             translated = translate_response(body, chat_target, history, runs, runs.failures)

@@ -13,9 +13,9 @@ type Delta = models.ChatCompletionStreamResponseDelta
 
 
 def chunks(
-    body: models.CreateChatCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
+    body: models.CreateChatCompletionRequest, report: Callable[[models.CompletionUsage], None] = lambda _: None
 ) -> Iterator[Chunk]:
-    """All chunks; several choices are interleaved. `tell` is called with the usage at the end."""
+    """All chunks; several choices are interleaved. `report` is called with the usage at the end."""
     answer = chat.answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     for choice in chain.from_iterable(zip_longest(*(_choice_chunks(choice, body) for choice in answer.choices))):
@@ -24,7 +24,7 @@ def chunks(
             if with_usage:
                 chunk.usage = None  # present and null, as in OpenAI's streams with include_usage
             yield chunk
-    tell(answer.usage)
+    report(answer.usage)
     if with_usage:
         last = _chunk(answer, [])
         last.usage = answer.usage

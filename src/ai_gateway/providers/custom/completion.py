@@ -53,9 +53,9 @@ def reply(body: models.CreateCompletionRequest) -> models.CreateCompletionRespon
 
 
 def chunks(
-    body: models.CreateCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
+    body: models.CreateCompletionRequest, report: Callable[[models.CompletionUsage], None] = lambda _: None
 ) -> Iterator[models.CreateCompletionStreamResponse]:
-    """The answer token by token, with the choices interleaved. `tell` is called with the usage at the end."""
+    """The answer token by token, with the choices interleaved. `report` is called with the usage at the end."""
     answer = _answer(body)
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     for choice in chain.from_iterable(
@@ -66,7 +66,7 @@ def chunks(
             if with_usage:
                 chunk.usage = None
             yield chunk
-    tell(answer.usage)
+    report(answer.usage)
     if with_usage:
         last = _chunk(answer, [])
         last.usage = answer.usage

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.redaction import strike_all
+from ai_gateway.redaction import redact_all
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.extra_fields import carry, extra_fields
 from ai_gateway.translate.wires.ollama import (
@@ -195,7 +195,7 @@ def finish(reply: Reply) -> Finish:
 
 def native_finish(reply: Reply) -> dict[str, object]:
     """A field of the choice with the server's own finish reason, if it is not one of Ollama's."""
-    return {} if reply.ended_as is None else {"native_finish_reason": strike_all(reply.ended_as)}
+    return {} if reply.ended_as is None else {"native_finish_reason": redact_all(reply.ended_as)}
 
 
 def chat_finish(reply: Reply, *, calls: bool) -> Finish | Literal["tool_calls"]:

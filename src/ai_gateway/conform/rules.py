@@ -72,6 +72,12 @@ FILL_FINISH_REASON = _rule(
     "a response without a finish reason that is complete: a stream is if it ends with `[DONE]`, and a relayed message "
     "with `message_stop`",
 )
+FILL_EVENT = _rule(
+    "fill-event",
+    "a relayed stream of another API without an event that clients put the reply together by, such as "
+    "`content_block_stop`, `message_stop` after a stop reason, `response.created` or `response.output_item.done`: the "
+    "event, made from what the others say",
+)
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
 FILL_TEXT = _rule(
     "fill-text", "a chunk of a legacy completion without text: that of its delta or message, or an empty one"

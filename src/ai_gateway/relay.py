@@ -184,7 +184,7 @@ async def _reply(request: Relay, attempt: Attempt, target: Target) -> bytes:
         value = from_json(raw)
     except ValueError as error:
         raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
-    reader = relayed(request.operation, attempt.notes, provider)
+    reader = relayed(request.operation, attempt.notes, provider, attempt.call.request_id)
     if not reader.whole(value):
         note_refused(attempt.notes, value)
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
@@ -193,7 +193,7 @@ async def _reply(request: Relay, attempt: Attempt, target: Target) -> bytes:
     elif not told.output:
         attempt.notes.text_bytes = reader.said(value)
     if request.keep is not None:
-        await request.keep(value)
+        await request.keep(reader.kept)
     return reader.mended or raw
 
 

@@ -202,3 +202,59 @@ def test_blocks_that_never_start_do_so_if_their_deltas_have_all_that_is_in_them(
     calls = [event for event in MESSAGE_EVENTS if event["type"] != "content_block_start"]
     with pytest.raises(UpstreamInvalidResponse, match="do not belong together"):
         sent(CREATE_MESSAGE, calls)
+
+
+def emptied(value: Any) -> Any:
+    """The same with nothing in any id."""
+    if isinstance(value, list):
+        return [emptied(each) for each in value]
+    if isinstance(value, dict):
+        return {name: "" if name in {"id", "item_id", "call_id"} else emptied(each) for name, each in value.items()}
+    return value
+
+
+def test_empty_ids_of_a_response_are_filled_in_the_same_everywhere() -> None:
+    place: Fields = {"item_id": "fc_1", "output_index": 3}
+    final = {**native_responses.FINAL, "output": [*native_responses.OUTPUT, CALL]}
+    events: list[Fields] = [
+        *[event for event in native_responses.events() if event["type"] != "response.completed"],
+        {
+            "type": "response.output_item.added",
+            "output_index": 3,
+            "item": {**CALL, "status": "in_progress", "arguments": ""},
+        },
+        {"type": "response.function_call_arguments.delta", **place, "delta": CALL["arguments"]},
+        {"type": "response.function_call_arguments.done", **place, "name": "look", "arguments": CALL["arguments"]},
+        {"type": "response.output_item.done", "output_index": 3, "item": CALL},
+        {"type": "response.completed", "response": final},
+    ]
+    told, rules = sent(CREATE_RESPONSE, emptied(without(events, ())))
+    assert rules == {"fill-id", "fill-tool-call-id"}
+    checked(response_grammar.Checker(), told)
+    assert told[-1]["response"]["output"][3]["call_id"].startswith("call_")
+    assert emptied(told) == emptied(without(events, ()))
+    assert sent(CREATE_RESPONSE, emptied(without(events, ())), "observe")[0] == emptied(without(events, ()))
+
+
+def test_empty_ids_of_a_whole_response_are_filled_in_and_kept() -> None:
+    notes = Notes()
+    reader = relayed(CREATE_RESPONSE, notes, Provider("lab", SAME_WIRE), "req_1")
+    assert reader.whole(emptied({**native_responses.FINAL, "output": [CALL]}))
+    made = json.loads(reader.mended)
+    assert (made["id"], notes.repairs) == ("resp_req_1", {"fill-id", "fill-tool-call-id"})
+    assert made["output"][0]["id"].startswith("fc_")
+    assert reader.kept == made
+
+
+def test_empty_ids_of_a_message_are_filled_in() -> None:
+    told, rules = sent(CREATE_MESSAGE, emptied(MESSAGE_EVENTS))
+    assert rules == {"fill-id", "fill-tool-call-id"}
+    assert emptied(told) == emptied(MESSAGE_EVENTS)
+    assert told[0]["message"]["id"] == "msg_req_1"
+    (call,) = [event["content_block"] for event in told if event.get("content_block", {}).get("type") == "tool_use"]
+    assert call["id"].startswith("toolu_")
+    reader = relayed(CREATE_MESSAGE, Notes(), Provider("lab", SAME_WIRE), "req_1")
+    assert reader.whole(emptied({**HEAD, "content": [call]}))
+    made = json.loads(reader.mended)
+    assert made == {**HEAD, "id": "msg_req_1", "content": [{**call, "id": made["content"][0]["id"]}]}
+    assert made["content"][0]["id"].startswith("toolu_")

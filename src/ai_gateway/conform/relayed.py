@@ -10,6 +10,4 @@ from ai_gateway.contract.native import ANTHROPIC, NativeOperation
 
 def relayed(operation: NativeOperation, notes: Notes, source: Source, request_id: str = "") -> Relayed:
     """The reader of an operation's replies from this provider."""
-    reader = (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, source)
-    reader.request_id = request_id
-    return reader
+    return (RelayedMessage if operation.wire == ANTHROPIC else RelayedResponse)(notes, source, request_id)

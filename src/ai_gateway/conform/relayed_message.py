@@ -1,13 +1,15 @@
 """Messages of the Messages API that are relayed."""
 
+from operator import is_not
 from typing import Any, override
 
 from pydantic_core import to_json
 
 from ai_gateway.conform.relayed_reply import Fields, Relayed, number_of
 from ai_gateway.conform.relayed_tokens import count_of, message_tokens
-from ai_gateway.conform.rules import FILL_EVENT, FILL_FINISH_REASON, FILL_USAGE
+from ai_gateway.conform.rules import FILL_CALL_ID, FILL_EVENT, FILL_FINISH_REASON, FILL_ID, FILL_USAGE
 from ai_gateway.conform.source import Source
+from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.contract.call import Notes
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.native import CREATE_MESSAGE
@@ -27,8 +29,8 @@ class RelayedMessage(Relayed):
 
     operation = CREATE_MESSAGE
 
-    def __init__(self, notes: Notes, source: Source) -> None:
-        super().__init__(notes, source)
+    def __init__(self, notes: Notes, source: Source, request_id: str = "") -> None:
+        super().__init__(notes, source, request_id)
         self._usage: dict[str, Any] = {}
         self._has_begun = self._has_reason = self._calls = False
         self._blocks: set[int] = set()  # those that have begun
@@ -39,9 +41,29 @@ class RelayedMessage(Relayed):
         if not isinstance(value, dict) or value.get("type") != "message":
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
         self._read(value.get("usage"))
+        change: dict[str, Any] = {}
         if not isinstance(value.get("usage"), dict) and self._mends(FILL_USAGE):
-            self.mended = to_json({**value, "usage": _NO_USAGE}, inf_nan_mode="null")
+            change["usage"] = _NO_USAGE
+        if value.get("id") == "" and self._mends(FILL_ID):
+            change["id"] = self._own_id
+        if isinstance(blocks := value.get("content"), list):
+            named = [self._with_id(at, block) for at, block in enumerate(blocks)]
+            change |= {"content": named} if any(map(is_not, named, blocks)) else {}
+        if change:
+            self.mended = to_json({**value, **change}, inf_nan_mode="null")
         return True
+
+    @property
+    def _own_id(self) -> str:
+        return f"msg_{self.request_id}"
+
+    def _with_id(self, index: int, block: object) -> object:
+        """The block itself, or a call with an id, by which its result is sent."""
+        if not isinstance(block, dict) or not str(block.get("type")).endswith("tool_use"):
+            return block
+        if block.get("id") != "" or not self._mends(FILL_CALL_ID):
+            return block
+        return {**block, "id": made_call_id(self.request_id, 0, index).replace("call_", "toolu_")}
 
     @override
     def event(self, name: str, value: Fields) -> None:
@@ -67,6 +89,8 @@ class RelayedMessage(Relayed):
             block = value.get("content_block")
             self._calls |= isinstance(block, dict) and block.get("type") == "tool_use"
             self._begin_block(index)
+            if (named := self._with_id(index, block)) is not block:
+                self._send({**value, "content_block": named})
         elif name == "content_block_stop":
             self._open.discard(index)
             self.may_continue = bool(self._open)
@@ -123,8 +147,13 @@ class RelayedMessage(Relayed):
         if not isinstance(message, dict):
             return
         self._read(message.get("usage"))
+        change: dict[str, Any] = {}
         if not isinstance(message.get("usage"), dict) and self._mends(FILL_USAGE):
-            self._send({**value, "message": {**message, "usage": _NO_USAGE}})
+            change["usage"] = _NO_USAGE
+        if message.get("id") == "" and self._mends(FILL_ID):
+            change["id"] = self._own_id
+        if change:
+            self._send({**value, "message": {**message, **change}})
 
     def _end(self, name: str, value: Fields) -> None:
         self.is_over = True

@@ -33,11 +33,10 @@ class Relayed(ABC):
 
     operation: NativeOperation
 
-    def __init__(self, notes: Notes, source: Source) -> None:
+    def __init__(self, notes: Notes, source: Source, request_id: str = "") -> None:
         self._notes = notes
         self._source = source
-        self.request_id = ""
-        """That of the caller's request."""
+        self.request_id = request_id
         self.may_continue = False
         """Whether delta events may go on as they are, without being read."""
         self.mended = b""

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from ai_gateway.conform.relayed_reply import Fields, Relayed, number_of
 from ai_gateway.conform.relayed_tokens import response_tokens
 from ai_gateway.conform.response_ends import OpenItems
+from ai_gateway.conform.response_ids import FilledIds
 from ai_gateway.conform.rules import FILL_EVENT
 from ai_gateway.conform.source import Source
 from ai_gateway.contract.budget import parsed_size
@@ -32,14 +33,15 @@ class RelayedResponse(Relayed):
 
     operation = CREATE_RESPONSE
 
-    def __init__(self, notes: Notes, source: Source) -> None:
-        super().__init__(notes, source)
+    def __init__(self, notes: Notes, source: Source, request_id: str = "") -> None:
+        super().__init__(notes, source, request_id)
+        self._ids = FilledIds(request_id)
+        self._fills_ids = True
         self.number = -1
         """The sequence number of the latest event that has one, as sent."""
         self._open = OpenItems()
         self._added = 0  # events that the upstream has left out
         self._has_head = False
-        self._made_id = ""
         self._items: dict[int, object] = {}
         self._kept = 0
         self._error: Fields | None = None
@@ -49,7 +51,22 @@ class RelayedResponse(Relayed):
         if not isinstance(value, dict) or str(value.get("object")) not in {"response", "response.compaction"}:
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
         self._read(value)
+        self.reply = value
+        filled = self._filled(value, self._ids.whole(value))
+        if filled is not value:
+            self.reply = dict(filled)
+            self.mended = to_json(self.reply, inf_nan_mode="null")
         return True
+
+    def _filled(self, value: Fields, filled: Fields) -> Fields:
+        """The copy with ids, if it may be sent; the value itself if it is none."""
+        if filled is value:
+            return value
+        self.may_continue = False  # the ids in deltas are filled in too
+        applied, self._ids.applied = self._ids.applied, set()
+        for rule in applied:
+            self._fills_ids &= self._mends(rule)
+        return filled if self._fills_ids else value
 
     @property
     @override
@@ -74,6 +91,9 @@ class RelayedResponse(Relayed):
     def event(self, name: str, value: Fields) -> None:
         if not self._has_head:
             self._head(name, value)
+        if (filled := self._filled(value, self._ids.event(value))) is not value:
+            value = filled
+            self.mended = EVENTS.framed(to_json(value, inf_nan_mode="null"), name)
         delta = value.get("delta")
         if isinstance(delta, str):
             self._count(name, value)
@@ -81,9 +101,6 @@ class RelayedResponse(Relayed):
             return
         if (missing := self._open.missing(name, value)) and self._mends(FILL_EVENT):
             self._insert(missing, value)
-        if self._made_id and isinstance(response := value.get("response"), dict):
-            value = {**value, "response": {**response, "id": self._made_id}}
-            self.mended = EVENTS.framed(to_json(value, inf_nan_mode="null"), name)
         self._count(name, value)
         self._read_event(name, value)
 
@@ -122,9 +139,7 @@ class RelayedResponse(Relayed):
         self._has_head = self.may_continue = True
         if name != "response.created" and self._mends(FILL_EVENT):
             response = value.get("response")
-            if not isinstance(response, dict):
-                self._made_id = f"resp_{self.request_id}"  # that of later events too: OpenAI's SDK takes no other
-            known = response if isinstance(response, dict) else self._made_head()
+            known = self._ids.whole(response) if isinstance(response, dict) else self._made_head()
             unknown = {name: None for name in _LATE if name in known}
             self.reply = {**known, **unknown, "status": "in_progress", "output": []}
             self._insert([{"type": "response.created", "response": self.reply}], value)
@@ -132,7 +147,7 @@ class RelayedResponse(Relayed):
     def _made_head(self) -> Fields:
         unknown = ("error", "incomplete_details", "instructions", "temperature", "top_p", "metadata")
         return {
-            "id": self._made_id,
+            "id": self._ids.made_response(),  # that of later events too: OpenAI's SDK takes no other
             "object": "response",
             "created_at": int(self._notes.started),
             "model": self._notes.model,

@@ -12,7 +12,9 @@ from typing import Any, override
 import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.conform.relayed import Relayed, RelayedMessage, RelayedResponse
+from ai_gateway.conform.relayed_message import RelayedMessage
+from ai_gateway.conform.relayed_reply import Relayed
+from ai_gateway.conform.relayed_response import RelayedResponse
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.deltas import Deltas
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation

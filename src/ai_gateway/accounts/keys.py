@@ -137,7 +137,7 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            # Clients such as LiteLLM's recognise a wrong key by OpenAI's message.
+            # Clients recognise a wrong key by OpenAI's message, as neuro-san does (`API_KEY_EXCEPTIONS`).
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 

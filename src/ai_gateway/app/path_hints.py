@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _OPENAI_ROOT, _OLLAMA_ROOT = "v1", "api"
-_MESSAGES = "messages"  # Anthropic's own clients take a base_url without /v1
+_MESSAGES = "messages"  # anthropic/_client.py, 2.11: base_url has no /v1
 _NOTHING = "See / for what there is."
 _SERVED_OF_ANTHROPICS = "Of Anthropic's API there are /v1/messages, /v1/messages/count_tokens and /v1/models here."
 _UNSERVED_OF_OPENAIS = frozenset(
@@ -72,7 +72,7 @@ class PathHints:
                 f"The likely path is {base}/{'/'.join(tail)}: clients that add /v1 themselves have the base_url {own}."
             )
         hint = f"The likely path is {base}/{'/'.join(tail)}: set the client's base_url to {origin}{base}"
-        # Azure's older API has /openai/deployments/{model}/...
+        # /openai/deployments/{model}/...: learn.microsoft.com "Azure OpenAI in Foundry Models REST API reference"
         return f"{hint}, and the model to the name after 'deployments'." if "deployments" in steps else f"{hint}."
 
     def _of_administration(self, steps: Steps) -> str:

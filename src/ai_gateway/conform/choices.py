@@ -79,7 +79,8 @@ def _is_blank(call: object) -> bool:
 def map_finish(choice: Object, _at: int) -> bool:
     """Map a finish reason of another name, or a name for none. Raises UpstreamError for one that is a failure."""
     reason = choice.get("finish_reason")
-    name = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's own API gives an object
+    # SGLang's /generate gives an object: docs.sglang.ai "SGLang Native APIs".
+    name = reason.get("type") if isinstance(reason, dict) else reason
     if not isinstance(name, str) or name in finish_reasons.allowed(choice):
         return False
     if finish_reasons.is_no_reason(name):

@@ -44,7 +44,7 @@ class RetryPolicy:
         return pause if pause < remaining else None
 
     def _is_retryable(self, error: GatewayError) -> bool:
-        if error.retry_hint is not None:  # the header of some upstreams, which is more precise than their status
+        if error.retry_hint is not None:  # OpenAI's SDK obeys it before the status as well: openai/_base_client.py
             return error.retry_hint
         return error.retry or error.refusal in self.refusals
 

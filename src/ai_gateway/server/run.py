@@ -219,7 +219,7 @@ class GatewayServer(uvicorn.Server):
     @override
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        # uvicorn raises the signal again after a clean stop, which would look like a crash.
+        # uvicorn raises the signal again after a clean stop (uvicorn/server.py, 0.54), which would look like a crash.
         handlers = {
             sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
         }

@@ -190,9 +190,8 @@ def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
 
 def _cut(result: Result, most: int) -> Result:
     """The result truncated to so many bytes, with a mark."""
-    raw = result.text.replace("\0", "\ufffd").encode(
-        "utf-8", "replace"
-    )  # PostgreSQL, behind some upstreams, refuses NUL
+    # PostgreSQL, behind some upstreams, cannot store NUL (postgresql.org "Character Types").
+    raw = result.text.replace("\0", "\ufffd").encode("utf-8", "replace")
     if len(raw) <= most:
         return result if raw.decode() == result.text else replace(result, text=raw.decode())
     kept = raw[:most].decode("utf-8", "ignore")

@@ -24,7 +24,7 @@ type Body = models.CreateChatCompletionRequest
 
 # The share of the time that is reserved for the last answer.
 _FOR_THE_LAST = 0.25
-# Fields that some upstreams refuse without tools.
+# Fields that OpenAI refuses without tools: github.com/camel-ai/camel/pull/3706
 _ABOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 

@@ -18,8 +18,7 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import CHAT
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
-from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, translate_conversation
+from ai_gateway.translate.responses_chat.request import TranslatedRequest
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -46,14 +45,7 @@ async def compacted(
     maker: Maker, call: Call, body: models.CompactResponseMethodPublicBody
 ) -> tuple[Sequence[Fields], Fields]:
     """The items to continue with, and the usage."""
-    history: list[Item] = []
-    if body.previous_response_id is not None:
-        history = await maker.history(call, body.previous_response_id)
-    body = await maker.with_stored_items(call, body)
-    model, resolution = await maker.gateway.resolve(call, body.model)
-    request = translate_conversation(
-        body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history
-    )
+    request, resolution = await maker.conversation(call, body)
     item, usage = await _summed_up(maker, call, request, resolution)
     return [item], usage or _NO_USAGE
 

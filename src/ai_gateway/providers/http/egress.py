@@ -35,7 +35,8 @@ _NOT_THE_INTERNET = (
     IPv4Network("168.63.129.16/32"),
 )
 
-# Metadata services of clouds beside the usual link-local address: Amazon's and Google's IPv6, Alibaba's, Azure's.
+# Metadata services of clouds beside the usual link-local address: Amazon's and Google's IPv6 (docs.aws.amazon.com,
+# cloud.google.com), Alibaba's (alibabacloud.com), Azure's (learn.microsoft.com "What is IP address 168.63.129.16?").
 _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
 
 type Address = IPv4Address | IPv6Address

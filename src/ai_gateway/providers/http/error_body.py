@@ -76,7 +76,8 @@ def error_body_of(value: object) -> ErrorBody:
 
 def is_error(value: object) -> bool:
     """Whether a JSON value of a response with status 200 is an error."""
-    if isinstance(value, list) and len(value) == 1:  # Gemini's errors come in a list
+    # Gemini's errors come in a list: github.com/bytedance/deer-flow/issues/1515.
+    if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):
         return False
@@ -123,7 +124,7 @@ def _inner(value: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _read(value: object) -> ErrorBody:
-    if isinstance(value, list) and value:  # some upstreams wrap the envelope in a list
+    if isinstance(value, list) and value:  # as Gemini does
         value = value[0]
     if not isinstance(value, dict):
         return ErrorBody(message=_text(value))

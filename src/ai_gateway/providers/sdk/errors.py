@@ -78,7 +78,7 @@ def _refusal(provider: str, error: Exception) -> GatewayError | None:
     if not isinstance(status, int):
         return None
     value = {"error": str(getattr(error, "error", "") or "")}
-    if status < 300:  # the ollama SDK sets -1 for an error that came in a stream
+    if status < 300:  # -1 for an error that came in a stream: ollama/_types.py, 0.6.3
         return from_event(provider, value)
     return from_reply(provider, status, {}, to_json(value))
 

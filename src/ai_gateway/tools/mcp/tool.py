@@ -31,7 +31,7 @@ _LIST_AGAIN_S = 5.0  # after a failure, in which what is known is offered withou
 _MAX_LIST_S = 10.0
 _IDLE_S = 120.0
 _MAX_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
-# With the gateway's prefix, this makes 64, OpenAI's limit for function names.
+# With the gateway's prefix, this makes 64: the limit of `FunctionObject.name` in OpenAI's document.
 _MAX_NAME_LENGTH = 56
 _MAX_DESCRIPTION_LENGTH = 2_000
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
@@ -190,7 +190,7 @@ class McpTool(Tool):
             description = f"{description[:_MAX_DESCRIPTION_LENGTH]} ..."
         hints = tool.annotations
         origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
-        # OpenAI refuses functions whose parameters are not an object with `properties`.
+        # OpenAI and Azure refuse a schema without: "object schema missing properties".
         parameters = {"properties": {}, **tool.input_schema, "type": "object"}
         return Function(function_name(server.name, tool.name), description, parameters, run, origin)
 

@@ -155,7 +155,7 @@ def _texts(source: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[
         words = [audio.transcript]
     if not words:
         return []
-    # Not null, which the contract allows and the AI SDK's provider refuses.
+    # Not null, which the contract allows and @ai-sdk/anthropic 3.0.140 refuses.
     texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=[]) for each in words]
     cited = valid_citations(extras.get("citations"))
     if cited:

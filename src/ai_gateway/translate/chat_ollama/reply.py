@@ -230,7 +230,8 @@ def answer_tokens(
         at -= 1
         missing -= len(tokens[at].token)
     spelled = "".join(token.token for token in tokens[at:])
-    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama strips white space after the thinking
+    # Ollama strips white space after the thinking: thinking/parser.go.
+    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()
 
 
 def logprobs(tokens: Sequence[TokenLogprob] | None, request: RequestContext) -> list[models.ChatCompletionTokenLogprob]:

@@ -107,7 +107,11 @@ class Relayed(ABC):
                 else:
                     yield from self.framed([each.partition(b"\ndata: ")[2] for each in event.split(b"\n\n")[:-1]])
                 continue
-            delta = self.operation.delta.fullmatch(event) if self.may_continue else None
+            delta = None
+            if self.may_continue:
+                delta = self.operation.delta.fullmatch(event)
+                if delta is None and event.endswith(b'delta"}'):
+                    delta = self.operation.delta_last.fullmatch(event)
             if delta is not None:
                 self._note(event, 1, text_size(b"".join(self.operation.text.findall(event))))
                 name = delta[1]

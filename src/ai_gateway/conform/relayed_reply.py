@@ -39,6 +39,7 @@ class Relayed(ABC):
         self.request_id = request_id
         self.may_continue = False
         """Whether delta events may go on as they are, without being read."""
+        self._raw = b""  # the event that is read
         self.mended = b""
         """What to send in place of the reply, or of the event, that was read last; framed, if it is an event."""
         self._ahead = b""
@@ -137,6 +138,7 @@ class Relayed(ABC):
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
             raise self._source.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an event without a type")
+        self._raw = event
         self.event(name, value)
         self._notes.chunks += 1
         if self._ahead:

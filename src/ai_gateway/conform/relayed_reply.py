@@ -39,6 +39,7 @@ class Relayed(ABC):
         self.request_id = request_id
         self.may_continue = False
         """Whether delta events may go on as they are, without being read."""
+        self._raw = b""  # the event that is read
         self.repaired = b""
         """What to send in place of the reply, or of the event, that was read last; framed, if it is an event."""
         self._ahead = b""
@@ -107,7 +108,11 @@ class Relayed(ABC):
                 else:
                     yield from self.framed([each.partition(b"\ndata: ")[2] for each in event.split(b"\n\n")[:-1]])
                 continue
-            delta = self.operation.delta.fullmatch(event) if self.may_continue else None
+            delta = None
+            if self.may_continue:
+                delta = self.operation.delta.fullmatch(event)
+                if delta is None and event.endswith(b'delta"}'):
+                    delta = self.operation.delta_last.fullmatch(event)
             if delta is not None:
                 self._note(event, 1, text_size(b"".join(self.operation.text.findall(event))))
                 name = delta[1]
@@ -133,6 +138,7 @@ class Relayed(ABC):
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
             raise self._source.error_in(value) or UpstreamInvalidResponse.off_contract(detail="an event without a type")
+        self._raw = event
         self.event(name, value)
         self._notes.chunks += 1
         if self._ahead:

@@ -24,6 +24,7 @@ _CODES = frozenset({"rate_limit_exceeded", "context_length_exceeded", "insuffici
 
 # What is not known before a response ends.
 _LATE = ("usage", "error", "incomplete_details", "completed_at")
+_EMPTY_ID = re.compile(rb'id"\s*:\s*""')
 _NUMBER = b'"sequence_number":'
 _NUMBERED = re.compile(rb"%b\s*(\d{1,15})\s*[,}]" % _NUMBER)
 
@@ -36,6 +37,7 @@ class RelayedResponse(Relayed):
     def __init__(self, notes: Notes, source: Source, request_id: str = "") -> None:
         super().__init__(notes, source, request_id)
         self._ids = FilledIds(request_id)
+        self._has_empty_ids = False
         self._fills_ids = True
         self.number = -1
         """The sequence number of the latest event that has one, as sent."""
@@ -91,9 +93,11 @@ class RelayedResponse(Relayed):
     def event(self, name: str, value: Fields) -> None:
         if not self._has_head:
             self._head(name, value)
-        if (filled := self._filled(value, self._ids.event(value))) is not value:
-            value = filled
-            self.repaired = EVENTS.framed(to_json(value, inf_nan_mode="null"), name)
+        if self._has_empty_ids or _EMPTY_ID.search(self._raw) is not None:
+            self._has_empty_ids = True
+            if (filled := self._filled(value, self._ids.event(value))) is not value:
+                value = filled
+                self.repaired = EVENTS.framed(to_json(value, inf_nan_mode="null"), name)
         delta = value.get("delta")
         if isinstance(delta, str):
             self._count(name, value)
@@ -139,6 +143,7 @@ class RelayedResponse(Relayed):
         self._has_head = self.may_continue = True
         if name != "response.created" and self._mends(FILL_EVENT):
             response = value.get("response")
+            self._has_empty_ids = True  # at least that of the response, unless it is there
             known = self._ids.whole(response) if isinstance(response, dict) else self._made_head()
             unknown = {name: None for name in _LATE if name in known}
             self.reply = {**known, **unknown, "status": "in_progress", "output": []}

@@ -18,6 +18,7 @@ from ai_gateway.conform.known_chunks import known_chunks_of
 from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
+from ai_gateway.conform.whole import fill_empty_ids
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Conformed, Item, Received, Stream
 from ai_gateway.contract.write import to_json
@@ -309,7 +310,9 @@ def _conformed[Req: Request, Rep: BaseModel](
         if joined is None:
             raise
         item = conformer.item(operation.reply, joined)
-    return item if conformer.observes else operation.conform(item, request, conformer.report)
+    if conformer.observes:
+        return item
+    return fill_empty_ids(operation.conform(item, request, conformer.report), conformer.request_id, conformer.report)
 
 
 def _relays(call: Call) -> bool:

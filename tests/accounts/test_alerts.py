@@ -597,6 +597,7 @@ async def test_a_hundred_alerts_of_a_receiver_that_hangs_hold_up_no_other(receiv
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_mail_server_that_hangs_holds_up_nothing_else_that_needs_a_thread() -> None:
     """As metrics do; each mail to it takes five seconds, and an event loop has up to 32 threads."""
 

@@ -108,6 +108,7 @@ async def test_one_whose_commit_is_refused_is_undone(stores: Stores) -> None:
     await second.aclose()
 
 
+@pytest.mark.slow
 async def test_many_who_wait_for_another_process_are_told_together_that_the_store_is_busy(tmp_path: Path) -> None:
     """Each for five seconds, one after the other, the last of them would be told after a minute."""
     first, second = (SqliteStore(tmp_path / "gateway.db") for _ in range(2))

@@ -129,7 +129,7 @@ def test_every_engine_answers_the_same(valkey: Server, tmp_path: Path, steps: li
     asyncio.run(run())
 
 
-@pytest.fixture(params=["file", "valkey"])
+@pytest.fixture(params=["file", pytest.param("valkey", marks=pytest.mark.live)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Counters]:
     """Makes counters of the same place, each as another process would have them."""
     if request.param == "file":

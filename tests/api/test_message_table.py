@@ -362,6 +362,7 @@ def test_what_an_upstream_wants_back_is_sealed_in_both_ways_and_opened_for_it(
         reply = ask(live, "sealed", stream=stream, tools=[WEATHER])
         message = (check(reply.content).message or {}) if stream else reply.json()
         blocks = [{name: each for name, each in block.items() if name != "input_json"} for block in message["content"]]
+        assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use", "redacted_thinking"]
         (result,) = [block["id"] for block in blocks if block["type"] == "tool_use"]
         turns = [
             {"role": "user", "content": "Hi"},

@@ -158,6 +158,7 @@ def test_a_model_name_cannot_write_headers(live: LiveGateway, model: str) -> Non
     assert len(shown) <= 256
 
 
+@pytest.mark.slow
 async def test_health_asks_in_the_background_and_never_waits(upstream: Upstream, sick: Upstream) -> None:
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "k", "VLLM_BASE_URL": sick.url}
     async with running_application(**env) as http:

@@ -169,6 +169,7 @@ async def test_a_caller_with_many_slow_pages_leaves_others_their_turn(server: Up
     assert readers() == []
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_who_gets_no_reader_in_time_is_told_so(server: Upstream) -> None:
     pages, url = Pages(Egress(anywhere)), f"http://127.0.0.1:{server.port}/page"

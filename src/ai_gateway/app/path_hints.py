@@ -8,6 +8,13 @@ _OPENAI_ROOT, _OLLAMA_ROOT = "v1", "api"
 _MESSAGES = "messages"  # anthropic/_client.py, 2.11: base_url has no /v1
 _NOTHING = "See / for what there is."
 _SERVED_OF_ANTHROPICS = "Of Anthropic's API there are /v1/messages, /v1/messages/count_tokens and /v1/models here."
+_UNSERVED_OF_OPENAIS = frozenset(
+    {"assistants", "audio", "batches", "chatkit", "containers", "conversations", "edits", "evals", "files"}
+    | {"fine_tuning", "images", "moderations", "realtime", "skills", "threads", "uploads", "vector_stores", "videos"}
+)
+"""Where operations of OpenAI's API are that the gateway does not have: the first step below `/v1`."""
+
+_SERVED_OF_OPENAIS = "chat completions, completions, embeddings, models and responses"
 _ORGANIZATION, _PROJECTS = "organization", "projects"
 _UNSERVED = frozenset(
     {"users", "groups", "roles", "invites", "certificates", "external_keys", "external_storage"}
@@ -39,9 +46,11 @@ class PathHints:
         It never quotes the request. `is_anthropics`: the client is one of Anthropic's API.
         """
         hint = self._hint(_steps(path), origin, providers)
-        return f"There is nothing at this path. {_SERVED_OF_ANTHROPICS if is_anthropics and hint == _NOTHING else hint}"
+        if hint is None:
+            hint = _SERVED_OF_ANTHROPICS if is_anthropics else _of_openais(_steps(path), providers)
+        return f"There is nothing at this path. {hint}"
 
-    def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str:
+    def _hint(self, steps: Steps, origin: str, providers: Collection[str]) -> str | None:
         if _OLLAMA_ROOT in steps and (tail := self._tail(steps, self._ollama)) is not None:
             likely = f"/{_OLLAMA_ROOT}/{'/'.join(tail)}"
             return f"The likely path is {likely}: set the client's host, such as OLLAMA_HOST, to {origin}."
@@ -54,7 +63,7 @@ class PathHints:
             return f"Operations are below it, such as {base}/chat/completions: {origin}{base} is a base_url."
         tail = self._tail(rest, self._openai)
         if tail is None:
-            return _NOTHING
+            return None
         if provider and tail not in self._of_providers:
             provider, base = None, f"/{_OPENAI_ROOT}"
         if tail[0] == _MESSAGES:
@@ -82,6 +91,14 @@ class PathHints:
             if steps[-len(tail) :] == tail:
                 return tail
         return ("models", "{model}") if ("models",) in known and "models" in steps[:-1] else None
+
+
+def _of_openais(steps: Steps, providers: Collection[str]) -> str:
+    """Says so if this is a part of OpenAI's API that the gateway does not have."""
+    below = [step for step in (steps[1:] if steps and steps[0] in providers else steps) if step != _OPENAI_ROOT]
+    if not below or below[0] not in _UNSERVED_OF_OPENAIS:
+        return _NOTHING
+    return f"This gateway has no {below[0].replace('_', ' ')}: of OpenAI's API it serves {_SERVED_OF_OPENAIS}."
 
 
 def origin_of(scheme: str, headers: Mapping[str, str]) -> str:

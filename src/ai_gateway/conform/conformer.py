@@ -47,8 +47,8 @@ class Conformer:
     """
 
     __slots__ = (
-        "_allocation", "_charged", "_enforces", "_halves", "_model", "_notes", "_request_id", "_source",
-        "content_fields", "facts", "known", "observes", "usage_beside",
+        "_allocation", "_charged", "_enforces", "_halves", "_model", "_notes", "_source",
+        "content_fields", "facts", "known", "observes", "request_id", "usage_beside",
     )  # fmt: skip
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
@@ -62,7 +62,7 @@ class Conformer:
         self._allocation = call.allocation
         self._charged = 0
         self._model = model
-        self._request_id = call.request_id
+        self.request_id = call.request_id
         self._halves: SplitSurrogates | None = None
         mode = source.conformance
         self._enforces = mode == "enforce"
@@ -226,7 +226,7 @@ class Conformer:
 
     def _repaired[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         try:
-            repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.content_fields))
+            repaired, rules = repair(model, value, ReplyContext(self._model, self.request_id, self.content_fields))
             self._report_all(rules)
         except UpstreamInvalidResponse:
             self._count_beside(value)

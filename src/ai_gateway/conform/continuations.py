@@ -227,6 +227,10 @@ def _is_continuation(chunk: Chunk) -> bool:
     choice = chunk.choices[0]
     if choice.finish_reason is not None:
         return False
+    if isinstance(choice, models.CreateChatCompletionStreamResponseChoice) and (
+        choice.delta.function_call is not MISSING
+    ):  # rare today; its name is watched
+        return False
     calls = calls_of(choice)
     if len(calls) != 1:
         return not calls

@@ -12,7 +12,7 @@ from ai_gateway.contract.turns import NoPlace
 from ai_gateway.providers.http.egress import NotLookedUp, resolved
 from ai_gateway.providers.http.lookup import AddressLookups
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MOST, MAX_OF_ONE = 5, 3
 ADDRESS: AddrInfoType = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))
 

@@ -210,6 +210,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
             next BIGINT NOT NULL, final BIGINT NOT NULL, events TEXT NOT NULL, PRIMARY KEY (response, first)
         )""",
     ),
+    (
+        # What each owner keeps, and the oldest of it, without a look at the rows, which have whole responses in them.
+        "CREATE INDEX responses_by_owner ON responses (owner, at, id, size)",
+    ),
 )
 """The statements from each version to the next; the first from an empty database to version 1."""
 

@@ -95,12 +95,15 @@ class Anthropic(HttpProvider):
                         if translator.complete:
                             await stream.drain()
                             return
+                for chunk in translator.finish():
+                    yield chunk
             except WholeReply as reply:
                 with counting_refused(attempt.notes, reply.body):
                     whole = to_chat(read(self.name, Message, self._object(reply.body)), int(time.time()))
                 yield whole
                 return
-        raise UpstreamStreamTruncated.ended(self.name)
+        if not translator.complete:
+            raise UpstreamStreamTruncated.ended(self.name)
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
@@ -130,6 +133,8 @@ class Anthropic(HttpProvider):
         attempt.repaired(JOIN_EVENTS.name)
         translator = MessagesStreamTranslator(int(time.time()))
         chunks = [chunk for data in events for chunk in self._chunks(translator, data)]
+        if not translator.complete:
+            chunks += translator.finish()
         if not translator.complete:
             raise UpstreamStreamTruncated.ended(self.name)
         return join(chunks)

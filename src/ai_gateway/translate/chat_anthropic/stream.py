@@ -60,7 +60,7 @@ class _OpenBlock:
 
 
 class MessagesStreamTranslator:
-    """Translates the events of one stream; `complete` after `message_stop`.
+    """Translates the events of one stream; `complete` after `message_stop`, or `finish` with a stop reason.
 
     The finish reason and the usage are held back until then, so that a truncated stream never looks finished.
     """
@@ -98,6 +98,11 @@ class MessagesStreamTranslator:
             chunks.insert(0, last)
         place(extras, last, _CHUNK)
         yield from chunks
+
+    def finish(self) -> Iterator[Object]:
+        """The last chunks of a stream without its last event, if its stop reason has come: after all content."""
+        if self._reason is not None:
+            yield from self._end()
 
     def _chunks(self, event: Event) -> Iterator[Object]:
         match event.type:

@@ -208,7 +208,7 @@ def test_what_an_upstream_says_of_a_retry_is_read_from_its_headers(
 
 
 SENTENCES: list[tuple[GatewayError, str]] = [
-    (UpstreamError.gave_up("up"), "Provider 'up' gave the answer up before its end."),
+    (UpstreamError.aborted("up"), "Provider 'up' aborted the answer before its end."),
     (UpstreamUnreachable.of("up"), "Provider 'up' cannot be reached. Try again."),
     (
         UpstreamInvalidResponse.redirect("up"),

@@ -307,9 +307,9 @@ class UpstreamError(GatewayError):
         return self
 
     @classmethod
-    def gave_up(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
+    def aborted(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
         """For a response whose finish reason is a failure."""
-        return cls(f"{_subject(provider)} gave the answer up before its end.", detail=detail)
+        return cls(f"{_subject(provider)} aborted the answer before its end.", detail=detail)
 
 
 class UpstreamRefused(UpstreamError):

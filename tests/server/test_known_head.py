@@ -49,7 +49,7 @@ async def served(packets: Iterable[bytes], *, learns: bool) -> tuple[list[Any], 
     app = Seen()
     connection, wire = connect(app)
     if not learns:
-        connection._known._lessons = 0
+        connection._known._left_to_learn = 0
     for each in packets:
         connection.data_received(each)
         await asyncio.sleep(0)
@@ -203,7 +203,7 @@ async def test_a_client_whose_heads_always_differ_is_not_learnt_from_for_ever() 
     connection, wire = connect(Seen())
     for number in range(10):
         connection.data_received(packet(b"body", HEAD.replace(b"X-Twice", b"X-%d" % number)))
-    assert connection._known._lessons == 0
+    assert connection._known._left_to_learn == 0
     assert len(wire.writes) == 10
 
 

@@ -88,7 +88,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         return True
     meaning = finish_reasons.meaning_of(name)
     if meaning == "failure":
-        raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_MAX_NAME_LENGTH]}")
+        raise UpstreamError.aborted(detail=f"finish reason {name.strip()[:_MAX_NAME_LENGTH]}")
     if meaning is None:
         return False
     choice.setdefault("native_finish_reason", redact_all(reason))

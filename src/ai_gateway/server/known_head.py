@@ -12,7 +12,7 @@ _MAX_DIGITS = 12
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _LONGEST = 4096
 # How many heads are learnt in a row without one that comes again.
-_LESSONS = 3
+_MAX_LEARNED = 3
 
 
 class KnownHead:
@@ -22,13 +22,13 @@ class KnownHead:
     digits. It lives no longer than its connection, since there is a key in it.
     """
 
-    __slots__ = ("_after", "_before", "_length", "_lessons", "_place", "_scope")
+    __slots__ = ("_after", "_before", "_left_to_learn", "_length", "_place", "_scope")
 
     def __init__(self) -> None:
         self._before = self._length = self._after = b""
         self._place = 0
         self._scope: dict[str, Any] = {}
-        self._lessons = _LESSONS
+        self._left_to_learn = _MAX_LEARNED
 
     def request(self, packet: bytes) -> tuple[Scope, bytes] | None:
         """The scope and the body of a packet that is one whole request with this head; None for any other."""
@@ -43,7 +43,7 @@ class KnownHead:
         body = packet[end + len(after) :]
         if len(body) != int(length):
             return None
-        self._lessons = _LESSONS
+        self._left_to_learn = _MAX_LEARNED
         scope = self._scope.copy()
         if length != self._length:
             headers = scope["headers"] = scope["headers"].copy()
@@ -56,7 +56,7 @@ class KnownHead:
 
         A client whose heads always differ is not learnt from for ever.
         """
-        if not self._lessons:
+        if not self._left_to_learn:
             return
         start, end = packet.find(b"\r\n"), packet.find(b"\r\n\r\n")
         head, fields = packet[start:end].lower(), scope["headers"]
@@ -64,7 +64,7 @@ class KnownHead:
         length = head[place:].partition(b"\r")[0]
         if end > _LONGEST or not length.isdigit() or len(packet) - end - 4 != int(length):
             return
-        self._lessons -= 1
+        self._left_to_learn -= 1
         # The parser must have read the same lines.
         if head != b"\r\n".join([b"", *map(b": ".join, fields)]).lower():
             return

@@ -10,7 +10,7 @@ import time
 
 import structlog
 
-_NOT_AGAIN_S = 30.0
+_LOG_INTERVAL_S = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -25,7 +25,7 @@ class OpenFiles:
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
-            if (now := time.monotonic()) >= self._logged_at + _NOT_AGAIN_S:
+            if (now := time.monotonic()) >= self._logged_at + _LOG_INTERVAL_S:
                 self._logged_at = now
                 limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
                 _log.error("no more files can be opened: new connections are closed", limit=limit, error=str(error))

@@ -85,7 +85,7 @@ class Events:
             except StoreError as error:
                 _log.warning("events of a response not stored", response=self._id, error=str(error))
                 if self._unsaved > _MAX_WAITING:
-                    self._give_up()
+                    self._stop_storing()
                 return True
             if wanted:
                 self._note_saved(waiting)
@@ -132,7 +132,7 @@ class Events:
         self._unsaved += len(piece.data)
         self._all += len(piece.data)
         if self._all > _MAX_BYTES and self.is_whole:
-            self._give_up()
+            self._stop_storing()
         self._forget()
         self._notify()
 
@@ -157,7 +157,7 @@ class Events:
         self._unsaved -= len(piece.data)
         self._forget()
 
-    def _give_up(self) -> None:
+    def _stop_storing(self) -> None:
         """Stop storing events: slow followers cannot get them any more."""
         _log.error("events of a response are no longer kept", response=self._id, bytes=self._all)
         self.is_whole, self._unsaved, self._saved = False, 0, 2**62

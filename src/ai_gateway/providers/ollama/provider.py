@@ -321,7 +321,7 @@ class Ollama(HttpProvider):
         reason = reply.done_reason or ""
         meaning = meaning_of(reason)
         if meaning == "failure":
-            raise UpstreamError.gave_up(self.name, detail=f"finish reason {reason[:64]}")
+            raise UpstreamError.aborted(self.name, detail=f"finish reason {reason[:64]}")
         attempt.repaired((MAP_FINISH_REASON if meaning else TELL_UNKNOWN_FINISH).name)
         reply.map_end(meaning or "length")
 

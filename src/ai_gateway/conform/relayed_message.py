@@ -129,7 +129,7 @@ class RelayedMessage(Relayed):
 
     def _insert(self, event: Fields) -> None:
         """Send this event ahead of the one that is read."""
-        self._ahead += EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"])
+        self._ahead.append(EVENTS.framed(to_json(event, inf_nan_mode="null"), event["type"]))
 
     @override
     def ended(self, *, done: bool) -> bytes:
@@ -138,8 +138,9 @@ class RelayedMessage(Relayed):
             return b""
         name = "message_stop"
         self._end(name, {"type": name})
-        ended, self._ahead, self.repaired = self._ahead, b"", b""
-        return ended + EVENTS.framed(to_json({"type": name}), name)
+        self._insert({"type": name})
+        ended, self._ahead, self.repaired = self._ahead, [], b""
+        return b"".join(ended)
 
     def _begin(self, value: Fields) -> None:
         self._has_begun = True

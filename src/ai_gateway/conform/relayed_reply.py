@@ -42,7 +42,7 @@ class Relayed(ABC):
         self._raw = b""  # the event that is read
         self.repaired = b""
         """What to send in place of the reply, or of the event, that was read last; framed, if it is an event."""
-        self._ahead = b""
+        self._ahead: list[bytes] = []
         """Framed events to send ahead of it."""
         self.is_over = False
         """Whether the last event has arrived."""
@@ -142,8 +142,8 @@ class Relayed(ABC):
         self.event(name, value)
         self._notes.chunks += 1
         if self._ahead:
-            self.repaired = self._ahead + (self.repaired or _framed(_one_line_name(name), event))
-            self._ahead = b""
+            self.repaired = b"".join([*self._ahead, self.repaired or _framed(_one_line_name(name), event)])
+            self._ahead.clear()
         return name
 
     def _mends(self, rule: Rule) -> bool:

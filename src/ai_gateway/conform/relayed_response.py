@@ -167,7 +167,7 @@ class RelayedResponse(Relayed):
         first = number_of(before.get("sequence_number"), -1)
         for at, event in enumerate(events, first + self._added):
             numbered = event if first < 0 else {**event, "sequence_number": at}
-            self._ahead += EVENTS.framed(to_json(numbered, inf_nan_mode="null"), event["type"])
+            self._ahead.append(EVENTS.framed(to_json(numbered, inf_nan_mode="null"), event["type"]))
         if first >= 0:
             self._added += len(events)
             self.may_continue = False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.accounts.responses import _DROP_OLDEST, _TOTALS, StoredResponses
+from ai_gateway.accounts.responses import _DROP_OLDEST, _TOTALS, LAST_S, EventPiece, StoredResponses
 from ai_gateway.accounts.store.base import Store
 from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.sqlite import SqliteStore
@@ -109,3 +109,30 @@ async def test_what_each_owner_keeps_is_read_from_an_index(
     else:
         plan = await store.fetch(f"EXPLAIN QUERY PLAN {statement}", *values)
         assert "USING COVERING INDEX responses_by_owner" in str(plan)
+
+
+async def test_only_an_expired_lease_that_is_not_renewed_in_time_ends_a_response(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = StoredResponses(lambda: store, 1, 2**20)
+    await kept.put("1", "a", previous=None, status="queued", items="[]", body="x")
+    found = await kept.get("1", "a")
+    assert found is not None
+    assert found.lease is not None
+    await kept.doubt("1", found.lease + 1)  # somebody else's
+    assert (await kept.get("1", "a")) == found
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    await kept.doubt("1", found.lease)
+    doubted = await kept.get("1", "a")
+    assert doubted is not None
+    assert doubted.lease == -(int(now + 100) + LAST_S)
+    assert await kept.renew("1") is True
+    last = EventPiece(0, 1, b"x", final=True)
+    assert await kept.end("1", "failed", "y", last, doubted.lease) is False, "its maker lives"
+    assert await kept.events("1", 0) is None
+    renewed = await kept.get("1", "a")
+    assert renewed is not None
+    assert await kept.end("1", "failed", "y", last, renewed.lease) is True
+    assert await kept.end("1", "completed", "z") is False
+    assert await kept.renew("1") is False

@@ -523,16 +523,68 @@ def slow(release: asyncio.Event) -> App:
     return app
 
 
-@pytest.mark.parametrize("waiting", [b"", GET])
-async def test_no_refusal_is_written_into_a_reply_that_has_begun(waiting: bytes) -> None:
-    connection, wire = connect(slow(asyncio.Event()))
-    connection.data_received(GET + waiting)
-    connection.data_received(b"no http\r\n\r\n")
+LARGE = b"a" * (MAX_HEADER_BYTES + 1)
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+REFUSED = {
+    "no http": (b"no http\r\n\r\n", 400),
+    "a head that is too large": (b"GET / HTTP/1.1\r\nA: " + LARGE, 431),
+    "another protocol": (GET.replace(b"HTTP/1.1", b"ICE/1.0"), 400),
+    "a chunk without a size": (CHUNKED + b"x\r\n", 400),
+    "trailers that are too large": (CHUNKED + b"0\r\nA: " + LARGE, 431),
+}
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("waiting", [0, 1, 3])
+@pytest.mark.parametrize("case", REFUSED)
+async def test_a_refusal_waits_for_the_replies_before_it(case: str, waiting: int, *, together: bool) -> None:
+    """RFC 9112, section 9.3.2: responses come in the order of their requests."""
+    bad, status = REFUSED[case]
+    release = asyncio.Event()
+    connection, wire = connect(slow(release))
+    if together:
+        connection.data_received(GET + GET * waiting + bad)
+    else:
+        connection.data_received(GET + GET * waiting)
+        connection.data_received(bad)
+    if LARGE in bad and together:  # what came with other requests does not count
+        connection.data_received(LARGE)
+    connection.data_received(GET)  # what follows is not read as a request
     await turns()
-    assert wire.is_closing()
+    assert wire.received.endswith(b"half\r\n")
+    assert not connection.transport.is_closing()
+    release.set()
+    await turns(20)
+    assert connection.transport.is_closing()
+    assert wire.received.count(b"HTTP/1.1 200") == waiting + 1
+    assert wire.received.count(b"HTTP/1.1 ") == waiting + 2
+    assert wire.received.split(b"0\r\n\r\n")[-1].startswith(b"HTTP/1.1 %d " % status)
+    connection.connection_lost(None)
+
+
+async def test_a_body_that_turns_out_bad_cuts_off_its_own_reply_alone() -> None:
+    connection, wire = connect(slow(asyncio.Event()))
+    connection.data_received(CHUNKED)
+    await turns()
+    connection.data_received(b"x\r\n")
+    assert connection.transport.is_closing()
     assert wire.received.count(b"HTTP/1.1 ") == 1
     assert wire.received.endswith(b"half\r\n")
     connection.connection_lost(None)
+
+
+async def test_a_head_that_takes_too_long_does_not_cut_off_the_reply_before_it() -> None:
+    loop, release = WoundLoop(), asyncio.Event()
+    connection, wire = connect(slow(release), loop=loop)
+    connection.data_received(GET + GET[:10])
+    await turns()
+    loop.wind(60)
+    assert not wire.is_closing()
+    release.set()
+    await turns(20)
+    assert wire.is_closing()
+    assert wire.received.endswith(b"0\r\n\r\n")
+    assert wire.received.count(b"HTTP/1.1 ") == 1
 
 
 async def test_requests_behind_one_that_closes_are_not_begun() -> None:
@@ -558,7 +610,7 @@ async def test_what_is_refused_with_its_head_is_not_begun() -> None:
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
         begun.append(scope["path"])
 
-    wire = await reply_to(GET + b"no http\r\n\r\n", app)
+    wire = await reply_to(CHUNKED + b"x\r\n", app)
     assert wire.received.startswith(b"HTTP/1.1 400")
     assert begun == []
 

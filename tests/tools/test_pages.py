@@ -34,6 +34,10 @@ async def behave(exchange: Exchange) -> None:
         await exchange.raw(head(200, {"content-type": "text/html", "content-length": str(2 * MOST)}))
         for _ in range(2 * MOST // 2**16):
             await exchange.raw(b"x" * 2**16)
+    elif path == "/endless":
+        await exchange.raw(head(200, {"content-type": "text/html", "content-length": str(MOST)}))
+        await exchange.raw(b"x" * (MOST - 1))
+        await exchange.hang()
     elif path == "/slow":
         await exchange.hang()
     elif path.startswith("/to/"):
@@ -141,16 +145,29 @@ async def test_a_read_that_is_cancelled_leaves_no_process(server: Upstream) -> N
 
 
 @pytest.mark.anyio
-async def test_no_more_is_read_at_once_than_there_is_memory_for(server: Upstream) -> None:
-    pages = Pages(Egress(anywhere))
-    pages._pages.limit = 3 * len(PAGE)
-    url = f"http://127.0.0.1:{server.port}/page"
-    read = await asyncio.gather(*(pages.read(url, 60) for _ in range(6)), return_exceptions=True)
-    assert 1 <= sum(not isinstance(one, NotRead) for one in read) <= 6
-    assert pages._pages.used == 0
-    pages._pages.limit = len(PAGE) - 1
-    with pytest.raises(NotRead):
-        await pages.read(url, 60)
+async def test_no_more_is_read_at_once_than_there_is_memory_for_and_a_caller_leaves_some_to_others(
+    server: Upstream,
+) -> None:
+    """Each of the many pages is nearly all there, and does not end."""
+    pages, url = Pages(Egress(anywhere, timeout_s=600)), f"http://127.0.0.1:{server.port}"
+    before = len(server.requests)
+    many = [asyncio.create_task(pages.read(f"{url}/endless", 600, caller="many")) for _ in range(20)]
+    async with asyncio.timeout(60):
+        while len(server.requests) < before + 12:  # noqa: ASYNC110 - the server has a thread
+            await asyncio.sleep(0.01)
+    assert "Tea is grown" in (await pages.read(f"{url}/page", 60, caller="another")).text
+    assert len(server.requests) == before + 12 + 1
+    with pytest.raises(NotRead, match="The gateway is busy with other pages"):
+        await pages.read(f"{url}/page", 0.2, caller="many")
+    others = [asyncio.create_task(pages.read(f"{url}/endless", 600, caller=f"other-{at}")) for at in range(8)]
+    async with asyncio.timeout(60):
+        while len(server.requests) < before + 12 + 1 + 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert not any(read.done() for read in (*many, *others))
+    for read in (*many, *others):
+        read.cancel()
+    await asyncio.gather(*many, *others, return_exceptions=True)
+    assert "Tea is grown" in (await pages.read(f"{url}/page", 60, caller="many")).text
 
 
 @pytest.mark.anyio

@@ -2,7 +2,9 @@
 
 Each belongs to the key that made it, and is only visible to it. It is stored for a number of days; if all together are
 too large, the oldest ones of the keys with the most are deleted first. A background response has a lease, which its
-maker renews: if it expires, the process is gone. A cancelled one is ended by its maker, which has its content so far.
+maker renews. If it expires, the process is gone, or the store was away: whoever notices gives the maker a while to
+renew it, which is a negative lease, and only ends the response if that passes too. A cancelled one is ended by its
+maker, which has its content so far.
 Events of streamed ones are stored with it.
 """
 
@@ -16,6 +18,8 @@ from typing import Final, NamedTuple
 from ai_gateway.accounts.store.base import Store, Value
 
 LEASE_S: Final = 15
+LAST_S: Final = 5
+"""The while in which the maker of a response renews an expired lease, once it can."""
 CANCELLING: Final = "cancelling"
 """The status between the request to cancel and the end by the maker. Never visible to clients."""
 _DAY_S = 86_400
@@ -43,6 +47,8 @@ _DELETE = "DELETE FROM responses WHERE id = $1 AND owner = $2"
 _END = """UPDATE responses SET status = $2, lease = NULL, body = $4, size = LENGTH(input) + $3
         + COALESCE((SELECT SUM(LENGTH(events)) FROM response_events WHERE response = $1), 0)
     WHERE id = $1 AND status IN ('queued', 'in_progress', 'cancelling')"""
+_DOUBT = """UPDATE responses SET lease = $3
+    WHERE id = $1 AND lease = $2 AND status IN ('queued', 'in_progress', 'cancelling')"""
 _CANCEL = """UPDATE responses SET status = 'cancelling'
     WHERE id = $1 AND owner = $2 AND status IN ('queued', 'in_progress')"""
 _RENEW = """UPDATE responses SET lease = $2, status = 'in_progress'
@@ -153,12 +159,19 @@ class StoredResponses:
         """Delete a response. Returns whether it existed."""
         return await self._store().execute(_DELETE, response_id, owner) > 0
 
-    async def end(self, response_id: str, status: str, body: str, last: EventPiece | None = None) -> bool:
-        """Store the end of a running response, and its last events. Returns whether it had not ended before."""
-        if last is None:
+    async def end(
+        self, response_id: str, status: str, body: str, last: EventPiece | None = None, lease: int | None = None
+    ) -> bool:
+        """Store the end of a running response, and its last events. Returns whether it had not ended before.
+
+        With an expired `lease`, it is only ended if its maker has not renewed that.
+        """
+        if last is None and lease is None:
             return await self._store().execute(_END, response_id, status, len(body), body) > 0
         async with self._store().transaction() as session:
-            if not await session.execute(_ADD_EVENTS, *_row(response_id, last)):
+            if lease is not None and not await session.execute(_DOUBT, response_id, lease, lease):
+                return False
+            if last is not None and not await session.execute(_ADD_EVENTS, *_row(response_id, last)):
                 return False
             return await session.execute(_END, response_id, status, len(body), body) > 0
 
@@ -185,6 +198,10 @@ class StoredResponses:
             return None
         status, lease, first = rows[0]
         return RunState(str(status), int(lease) if lease is not None else None, first is not None)
+
+    async def doubt(self, response_id: str, lease: int) -> None:
+        """Give the maker a while to renew this lease, which has expired."""
+        await self._store().execute(_DOUBT, response_id, lease, -(int(time.time()) + LAST_S))
 
     async def renew(self, response_id: str) -> bool:
         """Renew the lease of a running response. Returns whether it may continue."""

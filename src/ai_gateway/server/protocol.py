@@ -27,7 +27,7 @@ from ai_gateway.server.cycle import Cycle, RequestBody
 from ai_gateway.server.known_head import KnownHead
 from ai_gateway.server.lazy_timer import LazyTimer
 from ai_gateway.server.refusal import refusal, wire_of_head
-from ai_gateway.server.request_target import read_target
+from ai_gateway.server.request_target import request_scope
 from ai_gateway.server.transport import CorkedTransport
 from ai_gateway.server.upgrade_header import UpgradeHeader
 
@@ -93,6 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
         self._waiting: deque[Cycle] = deque()  # pipelined requests behind the current one
+        self._last: bytes | None = None  # what ends the connection behind the replies to all of them: a refusal
 
     @property
     def stalled_s(self) -> float:
@@ -213,6 +214,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._trailer_bytes += len(name) + len(value)
         if self._fields > MAX_HEADER_COUNT or self._trailer_bytes > MAX_HEADER_BYTES:
             self.refuse(_HEADERS_TOO_LARGE)
+            raise httptools.HttpParserError("too large")  # stops the parser
 
     @override
     def on_headers_complete(self) -> None:
@@ -226,7 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._discard_input = True
             if method != b"CONNECT":
                 self.refuse(_BAD_REQUEST)
-                return
+                raise httptools.HttpParserError("another protocol")  # stops the parser
         version = parser.get_http_version()
         if version == "1.0" and _OTHER_PROTOCOL.search(b"".join([*head_parts, self._packet])) is not None:
             raise httptools.HttpParserError("another protocol")  # stops the parser; the request is refused
@@ -234,7 +236,8 @@ class HttpProtocol(HttpToolsProtocol):
         body = RequestBody(self._corked, self.flow)
         body.expects_continue = self.expect_100_continue and version != "1.0"  # RFC 9110, section 10.1.1
         before = self.cycle
-        self.cycle = Cycle(self._scope_of(method, version, head_size), body, self, keep_alive)
+        scope = request_scope(self, method, version, self._connection, head_size)
+        self.cycle = Cycle(scope, body, self, keep_alive)
         self._awaited = _BODY
         self._fields, self._trailer_bytes, self._framing_bytes = len(self.headers), 0, 0
         self.headers = []
@@ -243,28 +246,6 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self._waiting.append(self.cycle)
-
-    def _scope_of(self, method: bytes, version: str, head_size: int) -> Scope:
-        path, raw_path, query = read_target(self.url)
-        root = self.root_path
-        return {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "method": method.decode("ascii"),
-            "root_path": root,
-            "path": root + path if root else path,
-            "raw_path": root.encode("ascii") + raw_path if root else raw_path,
-            "query_string": query,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-            # Not part of ASGI: saves the application a task that waits for the disconnect, and the sum of header sizes.
-            "connection": self._connection,
-            "head_size": head_size,
-        }
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -312,6 +293,9 @@ class HttpProtocol(HttpToolsProtocol):
             task = self.loop.create_task(self._run(self._waiting.popleft()))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)  # a task may be cancelled before it runs
+        elif self._last is not None:
+            self._corked.write_now(self._last)
+            self.transport.close()
         else:
             self._idle_due = self.loop.time() + self.timeout_keep_alive
             self._timer.run_by(self._idle_due)
@@ -367,7 +351,7 @@ class HttpProtocol(HttpToolsProtocol):
         now = self.loop.time()
         if now >= min(self._head_due, self._idle_due):
             self._head_due = self._idle_due = math.inf
-            self.transport.close()
+            self._end(b"", None)
         if now >= self._stall_due:
             # A client that has read nothing since is disconnected: it occupies memory and a place in flight.
             before, self._unread = self._unread, self.transport.get_write_buffer_size()
@@ -388,13 +372,28 @@ class HttpProtocol(HttpToolsProtocol):
         headers = self.headers if cycle is None else cycle.scope["headers"]
         wire = OPENAI if self._awaited is _REQUEST else wire_of_head(self.url, headers)
         self._end_head()
-        if self.transport.is_closing():
-            return
-        answered = self._answered
-        rest = self._awaited is _BODY and self.cycle is answered
-        if answered is not None and (answered.half_written() or (rest and answered.response_complete)):
-            self.transport.close()
+        if self.transport.is_closing() or self._last is not None:
             return
         answer = refusal(error, wire, request_id or new_request_id(), self.default_headers, self.reply_headers)
-        self.transport.write(answer)
-        self.transport.close()
+        self._end(answer, self._answered if request_id is not None else cycle)
+
+    def _end(self, answer: bytes, refused: Cycle | None) -> None:
+        """Write the answer to the refused request, of which there is no cycle before its head has ended, and close.
+
+        Requests before it are answered first, in their order (RFC 9112, section 9.3.2), but nothing behind it is read.
+        """
+        current = self._unbegun or self._answered
+        if refused is not None and self._waiting and self._waiting[-1] is refused:
+            self._waiting.pop()
+        elif refused is not None and refused is current:
+            self._unbegun = None
+            if not (refused.half_written() or refused.response_complete):
+                self.transport.write(answer)
+            self.transport.close()
+            return
+        if current is None or current.response_complete:
+            self.transport.write(answer)
+            self.transport.close()
+            return
+        self._last, self._discard_input, self._awaited = answer, True, _REQUEST
+        self.flow.pause_reading()

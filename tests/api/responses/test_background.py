@@ -120,6 +120,37 @@ def test_one_that_ends_while_the_store_is_locked_is_there_when_it_is_free(tmp_pa
         assert len(records(live)) == 1
 
 
+def test_one_whose_lease_expired_while_the_store_was_locked_is_made_once_and_not_given_up_by_others(
+    tmp_path: Path,
+) -> None:
+    ending = threading.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        await asyncio.to_thread(ending.wait, 60)
+        await well_behaved(exchange)
+
+    settings = {**SETTINGS, "STORE_URL": f"sqlite:///{tmp_path}/s.db"}
+    with (
+        running_upstream(behave) as upstream,
+        running_gateway(**settings, PROVIDER_LAB_BASE_URL=upstream.url) as maker,
+        running_gateway(**settings, PROVIDER_LAB_BASE_URL=upstream.url) as other,
+    ):
+        response_id = start(maker, "/lab/v1", "good#expired")
+        upstream.last("good#expired")
+        with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as locking:
+            locking.execute("BEGIN IMMEDIATE")
+            eventually(lambda: bool(maker.records("lease of a response not renewed")), within=90)
+            locking.execute("UPDATE responses SET lease = 1")
+            locking.execute("COMMIT")
+        for _ in range(5):
+            assert get(other, f"/v1/responses/{response_id}").json()["status"] in {"queued", "in_progress"}
+        ending.set()
+        assert ended(other, response_id)["status"] == "completed"
+        assert get(maker, f"/v1/responses/{response_id}").json() == get(other, f"/v1/responses/{response_id}").json()
+        assert len(upstream.seen("good#expired")) == 1
+        assert len(records(other)) == 1
+
+
 def test_one_that_fails_says_why(upstream: Upstream) -> None:
     with running_gateway(**SETTINGS, PROVIDER_LAB_BASE_URL=upstream.url) as live:
         response = ended(live, start(live, "/lab/v1", "status-429"))

@@ -95,15 +95,25 @@ class State:
     async def get(self, caller: Caller, response_id: str) -> StoredResponse:
         """The caller's response; failed if its process is gone. Raises NotFound."""
         found = await self._get(caller, response_id)
-        if found.runs and self._is_abandoned(response_id, found.lease):
-            found = await self._cut(caller, found)
+        if found.runs and self._has_expired(response_id, lease := found.lease):
+            if lease is not None and lease > 0:  # its maker is gone, or could not write to the store
+                await self._doubt(response_id, lease)
+            else:
+                found = await self._cut(caller, found, lease)
         if found.runs:
             shown = "in_progress" if found.status == CANCELLING else found.status
             found = replace(found, body=to_json({**from_json(found.body), "status": shown}).decode())
         return found
 
-    def _is_abandoned(self, response_id: str, lease: int | None) -> bool:
-        return (lease or 0) < time.time() and not self.makes(response_id)
+    def _has_expired(self, response_id: str, lease: int | None) -> bool:
+        return abs(lease or 0) < time.time() and not self.makes(response_id)
+
+    async def _doubt(self, response_id: str, lease: int) -> None:
+        try:
+            if self.stored is not None:
+                await self.stored.doubt(response_id, lease)
+        except StoreError as error:
+            raise _away() from error
 
     async def cancel(self, caller: Caller, response_id: str) -> None:
         """Have a running response cancelled by its maker. Raises Unavailable."""
@@ -124,8 +134,11 @@ class State:
                 return await self._cut(caller, found)
             await asyncio.sleep(_LOOK_S)
 
-    async def _cut(self, caller: Caller, found: StoredResponse) -> StoredResponse:
-        """End a response whose maker is gone, with its stored content. Raises Unavailable."""
+    async def _cut(self, caller: Caller, found: StoredResponse, lease: int | None = None) -> StoredResponse:
+        """End a response whose maker is gone, with its stored content. Raises Unavailable.
+
+        Not one whose expired `lease` has been renewed after all.
+        """
         so_far, number = SoFar(), 0
         while (piece := await self.events(found.id, number)) is not None and piece.next > number:
             for event in events_in(piece.data):
@@ -140,7 +153,7 @@ class State:
         events = [{**event, "sequence_number": at} for at, event in enumerate(last, number)]
         data = b"".join([EVENTS.framed(to_json(event), str(event["type"])) for event in events])
         ending = EventPiece(number, number + len(events), data, final=True) if number else None
-        await self.end(found.id, str(response["status"]), to_json(response).decode(), ending)
+        await self.end(found.id, str(response["status"]), to_json(response).decode(), ending, lease)
         return await self._get(caller, found.id)
 
     async def run_state(self, caller: Caller, response_id: str) -> RunState:
@@ -155,7 +168,7 @@ class State:
                 found = None
         if found is None:
             _not_found(response_id)
-        if found.runs and self._is_abandoned(response_id, found.lease):
+        if found.runs and self._has_expired(response_id, found.lease):
             ended = await self.get(caller, response_id)
             return found._replace(status=ended.status, lease=ended.lease)
         return found
@@ -200,10 +213,12 @@ class State:
             _log.error("response not stored", error=str(error))
             raise _store_unavailable() from error
 
-    async def end(self, response_id: str, status: str, body: str, last: EventPiece | None = None) -> bool:
+    async def end(
+        self, response_id: str, status: str, body: str, last: EventPiece | None = None, lease: int | None = None
+    ) -> bool:
         """Store the end of a running response. Returns whether it had not ended before. Raises Unavailable."""
         try:
-            return self.stored is not None and await self.stored.end(response_id, status, body, last)
+            return self.stored is not None and await self.stored.end(response_id, status, body, last, lease)
         except StoreError as error:
             raise _store_unavailable() from error
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from yarl import URL
 
 from ai_gateway.config.constants import VERSION
-from ai_gateway.contract.budget import BudgetExceeded, ByteBudget, Loan
+from ai_gateway.contract.budget import BudgetExceeded, ByteBudget
 from ai_gateway.contract.turns import NoPlace
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
@@ -41,7 +41,6 @@ _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100
 
 type Address = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
-type Share = ByteBudget | Loan
 type Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
@@ -144,30 +143,28 @@ class Egress:
 
         `shared` is the byte budget of several images.
         """
-        budgets: list[Share] = [ByteBudget(MAX_IMAGE), *([shared] if shared else [])]
+        budgets: list[ByteBudget] = [ByteBudget(MAX_IMAGE), *([shared] if shared else [])]
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._follow(URL(url), budgets)
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
-    async def page(
-        self, url: str, kinds: Sequence[str], most: int, shared: Share, allows: Callable[[str], bool]
-    ) -> Fetched:
+    async def page(self, url: str, kinds: Sequence[str], most: int, allows: Callable[[str], bool]) -> Fetched:
         """A page of one of these media types, of so many bytes at the most. Raises NotFetched, as above.
 
         `allows` is called for the URL of every redirect.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(URL(url), [ByteBudget(most), shared], tuple(kinds), allows)
+                return await self._follow(URL(url), [ByteBudget(most)], tuple(kinds), allows)
         except (*CLIENT_FAILURES, ValueError) as error:
             raise NotFetched(f"{type(error).__name__}: {error}") from error
 
     async def _follow(
         self,
         url: URL,
-        budgets: Sequence[Share],
+        budgets: Sequence[ByteBudget],
         kinds: tuple[str, ...] = _IMAGES,
         allows: Callable[[str], bool] = lambda _: True,
     ) -> Fetched:
@@ -195,7 +192,7 @@ class Egress:
             return await self._resolve(host, port)
         return await resolved(host, port, caller=self._caller)
 
-    async def _hop(self, url: URL, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched | URL:
+    async def _hop(self, url: URL, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched | URL:
         """One request: the body, or the URL of a redirect."""
         address = await self._checked(url)
         headers = {**_HEADERS, "accept": ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)}
@@ -205,7 +202,7 @@ class Egress:
             return await _read(reply, budgets, kinds)
 
 
-async def _read(reply: Connection, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched:
+async def _read(reply: Connection, budgets: Sequence[ByteBudget], kinds: tuple[str, ...]) -> Fetched:
     media = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     if reply.status != 200 or not media.startswith(kinds) or "content-encoding" in reply.headers:
         raise NotFetched(f"not what was to be fetched: status {reply.status}, {media or 'no type'}")

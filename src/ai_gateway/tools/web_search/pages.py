@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
-from ai_gateway.contract.budget import ByteBudget, Loan
 from ai_gateway.contract.turns import NoPlace, Turns
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.programs import end_program, start_apart, write_input
@@ -21,7 +20,7 @@ _PLAIN = ("text/plain", "text/markdown")
 _READER = Path(__file__).with_name("page_text.py")
 _READERS = 2  # concurrent processes; each may use a core
 _READ_S = 4.0  # in which a process has used the time that it may have, and more if the machine is busy
-_AT_ONCE = 32 * 2**20  # bytes of pages being read, per worker
+_AT_ONCE, _MOST_OF_ONE = 16, 12  # pages being read per worker, which are 32 MB at the most, and those of one caller
 _MAX_READ = 8 * MOST  # most bytes of a page's text as JSON
 _MAX_TITLE_LENGTH = 200
 
@@ -36,21 +35,20 @@ class Pages:
     def __init__(self, egress: Egress | None = None) -> None:
         self._egress = egress or Egress()
         self._readers = Turns(_READERS)
-        self._pages = ByteBudget(_AT_ONCE)
+        self._pages = Turns(_AT_ONCE, _MOST_OF_ONE)
 
     async def read(
         self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True, caller: Hashable = None
     ) -> Result:
         """The text of a page. `allows` is called for the URL of every redirect. Raises NotRead.
 
-        The processes that read are shared by callers in turn.
+        The memory for pages, and the processes that read them, are shared by callers in turn.
         """
         ends = time.monotonic() + seconds
         try:
-            with Loan(self._pages) as share:
-                async with asyncio.timeout(seconds):
-                    fetched = await self._egress.for_caller(caller).page(url, KINDS, MOST, share, allows)
-                    title, text = await self._text(fetched, caller, ends)
+            async with self._pages.place(caller, seconds / 2), asyncio.timeout(ends - time.monotonic()):
+                fetched = await self._egress.for_caller(caller).page(url, KINDS, MOST, allows)
+                title, text = await self._text(fetched, caller, ends)
         except (NoPlace, NotLookedUp) as error:
             if isinstance(error, NoPlace):  # the other has been counted
                 count(Event.OVERLOAD, "pages")

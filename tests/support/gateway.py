@@ -169,8 +169,13 @@ def running_program(home: Path, command: Sequence[str], **env: str) -> Iterator[
 
 
 def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself, such as `--help` or a start that must be refused; output captured."""
+    """A command that ends by itself, such as `--help` or a start that must be refused; output captured.
+
+    It is forked as gateways are.
+    """
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
+        if can_fork(env):
+            return _run_forked(arguments, clean_environment(home, env), Path(home))
         return subprocess.run(
             [sys.executable, "-m", "ai_gateway", *arguments],
             env=clean_environment(home, env),
@@ -180,6 +185,22 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
             timeout=STARTUP_S,
             check=False,
         )
+
+
+def _run_forked(arguments: Sequence[str], env: dict[str, str], home: Path) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = fork(arguments, env, home, out.fileno(), err.fileno())
+        try:
+            code = process.wait(STARTUP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        written = []
+        for file in (out, err):
+            file.seek(0)
+            written.append(file.read().decode())
+    return subprocess.CompletedProcess(process.args, code, *written)
 
 
 def clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:

@@ -175,7 +175,8 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
         if can_fork(env):
-            return _run_forked(arguments, clean_environment(home, env), Path(home))
+            done = run_forked(arguments, clean_environment(home, env), Path(home))
+            return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
         return subprocess.run(
             [sys.executable, "-m", "ai_gateway", *arguments],
             env=clean_environment(home, env),
@@ -187,20 +188,23 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         )
 
 
-def _run_forked(arguments: Sequence[str], env: dict[str, str], home: Path) -> subprocess.CompletedProcess[str]:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = fork(arguments, env, home, out.fileno(), err.fileno())
+def run_forked(
+    arguments: Sequence[str], env: dict[str, str], home: Path, said: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """The same with this environment and no more, in this directory, and with `said` to read."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        stdin.write(said)
+        stdin.seek(0)
+        process = fork(arguments, env, home, out.fileno(), err.fileno(), stdin=stdin.fileno())
         try:
             code = process.wait(STARTUP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise
-        written = []
-        for file in (out, err):
-            file.seek(0)
-            written.append(file.read().decode())
-    return subprocess.CompletedProcess(process.args, code, *written)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(process.args, code, out.read(), err.read())
 
 
 def clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:

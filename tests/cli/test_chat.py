@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.behaviours import TEXT
-from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, LiveGateway, clean_environment
+from tests.support.gateway import HOST, STARTUP_S, TEST_KEY, LiveGateway, clean_environment, run_forked
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.live
@@ -24,11 +24,7 @@ SHOWN = r"a\u001b[31mred\u0007\u009b2J\r\u202eb�    c"
 
 
 def chat(home: Path, *arguments: str, said: str = "", **env: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "ai_gateway", "chat", *arguments],
-        input=said.encode("latin-1"), cwd=home, env=clean_environment(str(home), env), capture_output=True,
-        timeout=STARTUP_S, check=False,
-    )  # fmt: skip
+    return run_forked(["chat", *arguments], clean_environment(str(home), env), home, said.encode("latin-1"))
 
 
 def of(upstream: Upstream) -> dict[str, str]:

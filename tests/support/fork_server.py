@@ -80,11 +80,14 @@ def can_fork(env: Mapping[str, str]) -> bool:
     return sys.platform == "linux" and not any(name.startswith("PYTHON") for name in env)
 
 
-def fork(arguments: Sequence[str], env: Mapping[str, str], cwd: Path, stdout: int, stderr: int) -> Forked:
-    """`python -m ai_gateway ARGUMENTS` in a process that is forked, without input."""
+def fork(
+    arguments: Sequence[str], env: Mapping[str, str], cwd: Path, stdout: int, stderr: int, *, stdin: int | None = None
+) -> Forked:
+    """`python -m ai_gateway ARGUMENTS` in a process that is forked, without input unless there is a file of it."""
     sys.audit("fork_server.fork", arguments)
-    with open(os.devnull, "rb") as stdin:
-        return _server().fork(arguments, env, cwd, [stdin.fileno(), stdout, stderr])
+    with open(os.devnull, "rb") as nothing:
+        streams = [nothing.fileno() if stdin is None else stdin, stdout, stderr]
+        return _server().fork(arguments, env, cwd, streams)
 
 
 class _Server:

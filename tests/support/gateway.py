@@ -169,8 +169,14 @@ def running_program(home: Path, command: Sequence[str], **env: str) -> Iterator[
 
 
 def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself, such as `--help` or a start that must be refused; output captured."""
+    """A command that ends by itself, such as `--help` or a start that must be refused; output captured.
+
+    It is forked as gateways are.
+    """
     with tempfile.TemporaryDirectory(prefix="gateway-") as home:
+        if can_fork(env):
+            done = run_forked(arguments, clean_environment(home, env), Path(home))
+            return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
         return subprocess.run(
             [sys.executable, "-m", "ai_gateway", *arguments],
             env=clean_environment(home, env),
@@ -180,6 +186,25 @@ def run_cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
             timeout=STARTUP_S,
             check=False,
         )
+
+
+def run_forked(
+    arguments: Sequence[str], env: dict[str, str], home: Path, said: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """The same with this environment and no more, in this directory, and with `said` to read."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        stdin.write(said)
+        stdin.seek(0)
+        process = fork(arguments, env, home, out.fileno(), err.fileno(), stdin=stdin.fileno())
+        try:
+            code = process.wait(STARTUP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(process.args, code, out.read(), err.read())
 
 
 def clean_environment(home: str, env: dict[str, str]) -> dict[str, str]:

@@ -280,12 +280,13 @@ async def test_who_gets_no_place_in_time_is_told_so_and_keeps_the_variables() ->
         await gone()
         long = asyncio.create_task(tool.run(use("while True:\n    pass", seconds=600)))
         await begun()
-        for session, key in (("session", "another"), ("", "another"), ("session", "key")):
-            async with asyncio.timeout(8):  # as around every call of a tool
-                busy = await tool.run(use("x + 1", session=session, key=key, seconds=8))
-            assert busy == Result(
-                "Not run: the gateway was busy with other code for too long. Try again later.", failed=True
+        waiting = (("session", "another"), ("", "another"), ("session", "key"))
+        async with asyncio.timeout(8):  # as around every call of a tool
+            told = await asyncio.gather(
+                *(tool.run(use("x + 1", session=session, key=key, seconds=8)) for session, key in waiting)
             )
+        busy = Result("Not run: the gateway was busy with other code for too long. Try again later.", failed=True)
+        assert told == [busy] * len(waiting)
         long.cancel()
         await asyncio.wait([long])
         assert (await tool.run(use("x + 1", key="another"))).text == "42"

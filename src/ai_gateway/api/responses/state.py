@@ -113,7 +113,7 @@ class State:
             if self.stored is not None:
                 await self.stored.doubt(response_id, lease)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def cancel(self, caller: Caller, response_id: str) -> None:
         """Have a running response cancelled by its maker. Raises Unavailable."""

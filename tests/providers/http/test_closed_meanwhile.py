@@ -1,6 +1,7 @@
 """Upstreams that close an idle connection just as a request is sent: nobody sees it, and nothing is asked twice."""
 
 import socket
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from typing import override
 import pytest
 
 from ai_gateway.errors import UpstreamUnreachable
+from ai_gateway.providers.http.bounded_reads import acknowledged_in, kernel_given
 from ai_gateway.providers.http.client import Transport
 from ai_gateway.providers.http.http1 import Connection
 from ai_gateway.providers.http.pool import IDLE_S, Origin, Pool
@@ -90,24 +92,26 @@ def closing(*, reads_on: bool = False) -> Iterator[tuple[Transport, Closing]]:
         yield Transport("lab", f"http://127.0.0.1:{server.port}", {}, PATIENT, make_pool), server
 
 
-async def fetched(transport: Transport) -> bytes:
-    return (await transport.fetch("POST", "/chat", {}, b"{}")).body
+async def fetched(transport: Transport, body: bytes = b"{}") -> bytes:
+    return (await transport.fetch("POST", "/chat", {}, body)).body
 
 
-async def streamed(transport: Transport) -> bytes:
-    async with transport.stream("/chat", {}, b"{}") as stream:
+async def streamed(transport: Transport, body: bytes = b"{}") -> bytes:
+    async with transport.stream("/chat", {}, body) as stream:
         return await stream.read()
 
 
 BOTH = pytest.mark.parametrize("ask", [fetched, streamed])
-type Ask = Callable[[Transport], Awaitable[bytes]]
+type Ask = Callable[[Transport, bytes], Awaitable[bytes]]
+SIZES = pytest.mark.parametrize("size", [0, 60_000, 300_000, 8_000_000])  # one write, two, and more than buffers hold
 
 
+@SIZES
 @BOTH
-async def test_a_request_that_nobody_can_have_read_is_sent_on_another_connection(ask: Ask) -> None:
+async def test_a_request_that_nobody_can_have_read_is_sent_on_another_connection(ask: Ask, size: int) -> None:
     with closing() as (transport, server):
         for _ in range(3):
-            assert await ask(transport) == b"good"
+            assert await ask(transport, b" " * size + b"{}") == b"good"
         assert server.requests == 3
         await transport.aclose()
 
@@ -115,9 +119,9 @@ async def test_a_request_that_nobody_can_have_read_is_sent_on_another_connection
 @BOTH
 async def test_a_request_that_may_have_been_read_is_not_sent_again(ask: Ask) -> None:
     with closing(reads_on=True) as (transport, server):
-        assert await ask(transport) == b"good"
+        assert await ask(transport, b"{}") == b"good"
         with pytest.raises(UpstreamUnreachable):
-            await ask(transport)
+            await ask(transport, b"{}")
         assert server.requests == 2
         await transport.aclose()
 
@@ -160,3 +164,13 @@ async def test_an_upstream_that_was_restarted_has_connections_kept_as_before_aft
         last = await call(pool)
         clock.advance(IDLE_S - 0.5)
         assert await call(pool) is last
+
+
+def test_what_was_sent_again_counts_once() -> None:
+    """RFC 4898, tcpEStatsPerfHCDataOctetsOut: the octets sent include retransmitted ones."""
+    info = bytearray(232)
+    struct.pack_into("=Q", info, 120, 1 + 1_000)  # the SYN, and all but the last 300 bytes
+    struct.pack_into("=I", info, 144, 100)
+    struct.pack_into("=Q", info, 200, 1_200 + 5_000)
+    struct.pack_into("=Q", info, 208, 5_000)
+    assert kernel_given(bytes(info)) - acknowledged_in(bytes(info)) == 300

@@ -30,13 +30,15 @@ def poll_of(transport: asyncio.Transport) -> select.poll:
     return poll
 
 
-# Of Linux's `struct tcp_info` (linux/tcp.h): tcpi_bytes_acked, since 4.2, which counts the SYN as well, and
-# tcpi_bytes_sent, since 4.19.
-_ACKNOWLEDGED, _SENT, _LEAST = 120, 200, 208
+# Of Linux's `struct tcp_info` (linux/tcp.h): tcpi_bytes_acked, since 4.2, which counts the SYN as well;
+# tcpi_notsent_bytes; and since 4.19 tcpi_bytes_sent, in which what was sent again counts twice, and tcpi_bytes_retrans.
+_ACKNOWLEDGED, _UNSENT, _SENT, _SENT_AGAIN, _LEAST = 120, 144, 200, 208, 216
 
 
-def unacknowledged(transport: asyncio.Transport) -> int:
-    """The bytes that were sent and that the other machine has not acknowledged; 0 if that is not known.
+def unacknowledged(transport: asyncio.Transport, given: int) -> int:
+    """The bytes that the other machine has not acknowledged, of all that the transport was `given`; 0 if not known.
+
+    With TLS what was sent is longer than that, so there it is what the kernel was given.
 
     To be called when the other side's FIN has arrived: that acknowledges all that came before, read or not (RFC 9293,
     section 3.10.7.4). A reset (RST) does not.
@@ -46,7 +48,21 @@ def unacknowledged(transport: asyncio.Transport) -> int:
     with suppress(OSError, AttributeError):
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
             info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        if len(info) >= _LEAST:
-            (acknowledged,), (sent,) = (struct.unpack_from("=Q", info, at) for at in (_ACKNOWLEDGED, _SENT))
-            return max(0, int(sent) + 1 - int(acknowledged))
+        is_encrypted = transport.get_extra_info("ssl_object") is not None
+        return max(0, (kernel_given(info) if is_encrypted else given) - acknowledged_in(info))
     return 0
+
+
+def acknowledged_in(info: bytes) -> int:
+    """The bytes of data that the other machine has acknowledged. Raises OSError where that is not told."""
+    if len(info) < _LEAST:
+        raise OSError("an older kernel")
+    (acknowledged,) = struct.unpack_from("=Q", info, _ACKNOWLEDGED)
+    return int(acknowledged) - 1
+
+
+def kernel_given(info: bytes) -> int:
+    """The bytes of data that the kernel was given, sent or not."""
+    (sent,), (again,) = (struct.unpack_from("=Q", info, at) for at in (_SENT, _SENT_AGAIN))
+    (unsent,) = struct.unpack_from("=I", info, _UNSENT)
+    return int(sent) - int(again) + int(unsent)

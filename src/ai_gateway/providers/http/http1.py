@@ -22,11 +22,9 @@ PIECE = 16 * 1024  # a stream is read in pieces of at most so many bytes
 _HIGH_WATER = 2 * PIECE  # unread bytes beyond which reading is paused
 _SMALL = 4 * 1024  # smaller packets are joined, to save the overhead of an object for each
 _COPIED = 64 * 1024  # bodies up to this size are joined with their head, so that both are one write
-_MAX_FIELD = 16 * 1024
-_MAX_FIELDS = 128
+_MAX_FIELD, _MAX_FIELDS = 16 * 1024, 128
 _MAX_HEAD = 256 * 1024  # of all interim replies and the reply; also of chunk sizes and trailers without data
-_BODILESS = {204, 304}
-_FRAMING = {"content-length", "transfer-encoding", "content-encoding"}
+_BODILESS, _FRAMING = {204, 304}, {"content-length", "transfer-encoding", "content-encoding"}
 
 _IDLE, _HEAD, _BODY, _WHOLE = range(4)  # the states of reading a reply
 _FOR_HEAD, _FOR_SOME = -1, 0  # what a reader waits for: the head, or more than so many bytes of the body
@@ -67,6 +65,7 @@ class Connection(BoundedReads):
         self._buffer: list[bytes] = []
         self._error: Exception | None = None
         self._paused = self._has_ended = self.is_reused = False
+        self._given = 0  # bytes of all requests
         self.deadline = math.inf
         self.on_deadline: Callable[[], object] | None = None
         self.divert: Sink | None = None
@@ -89,6 +88,7 @@ class Connection(BoundedReads):
             raise Disconnected("the connection has ended")
         self._state = _HEAD
         self._check = check
+        self._given += len(head) + len(body) if body else len(head)
         self.expire_at(deadline)
         if body and len(body) > _COPIED:
             transport.writelines((head, body))
@@ -384,7 +384,7 @@ class Connection(BoundedReads):
         elif self._state == _BODY:
             error = BrokenReply("the reply broke off" + (f": {error}" if error else ""))
         elif self.is_stale and self._transport is not None and isinstance(error, BrokenPipeError | None):
-            error = Undelivered(unacknowledged(self._transport))
+            error = Undelivered(unacknowledged(self._transport, self._given))
         self._end(error or Disconnected("the upstream closed the connection before it replied"))
 
     def _end(self, error: Exception) -> None:

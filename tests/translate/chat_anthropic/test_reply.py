@@ -137,7 +137,7 @@ def test_a_whole_reply_is_exact() -> None:
             "prompt_tokens": 7,
             "completion_tokens": 4,
             "total_tokens": 11,
-            "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 1},
+            "prompt_tokens_details": {"audio_tokens": 0, "cached_tokens": 2, "cache_write_tokens": 1},
         },
         "service_tier": "default",
     }
@@ -231,7 +231,12 @@ def test_counts_that_nobody_told_are_not_made_up(reported: dict[str, Any]) -> No
 
 def test_tokens_of_thinking_are_counted_apart() -> None:
     counts = {"input_tokens": 1, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 5}}
-    assert usage(read("anthropic", Usage, counts))["completion_tokens_details"] == {"reasoning_tokens": 5}
+    assert usage(read("anthropic", Usage, counts))["completion_tokens_details"] == {
+        "accepted_prediction_tokens": 0,
+        "audio_tokens": 0,
+        "reasoning_tokens": 5,
+        "rejected_prediction_tokens": 0,
+    }
 
 
 def test_a_later_count_replaces_an_earlier_one() -> None:

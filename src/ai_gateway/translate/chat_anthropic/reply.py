@@ -10,6 +10,7 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
+from ai_gateway.translate import chat_details
 from ai_gateway.translate.extra_fields import extra_fields, names_of, place
 from ai_gateway.translate.wires.anthropic import (
     Block,
@@ -96,12 +97,12 @@ def usage(counts: Usage) -> Object:
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        "prompt_tokens_details": chat_details.of_prompt({"cached_tokens": read, "cache_write_tokens": written}),
     }
     if (details := counts.output_tokens_details) is not None:
         fields = beside(reasoning_tokens=details.thinking_tokens)
         place(extra_fields(details), fields, _USAGE_DETAILS)
-        result |= {"completion_tokens_details": fields} if fields else {}
+        result |= {"completion_tokens_details": chat_details.of_completion(fields)} if fields else {}
     # The price of a cache write depends on how long the token stays in the cache.
     result |= beside(cache_creation=counts.cache_creation, server_tool_use=counts.server_tool_use)
     place(extra_fields(counts), result, _USAGE)

@@ -8,6 +8,7 @@ upstream's own searches.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ai_gateway.translate import chat_details
 from ai_gateway.translate.chat_responses.lost_fields import REASONING
 from ai_gateway.translate.chat_responses.tools import call
 
@@ -60,9 +61,12 @@ def usage(counts: object) -> dict[str, Any] | None:
     named |= {"prompt_tokens": given, "completion_tokens": made}
     total = counts.get("total_tokens")
     named["total_tokens"] = (given or 0) + (made or 0) if total is None else total
-    for name, theirs in (("prompt_tokens_details", "input"), ("completion_tokens_details", "output")):
+    for name, theirs, completed in (
+        ("prompt_tokens_details", "input", chat_details.of_prompt),
+        ("completion_tokens_details", "output", chat_details.of_completion),
+    ):
         if isinstance(details := counts.get(f"{theirs}_tokens_details"), dict):
-            named[name] = {part: count for part, count in details.items() if count is not None}
+            named[name] = completed({part: count for part, count in details.items() if count is not None})
     return named
 
 

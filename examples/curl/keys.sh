@@ -12,6 +12,7 @@ administer POST "$account/api_keys" service-account-key
 
 api_key=$project/api_keys/$(id_of "$(administer GET "$project/api_keys")")
 administer GET "$api_key"
+administer GET "/v1/gateway/keys?name=${api_key##*/}"
 administer POST "$api_key" key-changed
 administer DELETE "$api_key"
 administer DELETE "$account"

@@ -13,7 +13,7 @@ import pytest
 from ai_gateway.accounts.key_format import is_well_formed, new_key
 from tests.cli.conftest import CommandLine
 from tests.support.administration import Administrator
-from tests.support.gateway import run_cli, running_gateway
+from tests.support.gateway import LiveGateway, run_cli, running_gateway
 
 _CHANGING = re.compile(
     r"sk-gw-(?:admin-)?[0-9A-Za-z]{49}|sk-gw-(?:admin-)?\.\.\.\w{4}|(?:key|proj|svc_acct)_[0-9a-f]{29}"
@@ -254,3 +254,26 @@ def test_a_refusal_says_what_is_there_instead(cli: CommandLine) -> None:
 @pytest.mark.parametrize("options", [("--per", "day"), ("--zone", "UTC"), ("--admin", "--zone", "UTC")])
 def test_an_interval_without_a_budget_is_no_limit_and_is_refused(cli: CommandLine, options: tuple[str, ...]) -> None:
     assert "give --budget as well" in cli.refused("keys", "create", "alice", *options, code=2, COLUMNS="200")
+
+
+def test_a_key_is_found_by_one_look_up_however_many_projects_there_are(
+    remote: CommandLine, administered: tuple[LiveGateway, Path]
+) -> None:
+    live, _ = administered
+    for name in "abcdefghij":
+        remote("projects", "create", f"found-{name}")
+        remote("keys", "create", f"owner-{name}", "--project", f"found-{name}")
+
+    def asked() -> list[str]:
+        return [str(each.get("path")) for each in live.records("request")]
+
+    before = len(asked())
+    shown = remote.json("keys", "show", "owner-e")
+    assert shown["project"]["name"] == "found-e"
+    remote("limits", "set", "--key", "owner-e", "--rpm", "5")
+    remote("keys", "list")
+    remote("usage", "--by", "key")
+    since = asked()[before:]
+    assert since.count("/v1/gateway/keys") >= 4
+    lists = [path for path in since if path.endswith("/api_keys")]
+    assert len(lists) < 10, "no list of each project"

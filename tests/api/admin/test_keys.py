@@ -184,3 +184,31 @@ def test_a_key_of_a_caller_is_no_administrators_key_and_the_other_way_round(admi
     admin.refused(404, "GET", f"projects/default/api_keys/{made}")
     admin.refused(404, "DELETE", f"projects/default/api_keys/{made}")
     assert Administrator(admin.live, ADMIN_KEY).get(f"admin_api_keys/{made}")["id"] == made
+
+
+def test_a_key_is_found_without_its_project(admin: Administrator) -> None:
+    owner, projects = "whose-place-nobody-knows", [admin.project() for _ in range(3)]
+    made = [admin.account(project, name=owner) for project in projects]
+    ids = [each["api_key"]["id"] for each in made]
+
+    def named(name: str, **query: object) -> dict[str, Any]:
+        listed: dict[str, Any] = admin.get("../gateway/keys", name=name, **query)
+        return listed
+
+    found = named(owner)
+    assert [(each["id"], each["project_id"]) for each in found["data"]] == [*zip(ids, projects, strict=True)]
+    one = found["data"][1]
+    assert one["key"] == admin.get(f"projects/{projects[1]}/api_keys/{ids[1]}")
+    assert one["project_name"] == admin.get(f"projects/{projects[1]}")["name"]
+    assert [each["id"] for each in named(ids[2])["data"]] == [ids[2]]
+    shown = one["key"]["redacted_value"]
+    assert ids[1] in {each["id"] for each in named(shown)["data"]}
+    first = named(owner, limit=2)
+    assert ([each["id"] for each in first["data"]], first["has_more"]) == (ids[:2], True)
+    rest = named(owner, limit=2, after=first["last_id"])
+    assert ([each["id"] for each in rest["data"]], rest["has_more"]) == (ids[2:], False)
+    every = admin.get("../gateway/keys", limit=1000)["data"]
+    assert set(ids) <= {each["id"] for each in every}
+    admin.delete(f"projects/{projects[0]}/api_keys/{ids[0]}")
+    assert [each["id"] for each in named(owner)["data"]] == ids[1:]
+    assert named("nobody")["data"] == []

@@ -1,6 +1,6 @@
 """The keys of a project: created for a service account, listed, changed, deleted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import override
 
@@ -109,6 +109,34 @@ class ProjectKeys(Administration):
             last_id=found.items[-1].id if found.items else None,
             has_more=found.has_more,
         )
+
+    @override
+    async def list_keys(self, call: Call, query: models.ListKeysQuery) -> models.KeyList:
+        directory = await self.fresh()
+        projects = {project.id: project for project in directory.all(Project)}
+        configured = (key for project in projects.values() for key in self._configured_in(project))
+        every = by_time((*directory.all(ApiKey), *configured), lambda key: key.created_at)
+        found = page(
+            every,
+            lambda key: key.id,
+            query.limit,
+            query.after,
+            is_shown=lambda key: (
+                key.deleted_at is None and key.project_id in projects and self._is_called(key, query.name)
+            ),
+        )
+        uses = await self.last_uses()
+        data = [_with_project(self._key(key, project, uses), project) for key, project in _pairs(found.items, projects)]
+        first, last = (data[0].id, data[-1].id) if data else (None, None)
+        return models.KeyList(object="list", data=data, has_more=found.has_more, first_id=first, last_id=last)
+
+    def _is_called(self, key: ApiKey, name: str | None) -> bool:
+        if name is None or name in {key.id, key.redacted}:
+            return True
+        if key.id in self.access.keys.configured:  # which is its own owner
+            return key.name == name
+        owner = self.directory.get(ServiceAccount, key.service_account_id or "")
+        return (owner.name if owner is not None else key.name) == name
 
     @override
     async def retrieve_project_api_key(self, call: Call, project_id: str, api_key_id: str) -> models.ProjectApiKey:
@@ -234,6 +262,18 @@ class ProjectKeys(Administration):
             self.directory.get(ModelPermissions, key.id),
         )
         return made
+
+
+def _pairs(keys: Iterable[ApiKey], projects: Mapping[str, Project]) -> Iterator[tuple[ApiKey, Project]]:
+    for key in keys:
+        if key.project_id is not None:
+            yield key, projects[key.project_id]
+
+
+def _with_project(key: models.ProjectApiKey, project: Project) -> models.KeyOfProject:
+    return models.KeyOfProject(
+        object="gateway.key", id=key.id, key=key, project_id=project.id, project_name=project.name
+    )
 
 
 def _limits(limited: Limited | models.ProjectApiKey) -> dict[str, object]:

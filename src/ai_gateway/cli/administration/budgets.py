@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ai_gateway.cli.administration.client import Api, Refusal
 from ai_gateway.cli.administration.limits_of import SpendLimit, spend_in_words, spend_limit
-from ai_gateway.cli.administration.lookup import all_keys, all_projects, find_key, find_project
+from ai_gateway.cli.administration.lookup import all_projects, find_key, find_project, keys_of_projects
 from ai_gateway.cli.administration.show import as_json, lines, plain, table
 from gateway_contract.openai_admin import models
 
@@ -48,7 +48,7 @@ async def show_budgets(api: Api, key: str | None, project: str | None, *, json: 
     found = [await _budget(api, None, None), *[await _of_project(api, each) for each in projects]]
     found += [
         Budget("key", each.key.id, each.owner, each.key.spend_limit)
-        for each in await all_keys(api, projects, administrators=False)
+        for each in await keys_of_projects(api)
         if isinstance(each.key, models.ProjectApiKey)
     ]
     _print([budget for budget in found if budget.limit is not None], json=json)

@@ -1,7 +1,7 @@
 """Looks up projects and keys by id or name."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from ai_gateway.accounts.key_format import redacted
@@ -10,6 +10,8 @@ from gateway_contract.openai_admin import models
 
 DEFAULT = "default"
 _MAX_NAMED = 8
+_PAGE = 1_000
+_LONGEST_NAME = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,35 @@ async def all_keys(api: Api, projects: Iterable[models.Project], *, administrato
 
 async def keys_in(api: Api, project: str | None) -> list[Found]:
     """Every key, or those of one project. Raises Refusal."""
-    projects = [await find_project(api, project)] if project is not None else await all_projects(api)
-    return await all_keys(api, projects, administrators=project is None)
+    if project is not None:
+        return await all_keys(api, [await find_project(api, project)], administrators=False)
+    return [*await all_keys(api, (), administrators=True), *await keys_of_projects(api)]
+
+
+async def keys_of_projects(api: Api, name: str | None = None, *, archived: bool = False) -> list[Found]:
+    """The keys of all projects: those with this id, owner or redacted value if one is given. Raises Refusal."""
+    if name is not None and not (0 < len(name) <= _LONGEST_NAME and name.isprintable()):
+        return []  # nothing has such a name, and the API does not take it
+    named = {} if name is None else {"name": name}
+    page = await api.find("listKeys", models.KeyList, **named, limit=_PAGE)
+    if page is None:  # a gateway of a version before
+        return await all_keys(api, await all_projects(api, archived=archived), administrators=False)
+    found = [*page.data]
+    while page.has_more and page.last_id:
+        page = await api.call("listKeys", models.KeyList, None, **named, limit=_PAGE, after=page.last_id)
+        found += page.data
+    projects = await _projects(api, {each.project_id for each in found}, archived=archived)
+    return [Found(each.key, projects[each.project_id]) for each in found if each.project_id in projects]
+
+
+async def _projects(api: Api, ids: Set[str], *, archived: bool) -> dict[str, models.Project]:
+    """The projects with these ids: a few are looked up, many are listed."""
+    if len(ids) > _MAX_NAMED:
+        found = await all_projects(api, archived=archived)
+    else:
+        each = [await api.find("retrieveProject", models.Project, project_id=project_id) for project_id in ids]
+        found = [project for project in each if project is not None]
+    return {project.id: project for project in found if archived or not isinstance(project.archived_at, int)}
 
 
 async def find_keys(api: Api, name: str, project: str | None) -> list[Found]:
@@ -79,11 +108,15 @@ async def find_keys(api: Api, name: str, project: str | None) -> list[Found]:
 
     A key's plain text is accepted as well, and found by its redacted form, for keys that have leaked.
     """
-    keys = await keys_in(api, project)
+    if project is None:
+        keys = [*await all_keys(api, (), administrators=True), *await keys_of_projects(api, name)]
+    else:
+        keys = await keys_in(api, project)
     found = [each for each in keys if each.key.id == name]
     found = found or [each for each in keys if each.owner == name]
     if not found and len(name) > 20:
         shown = redacted(name)
+        keys += await keys_of_projects(api, shown) if project is None else []
         found = [each for each in keys if each.key.redacted_value == shown]
         name = shown
     places = {each.project.id if each.project else None for each in found}
@@ -91,7 +124,7 @@ async def find_keys(api: Api, name: str, project: str | None) -> list[Found]:
         where = ", ".join(sorted(each.project.name or each.project.id for each in found if each.project))
         raise Refusal(f"There are keys of {name!r} in several places ({where}): give --project, or the key's id.")
     if not found:
-        near = _near(name, {each.owner for each in keys})
+        near = _near(name, {each.owner for each in await keys_in(api, project)})
         raise Refusal(f"There is no key of {name!r}{f' in project {project!r}' if project else ''}.{near}")
     return found
 

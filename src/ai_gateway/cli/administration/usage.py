@@ -6,7 +6,7 @@ from decimal import Decimal
 import typer
 
 from ai_gateway.cli.administration.client import Api
-from ai_gateway.cli.administration.lookup import all_keys, all_projects
+from ai_gateway.cli.administration.lookup import all_projects, keys_of_projects
 from ai_gateway.cli.administration.show import as_json, day, lines, note, table
 from ai_gateway.observability.printable import printable_text
 from gateway_contract.openai_admin import models
@@ -124,7 +124,7 @@ def _value(by: str, bucket: models.RecordedBucket, result: models.RecordedSum, n
 async def _names(api: Api) -> dict[str, str]:
     """The names of projects and keys by id."""
     projects = await all_projects(api, archived=True)
-    keys = await all_keys(api, projects, administrators=False)
+    keys = await keys_of_projects(api, archived=True)
     return {
         **{project.id: project.name or project.id for project in projects},
         **{each.key.id: f"{each.owner} ({each.key.id})" for each in keys},

@@ -26,7 +26,7 @@ _BEYOND_CHAT = {
     "unsupported_parameter",
     "unsupported_value",
 }
-_MOST_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
+_MAX_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 _ZONES = available_timezones() | {"", None}
 _USES = 20
 _ONE_OF = int(os.environ.get("FUZZ_COVERAGE_ONE_OF", "1"))
@@ -131,7 +131,7 @@ def _is_refused_range(path: str, query: Any) -> bool:  # noqa: ANN401 - made-up 
     if start is not None and end is not None and end < start:
         return True
     width = query.get("bucket_width", "1d")
-    most = _MOST_BUCKETS.get(width, 0) if isinstance(width, str) else 0
+    most = _MAX_BUCKETS.get(width, 0) if isinstance(width, str) else 0
     return "usage" in path and limit is not None and limit > most
 
 

@@ -265,7 +265,7 @@ class Holding(Holder):
     settled: list[str] = field(default_factory=list)
 
     @override
-    async def give_back(self, start: Start) -> None:
+    async def release(self, start: Start) -> None:
         self.given_back.append(start)
         self._fail(1)
 

@@ -116,8 +116,8 @@ async def test_many_who_wait_for_another_process_are_told_together_that_the_stor
     await second.open()
     async with first.transaction():
         async with asyncio.timeout(40):
-            told = await asyncio.gather(*(_put(second, f"{at}") for at in range(12)), return_exceptions=True)
-    assert {type(each) for each in told} == {StoreError}
+            reported = await asyncio.gather(*(_put(second, f"{at}") for at in range(12)), return_exceptions=True)
+    assert {type(each) for each in reported} == {StoreError}
     await _goes_on(second, first)
     await first.aclose()
     await second.aclose()

@@ -222,8 +222,8 @@ async def test_a_client_that_leaves_takes_the_list_of_tools_from_nobody_else() -
                 await staying
 
 
-MOST_OF_ONE = 6
-FEW = {"most_sessions": MOST_OF_ONE + 2, "most_of_one": MOST_OF_ONE}
+MAX_OF_ONE = 6
+FEW = {"most_sessions": MAX_OF_ONE + 2, "most_of_one": MAX_OF_ONE}
 
 
 async def test_a_server_that_hangs_and_a_caller_who_calls_it_leave_places_for_others() -> None:
@@ -237,9 +237,9 @@ async def test_a_server_that_hangs_and_a_caller_who_calls_it_leave_places_for_ot
             async def call(name: str, caller: Caller, session: str) -> Result:
                 return await functions[f"mcp_{name}"].run(Use(caller, "c", session, {}, {}, 60.0))
 
-            calls = [asyncio.create_task(call("lab_odd", one, f"s{at}")) for at in range(MOST_OF_ONE)]
+            calls = [asyncio.create_task(call("lab_odd", one, f"s{at}")) for at in range(MAX_OF_ONE)]
             async with asyncio.timeout(30):
-                while len(asked(hanging, "tools/call")) < MOST_OF_ONE:  # noqa: ASYNC110 - the server has a thread
+                while len(asked(hanging, "tools/call")) < MAX_OF_ONE:  # noqa: ASYNC110 - the server has a thread
                     await asyncio.sleep(0.01)
                 refused = await call("lab_good", one, "more")
                 assert refused == Result("There are too many sessions with the server 'lab': try later.", failed=True)
@@ -255,9 +255,9 @@ async def test_a_conversation_keeps_its_session_although_there_is_no_room_for_an
     fake = FakeMcp([listed("t")], {"t": {"content": [TEXT]}})
     with running_mcp(fake) as server:
         async with tool_of(lab(server.url), **FEW) as tool:
-            for at in (*range(MOST_OF_ONE), 0, 1, 2):
+            for at in (*range(MAX_OF_ONE), 0, 1, 2):
                 assert await called(tool, "t", session=f"s{at}") == Result("said")
-        assert len(asked(server, "initialize")) == 1 + MOST_OF_ONE
+        assert len(asked(server, "initialize")) == 1 + MAX_OF_ONE
 
 
 AT_ONCE = 150

@@ -178,7 +178,7 @@ async def test_who_gets_no_reader_in_time_is_told_so(server: Upstream) -> None:
         await pages._readers.take("many", 0)
     with pytest.raises(NotRead, match="The gateway is busy with other pages"):
         await pages.read(url, 6, caller="another")
-    pages._readers.give_back("many")
+    pages._readers.release("many")
     assert "Tea is grown" in (await pages.read(url, 60, caller="another")).text
 
 

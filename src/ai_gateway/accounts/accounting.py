@@ -1,6 +1,6 @@
 """Hold, settle, record: what a call may cost is held before it is made, what it did cost counted after it.
 
-Every call that may go on to an upstream begins with a start and ends with one record, whoever left.
+Every call that may go on to an upstream begins with a start and ends with one record, also if its caller disconnects.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ type Spent = Callable[[Scope, Window], Awaitable[int]]
 
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _RETRY_S = 1.0
-_MOST_PLANS = 1_024  # names of models come from callers
+_MAX_PLANS = 1_024  # names of models come from callers
 _LONGEST_SUM_S = 2.0
 # When a counter of money begins, other workers may still be about to learn of the limit, and to ship what has ended. By
 # the last of these looks the ledger has all of it.
@@ -126,14 +126,14 @@ class Accounting(Observer):
         price = self.prices.find(provider, first.model, now)
         cost = price.bound(most_input, output, tier, searches) if price is not None else None
         if len(targets) > 1:
-            cost = self._dearest(targets, bound, output, now)
+            cost = self._highest_cost(targets, bound, output, now)
         if (turn := call.round) is not None and cost is not None:
             cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._ids.next(at_ms // 1000)
         held: Held | None = None
         headers: dict[str, str] = {}
-        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # which nobody else looks into
+        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # private to accounts
         limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -208,7 +208,7 @@ class Accounting(Observer):
         for scope in scopes:
             if not scope.allows(model, names):
                 raise model_not_allowed(scope, model)
-        if len(self._plans) >= _MOST_PLANS:
+        if len(self._plans) >= _MAX_PLANS:
             self._plans.clear()
         plan = self._plans[key] = Plan(scopes, {model}.union(*names), now)
         return plan
@@ -294,7 +294,7 @@ class Accounting(Observer):
             _log.warning("counters are back")
         self._away = problem is not None
 
-    def _dearest(self, targets: Sequence[Target], bound: Bound, output: int, now: float) -> int | None:
+    def _highest_cost(self, targets: Sequence[Target], bound: Bound, output: int, now: float) -> int | None:
         """The most that the call can cost at any of its targets; None if one has no price."""
         most = 0
         for target in targets:
@@ -354,7 +354,7 @@ class Accounting(Observer):
         reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
         later = [(each.id, each.at, *each.held.rows()) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
-        self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
+        self.log.started(reservation.start)  # once more, so that a recovery releases these as well
 
     # -- after it --
 
@@ -373,7 +373,7 @@ class Accounting(Observer):
             raise
 
     def soon(self, work: Awaitable[None]) -> None:
-        """Have something done that nobody waits for."""
+        """Run something in the background."""
         self._in_background(work, self._settling)
 
     @staticmethod

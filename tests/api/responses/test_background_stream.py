@@ -144,8 +144,8 @@ def test_cancel_from_either_worker_ends_every_stream(two_workers: LiveGateway, t
         for reading in (first, *others):
             events = reading.end()
             assert is_legal(events) == cancelled
-        told = follow(two_workers, id_of(first)).end()
-        text = "".join(event["delta"] for event in told if "delta" in event)
+        reported = follow(two_workers, id_of(first)).end()
+        text = "".join(event["delta"] for event in reported if "delta" in event)
         (message,) = cancelled["output"]
         assert text == "word0 word1 word2 word3 word4 "
         assert (message["status"], message["content"][0]["text"]) == ("incomplete", text)

@@ -1,8 +1,8 @@
 """Processes of the gateway, forked from one that has imported it: imports are nearly all of the second a start takes.
 
 What is forked then runs `python -m ai_gateway` as it is: arguments, environment, working directory and exit code are
-those of a process of its own. What it cannot show is what comes before the first line of the program, and what Python
-reads when it starts; tests of these start a process.
+those of a process of its own. What it cannot show is what comes before the first line of the program, what Python
+reads when it starts, and what it frees when it ends; tests of these start a process.
 """
 
 import atexit
@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -182,12 +183,31 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str) -> None:
     sys.path[0] = cwd  # as with -m
     if any(name.startswith("COVERAGE_") for name in env):
         coverage.process_startup()
-    runpy.run_module("ai_gateway", run_name="__main__", alter_sys=True)
+    code: object = 0
+    try:
+        runpy.run_module("ai_gateway", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    if not isinstance(code, int):
+        sys.exit(str(code))
+    _end(code)
+
+
+def _end(code: int) -> None:
+    """As a process of `multiprocessing` ends: to free what is shared, it would be copied first; that took a fifth."""
+    threading._shutdown()  # type: ignore[attr-defined] # it joins threads; there is no public name for it
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _main() -> None:
     import ai_gateway.cli.starting  # noqa: F401 - what takes a second
+    from ai_gateway.providers.config.plugins import known_rows
 
+    known_rows()  # what is installed is looked for once
     gc.collect()
     gc.freeze()  # what is shared stays shared if no collector writes into it
     if (wanted := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:

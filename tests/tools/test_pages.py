@@ -170,6 +170,7 @@ async def test_no_more_is_read_at_once_than_there_is_memory_for_and_a_caller_lea
     assert "Tea is grown" in (await pages.read(f"{url}/page", 60, caller="many")).text
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_caller_with_many_slow_pages_leaves_others_their_turn(server: Upstream) -> None:
     pages, url = Pages(Egress(anywhere)), f"http://127.0.0.1:{server.port}"

@@ -326,7 +326,7 @@ def test_a_lost_call_is_charged_by_its_bound(tmp_path: Path) -> None:
     start = started("gone", bound=77, bound_input=5, bound_output=9)
     journal.started(start)
     journal.close()
-    directory.leave(remove=True)
+    directory.close(remove=True)
     (dead,) = claim_dead(tmp_path)
     batch = dead.read(10)
     assert batch is not None

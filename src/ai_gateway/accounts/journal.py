@@ -20,7 +20,7 @@ from ai_gateway.accounts.records import Record, Start
 from ai_gateway.observability.metrics import Event, count
 
 # Records that are cached in memory beside the files. Without files, these are all.
-_MOST_IN_MEMORY = 4096
+_MAX_IN_MEMORY = 4096
 _log = structlog.get_logger(__name__)
 
 
@@ -96,7 +96,7 @@ class Journal(Source):
                 self._keep(record)
             elif not self._behind:
                 self._fresh.append((record, segment, segment.size))
-                if len(self._fresh) > _MOST_IN_MEMORY:
+                if len(self._fresh) > _MAX_IN_MEMORY:
                     self._fall_behind()
         except Exception as error:  # a failure must not fail the ended call
             self._drop(1)
@@ -122,7 +122,7 @@ class Journal(Source):
         return segment
 
     def _keep(self, record: Record) -> None:
-        if len(self._unwritten) < _MOST_IN_MEMORY:
+        if len(self._unwritten) < _MAX_IN_MEMORY:
             self._unwritten.append(record)
         else:
             self._drop(1)
@@ -156,7 +156,7 @@ class Journal(Source):
         self._segments.clear()
         self._current = None
         if self._directory is not None:
-            self._directory.leave(remove=finished)
+            self._directory.close(remove=finished)
             self._directory = None
 
     def _begin_segment(self) -> None:
@@ -172,7 +172,7 @@ class Journal(Source):
             if self._directory is None or not self._directory.is_there:
                 directory = LockedDirectory.make(self.root, self._owner)
                 if self._directory is not None:
-                    self._directory.leave(remove=False)
+                    self._directory.close(remove=False)
                 self._directory = directory
             segment = Segment.make(self._directory.path, self._segments_made, [*self._open.values(), *kept])
         except OSError as error:

@@ -78,7 +78,7 @@ class LockedDirectory:
         """The segment files, oldest first."""
         return sorted(self.path.glob(f"*{_SUFFIX}"))
 
-    def leave(self, *, remove: bool) -> None:
+    def close(self, *, remove: bool) -> None:
         """Unlock it, or remove it with its content."""
         if remove:
             shutil.rmtree(self.path, ignore_errors=True)

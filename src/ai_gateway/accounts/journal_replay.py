@@ -49,7 +49,7 @@ class DeadJournal(Source):
     def remove(self) -> None:
         """Remove the shipped journal."""
         if self._directory is not None:
-            self._directory.leave(remove=True)
+            self._directory.close(remove=True)
             self._directory = None
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class DeadJournal(Source):
             self._segment.close()
             self._segment = None
         if self._directory is not None:
-            self._directory.leave(remove=False)
+            self._directory.close(remove=False)
             self._directory = None
 
     def _next_segment(self) -> Segment | None:

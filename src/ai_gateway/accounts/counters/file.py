@@ -170,7 +170,7 @@ class FileCounters(MemoryCounters):
     @override
     async def aclose(self) -> None:
         self._close()
-        self._owners.leave()
+        self._owners.close()
 
     # -- the lock --
 

@@ -38,7 +38,7 @@ class Owners:
         if former is not None:
             os.close(former)
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Show that this process counts no more."""
         lock, self._lock = self._lock, None
         if lock is not None:

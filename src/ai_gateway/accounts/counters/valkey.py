@@ -24,7 +24,7 @@ _PULSE_S = 0.5
 _RETRY_S = 0.5
 _LAST_WORDS_S = 0.3
 _UNITS = 60
-_MOST_KNOWN = 4_096
+_MAX_KNOWN = 4_096
 _ROLLING, _MONEY, _PLAIN = map(sent, ("rolling", "money", "plain"))
 _OWN_CLOCK = sent("")
 _log = structlog.get_logger(__name__)
@@ -218,7 +218,7 @@ class _Sent(dict[str | int, str]):
     """Values as they are sent, of those that are sent again and again. No other numbers: 60.0 would be found as 60."""
 
     def __missing__(self, value: str | int) -> str:
-        if len(self) >= _MOST_KNOWN:
+        if len(self) >= _MAX_KNOWN:
             self.clear()
         self[value] = text = sent(value)
         return text

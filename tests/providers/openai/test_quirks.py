@@ -17,6 +17,7 @@ from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
 from tests.support.application import running_application
 from tests.support.behaviours import TEXT, USAGE, behave
 from tests.support.client import BODIES, CHAT, EMBED, LEGACY, body_of, client_of
+from tests.support.doors import PATHS, body_for
 from tests.support.fake_mistral import mistral_wire
 from tests.support.gateway import running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
@@ -156,6 +157,18 @@ def test_two_names_for_one_thing_are_400_when_they_disagree(
 
 
 TOKENS = {"tokens": [1, 2, 3], "token-lists": [[1, 2], [3]]}
+
+
+@pytest.mark.parametrize(("door", "kind"), [("responses", "input_text"), ("anthropic", "text")])
+def test_translated_requests_have_their_text_in_one_string_too(
+    client: httpx2.Client, upstream: Upstream, door: str, kind: str
+) -> None:
+    words = [{"type": kind, "text": "one"}, {"type": kind, "text": "two"}]
+    model = f"good#strings-{door}"
+    body = body_for(door, f"deepseek/{model}", [{"role": "user", "content": words}])
+    reply = client.post(PATHS[door], json=body)
+    assert reply.status_code == 200, reply.text
+    assert upstream.last(model).json["messages"] == [{"role": "user", "content": "one\ntwo"}]
 
 
 @pytest.mark.parametrize("row", SAME, ids=lambda row: row.name)

@@ -25,6 +25,7 @@ _FLAGS = (
     ("accepts_effort_none", True, "`reasoning_effort` none for every model"),
     ("uuid_request_ids", True, "takes UUIDs as request ids only"),
     ("no_developer_role", True, "`developer` as `system`"),
+    ("text_parts", False, "text in parts as one string"),
 )
 
 

@@ -50,8 +50,9 @@ _MISTRAL = Quirks(
     token_arrays=False,
     takes_reasoning=False,
 )
-# api-docs.deepseek.com "Create Chat Completion": `max_tokens` only; the newer name is silently ignored.
-_DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"})
+# api-docs.deepseek.com "Create Chat Completion": `max_tokens` only; the newer name is silently ignored. A message's
+# content is a string: an array is a 400, "invalid type: sequence, expected a string".
+_DEEPSEEK = Quirks(renamed={"max_completion_tokens": "max_tokens"}, text_parts=False)
 # llama.cpp's own server and that of llama-cpp-python, which has the stricter validation. Roles are those of the model's
 # chat template: "developer" is none of them, and is refused by either.
 _LLAMA_CPP = Quirks(

@@ -17,6 +17,7 @@ from ai_gateway.providers.upstream import OPENAI_COMPATIBLE
 from tests.support.application import running_application
 from tests.support.behaviours import TEXT, USAGE, behave
 from tests.support.client import BODIES, CHAT, EMBED, LEGACY, body_of, client_of
+from tests.support.doors import PATHS, body_for
 from tests.support.fake_mistral import mistral_wire
 from tests.support.gateway import running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
@@ -40,6 +41,27 @@ DEVELOPER = {"role": "developer", "content": [{"type": "text", "text": "Be brief
 USER = {"role": "user", "content": "developer"}
 TOLD = {"messages": [DEVELOPER, USER, DEVELOPER]}
 AS_SYSTEM = {"messages": [{**DEVELOPER, "role": "system"}, USER, {**DEVELOPER, "role": "system"}]}
+AS_STRINGS = {"messages": [{**DEVELOPER, "content": "Be brief."}, USER, {**DEVELOPER, "content": "Be brief."}]}
+TOLD_AS = {"llamacpp": AS_SYSTEM, "jan": AS_SYSTEM, "deepseek": AS_STRINGS}
+PARTS = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+CALLING = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+IN_PARTS = {
+    "messages": [
+        {"role": "system", "content": PARTS},
+        {"role": "user", "content": [*PARTS, IMAGE]},
+        {"role": "user", "content": [{**PARTS[0], "cache_control": {"type": "ephemeral"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALLING]},
+        {"role": "tool", "tool_call_id": "c", "content": PARTS[:1]},
+    ]
+}
+JOINED = {
+    "messages": [
+        {"role": "system", "content": "one\ntwo"},
+        *IN_PARTS["messages"][1:4],
+        {"role": "tool", "tool_call_id": "c", "content": "one"},
+    ]
+}
 CASES = [
     *(Case(name, LIMIT, {"max_tokens": 5}) for name in ("together", "mistral", "deepseek", "llamacpp", "lmstudio")),
     *(Case(name, LIMIT, LIMIT) for name in ("openai", "openrouter", "fireworks", "groq", "vllm")),
@@ -63,7 +85,9 @@ CASES = [
     Case("groq", {"service_tier": "performance"}, {"service_tier": "performance"}),
     Case("groq", {"reasoning_effort": "default"}, {"reasoning_effort": "default"}),
     Case("llamacpp", {"temperature": None, "user": None, "own": None, "top_p": 0.5}, {"top_p": 0.5}),
-    *(Case(row.name, TOLD, AS_SYSTEM if row.name in {"llamacpp", "jan"} else TOLD) for row in SAME),
+    *(Case(row.name, TOLD, TOLD_AS.get(row.name, TOLD)) for row in SAME),
+    Case("deepseek", IN_PARTS, JOINED),
+    Case("groq", IN_PARTS, IN_PARTS),
     Case("llamacpp", {"suffix": None, "seed": None}, {}, operation=LEGACY),
     Case("sglang", {"n": None, "logprobs": None, "frequency_penalty": None, "top_p": 0.5}, {"top_p": 0.5}),
     Case("sglang", {"n": None, "max_tokens": None}, {}, operation=LEGACY),
@@ -133,6 +157,18 @@ def test_two_names_for_one_thing_are_400_when_they_disagree(
 
 
 TOKENS = {"tokens": [1, 2, 3], "token-lists": [[1, 2], [3]]}
+
+
+@pytest.mark.parametrize(("door", "kind"), [("responses", "input_text"), ("anthropic", "text")])
+def test_translated_requests_have_their_text_in_one_string_too(
+    client: httpx2.Client, upstream: Upstream, door: str, kind: str
+) -> None:
+    words = [{"type": kind, "text": "one"}, {"type": kind, "text": "two"}]
+    model = f"good#strings-{door}"
+    body = body_for(door, f"deepseek/{model}", [{"role": "user", "content": words}])
+    reply = client.post(PATHS[door], json=body)
+    assert reply.status_code == 200, reply.text
+    assert upstream.last(model).json["messages"] == [{"role": "user", "content": "one\ntwo"}]
 
 
 @pytest.mark.parametrize("row", SAME, ids=lambda row: row.name)

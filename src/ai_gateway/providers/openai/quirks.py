@@ -80,6 +80,10 @@ class Quirks:
     """Whether it lacks the role `developer`. Such messages are then sent as `system`, the role's former name. The
     policy of `messages` is mapped."""
 
+    text_parts: bool = True
+    """Whether it accepts a message's text in parts. If not, messages that have nothing else are sent with one string,
+    the parts joined by line feeds. The policy of `messages` is mapped."""
+
     responses_only: str = ""
     """A pattern of the models that only answer by the Responses API. Chats with them are translated to it. Neither this
     quirk nor the next one applies to another base URL configured for the provider."""
@@ -100,14 +104,14 @@ class Quirks:
     def changes_bodies(self) -> bool:
         """Whether `encode` may change bodies."""
         fields = self.renamed or self.omit_when_default or self.handled_here
-        return self.no_developer_role or not self.nulls or bool(fields)
+        return self.no_developer_role or not self.text_parts or not self.nulls or bool(fields)
 
     def policies(self, base: Policies) -> Policies:
         """The policies of `base` with these quirks applied."""
         changes: dict[str, Policy] = dict.fromkeys(
             [*self.renamed, *self.omit_when_default, *self.handled_here], "mapped"
         )
-        if self.no_developer_role:
+        if self.no_developer_role or not self.text_parts:
             changes["messages"] = "mapped"
         changes.update((name, "dropped") for name in self.dropped)
         changes.update((name, "refused") for name in self.refused)
@@ -140,6 +144,8 @@ class Quirks:
         """The fields of a body as the upstream expects them. Raises UnsupportedValue for contradicting fields."""
         if self.no_developer_role and isinstance(fields.get("messages"), list):
             fields = {**fields, "messages": _as_system(fields["messages"])}
+        if not self.text_parts and isinstance(fields.get("messages"), list):
+            fields = {**fields, "messages": _with_strings(fields["messages"])}
         if not self.nulls:
             fields = {name: value for name, value in fields.items() if value is not None}
         if all(map(fields.keys().isdisjoint, (self.renamed, self.omit_when_default, self.handled_here))):
@@ -177,3 +183,18 @@ def _as_system(messages: object) -> object:
         {**message, "role": "system"} if isinstance(message, dict) and message.get("role") == "developer" else message
         for message in (messages if isinstance(messages, list) else ())
     ]
+
+
+def _with_strings(messages: object) -> object:
+    """The messages with one string for each content that is nothing but text in parts."""
+    found = messages if isinstance(messages, list) else ()
+    return [{**each, "content": words} if (words := _joined(each)) is not None else each for each in found]
+
+
+def _joined(message: object) -> str | None:
+    """The text of a message's parts; None if its content is something else, or has more than text."""
+    parts = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(parts, list) or not parts:
+        return None
+    words = [part["text"] for part in parts if isinstance(part, dict) and part.keys() == {"type", "text"}]
+    return "\n".join(words) if len(words) == len(parts) and all(isinstance(word, str) for word in words) else None

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ai_gateway.accounts.counters.base import Hold
+from ai_gateway.accounts.counters.base import MONEY, Hold
 from ai_gateway.accounts.entities import RateLimit, SpendLimit
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
@@ -26,6 +26,8 @@ TOLD: Mapping[Kind, tuple[str, str, str]] = {
 """The headers with the limit, what is left of it and when all of it is there again, of the kinds that have such."""
 type Told = tuple[int, tuple[str, str, str], OwnText]
 """Of which hold callers are told, in which headers, and its limit."""
+type ToldLines = tuple[int, str, str]
+"""The same as lines: of which hold, and what is before and after what is left of it."""
 
 
 @dataclass(slots=True)  # never changed
@@ -43,9 +45,9 @@ class Reason:
 class Held:
     """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone.
 
-    `told` is what callers are told of, None where that takes a look at how much is left of each. `varying` has the
-    places of what is not the same for each call, with whether it is money, and `settled` what is counted of the others
-    in the end; both are None unless the holds are those of a plan.
+    `told` is what callers are told of, and `lines` the same as lines; None where that takes a look at how much is left
+    of each. `varying` has the places of what is not the same for each call, with whether it is money, and `settled`
+    what is counted of the others in the end; both are None unless the holds are those of a plan.
     """
 
     holds: Sequence[Hold]
@@ -53,6 +55,7 @@ class Held:
     windows: Mapping[str, tuple[Scope, Window]]
     is_share: bool = False
     told: Sequence[Told] | None = None
+    lines: Sequence[ToldLines] | None = None
     varying: Sequence[tuple[int, bool]] | None = None
     settled: Sequence[int] | None = None
 
@@ -68,12 +71,12 @@ class Held:
         """The holds whose counters are not among `counted`, with this limit."""
         kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
         holds = [replace(hold, limit=limit) for hold, _ in kept]
-        return replace(self, holds=holds, reasons=[reason for _, reason in kept], told=None, varying=None)
+        return replace(self, holds=holds, reasons=[reason for _, reason in kept], told=None, lines=None, varying=None)
 
     def divided_by(self, replicas: int) -> "Held":
         """The same for one of so many replicas that cannot ask each other."""
         holds = [replace(hold, limit=max(1, hold.limit // replicas)) for hold in self.holds]
-        return replace(self, holds=holds, told=None, varying=None)
+        return replace(self, holds=holds, told=None, lines=None, varying=None)
 
     def share_of(self, replicas: int) -> "Held":
         """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
@@ -83,7 +86,7 @@ class Held:
         """The same where nobody could count money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
         holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
-        return replace(self, holds=holds, reasons=reasons, windows={}, told=None, varying=None)
+        return replace(self, holds=holds, reasons=reasons, windows={}, told=None, lines=None, varying=None)
 
     def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
@@ -114,13 +117,18 @@ def _settled(reasons: Sequence[Reason]) -> list[int]:
     return [int(reason.kind == "requests") for reason in reasons]
 
 
+def _lines(told: Told) -> ToldLines:
+    at, (limit, remaining, reset), text = told
+    return at, f"{limit}: {text}\r\n{remaining}: ", f"\r\n{reset}: "
+
+
 def spend_counter(spend: SpendLimit, now: float, budget_key: str | None = None) -> tuple[str, Window]:
     """The counter of what is spent in the window that a limit has now, and that window.
 
     `budget_key` is whose counter it is, if it is not the one that the limit is of.
     """
     window = window_at(spend.interval, spend.time_zone, now)
-    return f"spend/{budget_key or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
+    return f"{MONEY}{budget_key or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
 
 
 class Plan:
@@ -142,6 +150,7 @@ class Plan:
             if scope.spend is not None:
                 self._add_money(scope, scope.spend, now)
         self._told = self._unambiguous()
+        self._lines = [_lines(told) for told in self._told] if self._told is not None else None
         self._varying, self._settled = _varying(self._reasons), _settled(self._reasons)
 
     def is_good(self, now: float) -> bool:
@@ -162,7 +171,7 @@ class Plan:
             varied.unit_s, varied.money, varied.until = hold.unit_s, hold.money, hold.until
         held = _new(Held)
         held.holds, held.reasons, held.windows, held.is_share = holds, self._reasons, self._windows, False
-        held.told, held.varying, held.settled = self._told, self._varying, self._settled
+        held.told, held.lines, held.varying, held.settled = self._told, self._lines, self._varying, self._settled
         return held
 
     def _unambiguous(self) -> Sequence[Told] | None:

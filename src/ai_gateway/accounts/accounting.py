@@ -160,12 +160,14 @@ class Accounting(Observer):
             answer = self.counters.reserve_at_once(identifier, held.holds)
         except CountersError:  # which is what it comes to once more
             return None
-        if not isinstance(answer, Granted | Refused):
-            return None
-        self._hold_times.add_later(time.perf_counter() - began)
+        spent = time.perf_counter() - began
+        if isinstance(answer, Granted):
+            self._hold_times.add_later(spent)
+            return answer
         if isinstance(answer, Refused):
+            self._hold_times.add_later(spent)
             raise limited(held, answer, model, now)
-        return answer
+        return None
 
     async def _reserve_later(  # noqa: PLR0913, PLR0917 - called at one place
         self, call: Call, targets: Sequence[Target], start: Start, price: Price | None, held: Held, state: int

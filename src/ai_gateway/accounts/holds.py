@@ -11,6 +11,7 @@ from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
 from ai_gateway.accounts.windows import Window, window_at
 from ai_gateway.contract.call import OwnText
+from ai_gateway.contract.tokens import Tokens
 
 type Kind = Literal["requests", "tokens", "parallel", "money"]
 
@@ -88,7 +89,7 @@ class Held:
         holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
         return replace(self, holds=holds, reasons=reasons, windows={}, told=None, lines=None, varying=None)
 
-    def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
+    def true_amounts(self, tokens: Tokens, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
 
         A cost that nobody knows is all that was held for it.
@@ -99,7 +100,7 @@ class Held:
             varying, amounts = _varying(self.reasons), _settled(self.reasons)
         for at, is_money in varying:
             if not is_money:
-                amounts[at] = tokens if tokens < MOST_TOKENS else MOST_TOKENS
+                amounts[at] = min(sum(tokens[:-1]), MOST_TOKENS)  # all but searches
             elif cost is None:
                 amounts[at] = self.holds[at].amount
             else:

@@ -165,17 +165,16 @@ class CallReservation(Reservation):
         if self._accounting.counters.waits:  # before all is summed up in vain
             return False
         self._work_out()
-        amounts = held.true_amounts(sum(self._tokens[:-1]), self._cost)
+        amounts = held.true_amounts(self._tokens, self._cost)
         self.is_settled = self._accounting.settle_at_once(self.start[1], held, amounts, answer.at)
         return self.is_settled
 
     async def _settle(self, holds: list[CountedHold]) -> None:
         """All of them, also where it is cancelled: then the others in the background."""
-        tokens = _all(self._tokens)
         try:
             while holds:
                 identifier, held, at = holds.pop(0)
-                await self._accounting.settle(identifier, held, held.true_amounts(tokens, self._cost), at)
+                await self._accounting.settle(identifier, held, held.true_amounts(self._tokens, self._cost), at)
         finally:
             if holds:
                 self._accounting.soon(self._settle(holds))
@@ -328,10 +327,6 @@ def _may_have_worked(failure: Exception) -> bool:
 def estimated_tokens(size: int) -> int:
     """Tokens of so many bytes, where nobody has counted them."""
     return -(-size // _BYTES_PER_TOKEN)
-
-
-def _all(tokens: Tokens) -> int:
-    return sum(tokens[:-1])  # all but searches
 
 
 def _usd(cost: int) -> str:

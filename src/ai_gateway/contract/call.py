@@ -176,6 +176,8 @@ class Bridge(Protocol):
 class Reservation(Protocol):
     """A call's reservation of its caller's limits while it runs."""
 
+    __slots__ = ()
+
     @property
     def headers(self) -> Mapping[str, str]:
         """What remains of the limits, and the cost once it is known: all of it values that were computed here."""

@@ -89,7 +89,8 @@ class FileCounters(MemoryCounters):
         try:
             answer = self._reserve(call, holds)
             if isinstance(answer, Granted):
-                self._append(holds, answer.at, held=((call, *self._holders[call]),))
+                owner, amounts = self._holders[call]
+                self._append(holds, answer.at, held=((call, owner, amounts),))
         except BaseException:
             self._close()
             raise

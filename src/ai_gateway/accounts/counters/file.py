@@ -108,19 +108,19 @@ class FileCounters(MemoryCounters):
 
     @override
     def settle_at_once(self, call: str, holds: Sequence[Hold], amounts: Sequence[int], at: float) -> bool:
-        if self._kept is not None:
-            if (changed := self._settle(call, holds, amounts, at)) is not None:
-                self._unwritten.append((call, holds, amounts, at, changed))
-            return True
-        if not self._lock():
+        if self._kept is None and not self._lock():
             return False
         try:
-            if (changed := self._settle(call, holds, amounts, at)) is not None:
+            changed = self._settle(call, holds, amounts, at)
+            if changed is not None and self._kept is not None:
+                self._unwritten.append((call, holds, amounts, at, changed))
+            elif changed is not None:
                 self._append(changed, at, settled=(call,))
         except BaseException:
             self._close()
             raise
-        self._keep_lock()
+        if self._kept is None:
+            self._keep_lock()
         return True
 
     @override

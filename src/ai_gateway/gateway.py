@@ -1,6 +1,6 @@
 """The core of every call: resolve the model to targets, attempt one after the other, conform the reply."""
 
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import aclosing, suppress
 from copy import copy
 from dataclasses import replace
@@ -181,8 +181,10 @@ class Gateway:
             _, resolution = await self.resolve(call, body.model)
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
-            reserving = self.accounting.reserve(call, operation.name, body.model, bound, resolution.targets, False)
-            await (reserving if call.trace is None else _traced(call, reserving))
+            reserve = self.accounting.reserve_at_once if call.trace is None else self.accounting.reserve
+            waiting = reserve(call, operation.name, body.model, bound, resolution.targets, False)
+            if waiting is not None:
+                await (waiting if call.trace is None else _traced(call, waiting))
         return await self.resilience.reply(call, resolution.targets, partial(_reply, operation, body))
 
     def stream[
@@ -206,8 +208,10 @@ class Gateway:
         found = resolution or (await self.resolve(call, body.model))[1]
         if self.accounting is not None:
             bound = operation.bound(body, call.size + call.recalled)
-            reserving = self.accounting.reserve(call, operation.name, body.model, bound, found.targets, True)
-            await (reserving if call.trace is None else _traced(call, reserving))
+            reserve = self.accounting.reserve_at_once if call.trace is None else self.accounting.reserve
+            waiting = reserve(call, operation.name, body.model, bound, found.targets, True)
+            if waiting is not None:
+                await (waiting if call.trace is None else _traced(call, waiting))
         return await self.resilience.stream(call, found.targets, partial(_chunks, operation, body))
 
     async def resolve(self, call: Call, name: str) -> tuple[str, Resolution]:
@@ -266,7 +270,7 @@ async def _ready[Value](value: Value) -> Value:
     return value
 
 
-async def _traced(call: Call, reserving: Coroutine[None, None, None]) -> None:
+async def _traced(call: Call, reserving: Awaitable[None]) -> None:
     with call.step(Step.RESERVE, {}):
         await reserving
 

@@ -1,6 +1,6 @@
 """Two workers that count calls in one file until they are killed, round after round.
 
-Each says how many calls were granted to it, and how many of them it has settled, in a file of its own.
+Each says which calls were granted to it (`G`), and which of them it has settled (`S`), in a file of its own.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ HOLDS = [Hold("rpd", 1, 10**9, 24 * 60), Hold("spend", 10, 10**9, money=True)]
 
 async def count_until_killed(path: Path, name: str, saying: int) -> None:
     """Every third call stays open."""
-    counters = FileCounters(path, max_size=3_000)
+    counters = FileCounters(path, owner=name, max_size=3_000)
     for number in count():
         call = f"{name}-{number}"
         await asyncio.sleep(0)  # each call begins in a turn of its own
@@ -29,10 +29,10 @@ async def count_until_killed(path: Path, name: str, saying: int) -> None:
         except CountersError:  # the other one was not given the time to unlock it
             continue
         if isinstance(answer, Granted):
-            os.write(saying, b"G")
+            os.write(saying, f"G{call}\n".encode())
             if number % 3:
                 await counters.settle(call, HOLDS, [1, 4], answer.at)
-                os.write(saying, b"S")
+                os.write(saying, f"S{call}\n".encode())
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from ai_gateway.accounts.entities import EVERY_MODEL, Interval, RateLimit, Spend
 from ai_gateway.accounts.holds import Plan
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
+from ai_gateway.contract.tokens import Tokens
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()
 RATE = RateLimit(id="1", entity="key_1", model=EVERY_MODEL, requests_per_minute=5, tokens_per_minute=900)
@@ -56,8 +57,10 @@ def test_a_plan_is_good_until_a_window_ends(interval: Interval, zone: str) -> No
 
 def test_no_call_takes_more_than_the_ledger_counts() -> None:
     held = Plan(scopes(), {"large"}, NOON).held(100, 3_000)
-    assert held.true_amounts(10**30, 10**40) == [1, MOST_TOKENS, 0, MOST_COST, MOST_COST]
-    assert held.true_amounts(5, None) == [1, 5, 0, 3_000, 3_000], "what nobody knows is what was held"
+    assert held.true_amounts(Tokens(10**30), 10**40) == [1, MOST_TOKENS, 0, MOST_COST, MOST_COST]
+    assert held.true_amounts(Tokens(2, 3, searches=9), None) == [1, 5, 0, 3_000, 3_000], (
+        "what nobody knows is what was held"
+    )
 
 
 def test_where_nobody_else_can_be_asked_each_counts_its_share_and_no_money() -> None:
@@ -67,6 +70,6 @@ def test_where_nobody_else_can_be_asked_each_counts_its_share_and_no_money() -> 
         ("tpm/key_1/*", 300),
         ("parallel/key_1/large", 1),
     ]
-    assert share.true_amounts(7, 9) == [1, 7, 0]
+    assert share.true_amounts(Tokens(7), 9) == [1, 7, 0]
     assert share.is_share
     assert not share.has_money

@@ -26,9 +26,14 @@ DAY = 86_400
 class Slow(Settling):
     """Settles in counters, a while after it was asked to."""
 
-    counters: MemoryCounters
+    counted_in: MemoryCounters
     prices: Prices = field(default_factory=Prices)
     tasks: list[asyncio.Future[None]] = field(default_factory=list)
+
+    @property
+    @override
+    def counters(self) -> MemoryCounters:
+        return self.counted_in
 
     @override
     async def settle(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
@@ -36,6 +41,10 @@ class Slow(Settling):
             await asyncio.sleep(0.01)
         finally:
             await self.counters.settle(identifier, held.holds, amounts, at)
+
+    @override
+    def settle_at_once(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> bool:
+        return False
 
     @override
     def soon(self, work: Awaitable[None]) -> None:
@@ -48,7 +57,8 @@ def scope(name: str) -> Scope:
 
 def reservation(accounting: Settling, at_s: float, held: Held | None = None) -> CallReservation:
     start = started(at=int(at_s * 1000), bound=7)
-    return CallReservation(accounting, Call("createChatCompletion", "r"), (), start, None, held, at_s, {})
+    counted = Granted(at_s, (), ())
+    return CallReservation(accounting, Call("createChatCompletion", "r"), (), start, None, held, counted)
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -6,42 +6,34 @@ Every call that may go on to an upstream begins with a start and ends with one r
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from typing import Protocol, cast, override
+from typing import cast, override
 
 import structlog
 
 from ai_gateway.accounts.bounds import Bound, whole_bound
 from ai_gateway.accounts.call_ids import CallIds
-from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Refused, Unknown
+from ai_gateway.accounts.counters.base import Counters, CountersError, Granted, Refused, Unknown
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.holds import Held, Plan
-from ai_gateway.accounts.limits import Scope
+from ai_gateway.accounts.limits import CurrentLimits, Scope
 from ai_gateway.accounts.policy import Policy
+from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import CallLog, Start
-from ai_gateway.accounts.refusals import limit_headers, limited, model_not_allowed, unpriced
+from ai_gateway.accounts.refusals import limited, model_not_allowed, unpriced
 from ai_gateway.accounts.reservation import CallReservation, CountedHold, estimated_tokens
-from ai_gateway.accounts.store.base import StoreError
+from ai_gateway.accounts.seeding import LONGEST_SUM_S, Seeding, Spent
 from ai_gateway.accounts.targets import Target, names_of
-from ai_gateway.accounts.windows import Window
-from ai_gateway.contract.call import Call, Caller, Trace
+from ai_gateway.contract.call import Call, Trace
 from ai_gateway.contract.outcome import Observer, Outcome
 from ai_gateway.contract.tokens import quickly
 from ai_gateway.errors import RETRY_HINT, Forbidden, Unavailable
 from ai_gateway.observability.metrics import Event, Timing, count, time_of
 from ai_gateway.observability.trace_names import Step
 
-type Spent = Callable[[Scope, Window], Awaitable[int]]
-"""What the ledger has of an entity's costs in a window, in 1e-12 USD."""
-
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _RETRY_S = 1.0
 _MAX_PLANS = 1_024  # names of models come from callers
-_LONGEST_SUM_S = 2.0
-# When a counter of money begins, other workers may still be about to learn of the limit, and to ship what has ended. By
-# the last of these looks the ledger has all of it.
-_LOOKS_S = (1.0, 2.0, 4.0)
 # In place of a limit, where what is in flight already has to be counted.
 _NO_LIMIT = 2**62
 _NO_COUNTERS = Unavailable(
@@ -50,15 +42,6 @@ _NO_COUNTERS = Unavailable(
     headers={RETRY_HINT: "false"},
 )
 _log = structlog.get_logger(__name__)
-
-
-class CurrentLimits(Protocol):
-    """What limits callers by now. `state` is another number after each change."""
-
-    state: int
-
-    def scopes_now(self, caller: Caller) -> tuple[Scope, ...]:
-        """What limits a caller who may have been let in before a change."""
 
 
 class Accounting(Observer):
@@ -80,13 +63,13 @@ class Accounting(Observer):
         self.policy = policy
         self.counters = counters
         self.log = log
-        self._spent = spent
+        self._seeding = Seeding(spent)
         self._own = MemoryCounters()
         self._hold_times, self._settle_times = (time_of(Timing.COUNTERS, step) for step in ("hold", "settle"))
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._ids = CallIds()
         self._settling: set[asyncio.Task[None]] = set()
-        self._following: set[asyncio.Task[None]] = set()
+        self._retrying: set[asyncio.Task[None]] = set()
         self._open: dict[str, CallReservation] = {}
         self._limits: CurrentLimits | None = None
         self._catching: set[asyncio.Task[None]] = set()
@@ -100,13 +83,21 @@ class Accounting(Observer):
         """
         self._ids = CallIds(owner)
 
-    async def reserve(  # noqa: C901, PLR0913, PLR0917 - in one go, as each call pays for it
+    async def reserve(  # noqa: PLR0913, PLR0917 - see `reserve_at_once`
         self, call: Call, operation: str, model: str, bound: Bound, targets: Sequence[Target], stream: bool
     ) -> None:
         """Let the call go on, with what it may take held for it. Raises Forbidden, RateLimited or Unavailable.
 
         `model` is what its caller calls it by, and `bound` the most that it may use at any of the `targets`.
         """
+        waiting = self.reserve_at_once(call, operation, model, bound, targets, stream)
+        if waiting is not None:
+            await waiting
+
+    def reserve_at_once(  # noqa: C901, PLR0913, PLR0917 - in one go, as each call pays for it
+        self, call: Call, operation: str, model: str, bound: Bound, targets: Sequence[Target], stream: bool
+    ) -> Awaitable[None] | None:
+        """The same, without waiting if it need not. Else returns what has to be awaited."""
         caller = call.caller
         if caller.may and _MAY_CALL.isdisjoint(caller.may):
             raise Forbidden("You have insufficient permissions for this operation. Missing scopes: model.request.")
@@ -121,57 +112,87 @@ class Accounting(Observer):
         most_input, output, choices, tier, searches, _ = bound
         if output is None:
             output = self.policy.output_tokens * choices
-        at = now = time.time()
+        now = time.time()
         provider = first.provider.name
         price = self.prices.find(provider, first.model, now)
         cost = price.bound(most_input, output, tier, searches) if price is not None else None
         if len(targets) > 1:
-            cost = self._highest_cost(targets, bound, output, now)
+            cost = self.prices.most(targets, most_input, output, tier, searches, now)
         if (turn := call.round) is not None and cost is not None:
             cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._ids.next(at_ms // 1000)
-        held: Held | None = None
-        headers: dict[str, str] = {}
         scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # private to accounts
         limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
             scopes = limits.scopes_now(caller)
+        held: Held | None = None
+        answer: Granted | None = None
+        holds: tuple[object, ...] = ()
         if scopes:
             plan = self._plan(model, targets, scopes, now)
-            held, answer = await self._hold(identifier, call, model, plan, bound.output or 0, cost, now)
-            at, headers = answer.at, limit_headers(held, answer.left, answer.resets)
-        start = quickly(
-            Start,
-            (
-                at_ms,
-                identifier,
-                call.request_id,
-                caller.project_id,
-                caller.key_id,
-                call.wire.name,
-                operation,
-                model,
-                stream,
-                provider,
-                first.model,
-                cost,
-                most_input,
-                output,
-                (at, *held.rows()) if held is not None else (),
-                (),
-                turn.number if turn is not None else 0,
-            ),
-        )
-        self._open[identifier] = call.reservation = CallReservation(
-            self, call, targets, start, price, held, at, headers
-        )
+            if cost is None and plan.money_of is not None and self.policy.unpriced == "refuse":
+                raise unpriced(plan.money_of, model)
+            held = plan.held(estimated_tokens(call.size + call.recalled) + (bound.output or 0), cost or 0)
+            answer = self._hold_at_once(identifier, held, model, now)
+            if answer is not None:
+                holds = (answer.at, *held.rows())
+        # fmt: off
+        start = quickly(Start, (
+            at_ms, identifier, call.request_id, caller.project_id, caller.key_id, call.wire.name, operation, model,
+            stream, provider, first.model, cost, most_input, output, holds, (), turn.number if turn is not None else 0,
+        ))
+        # fmt: on
+        if held is not None and answer is None:
+            return self._reserve_later(call, targets, start, price, held, state)
+        self._begin(call, targets, start, price, held, answer, state)
+        return None
+
+    def _hold_at_once(self, identifier: str, held: Held, model: str, now: float) -> Granted | None:
+        """None if that would have to wait. Raises RateLimited."""
+        if not held.holds:
+            return Granted(now, (), ())
+        if self._catching or self._away or self.counters.waits or self.policy.divided:
+            return None
+        began = time.perf_counter()
+        try:
+            answer = self.counters.reserve_at_once(identifier, held.holds)
+        except CountersError:  # which is what it comes to once more
+            return None
+        spent = time.perf_counter() - began
+        if isinstance(answer, Granted):
+            self._hold_times.add_later(spent)
+            return answer
+        if isinstance(answer, Refused):
+            self._hold_times.add_later(spent)
+            raise limited(held, answer, model, now)
+        return None
+
+    async def _reserve_later(  # noqa: PLR0913, PLR0917 - called at one place
+        self, call: Call, targets: Sequence[Target], start: Start, price: Price | None, held: Held, state: int
+    ) -> None:
+        held, answer = await self._hold(start.id, held, start.model)
+        start = start._replace(holds=(answer.at, *held.rows()))
+        self._begin(call, targets, start, price, held, answer, state)
+
+    def _begin(  # noqa: PLR0913, PLR0917 - called for each call
+        self,
+        call: Call,
+        targets: Sequence[Target],
+        start: Start,
+        price: Price | None,
+        held: Held | None,
+        answer: Granted | None,
+        state: int,
+    ) -> None:
+        """`state` is that of the limits by which it was let in."""
+        call.reservation = self._open[start[1]] = CallReservation(self, call, targets, start, price, held, answer)
         if call.trace is None:
             self.log.started(start)
         else:
             _journal(call.trace, self.log.started, start)
-        if limits is not None and state != limits.state:
+        if (limits := self._limits) is not None and state != limits.state:
             self.limits_changed(limits)
 
     @override
@@ -188,7 +209,8 @@ class Accounting(Observer):
 
     async def aclose(self) -> None:
         """Wait for what is being settled."""
-        for task in (*self._following, *self._catching):
+        self._seeding.close()
+        for task in (*self._retrying, *self._catching):
             task.cancel()
         if self._settling:
             await asyncio.wait(self._settling, timeout=_RETRY_S)
@@ -213,26 +235,18 @@ class Accounting(Observer):
         plan = self._plans[key] = Plan(scopes, {model}.union(*names), now)
         return plan
 
-    async def _hold(  # noqa: C901, PLR0913, PLR0917 - called at one place, for each call of a caller with limits
-        self, identifier: str, call: Call, model: str, plan: Plan, output: int, cost: int | None, now: float
-    ) -> tuple[Held, Granted]:
-        if cost is None and plan.money_of is not None and self.policy.unpriced == "refuse":
-            raise unpriced(plan.money_of, model)
-        held = plan.held(estimated_tokens(call.size + call.recalled) + output, cost or 0)
-        if not held.holds:
-            return held, Granted(now, (), ())
+    async def _hold(self, identifier: str, held: Held, model: str) -> tuple[Held, Granted]:
+        now = time.time()
         if self._catching:  # calls that began before a limit was set count before this one
-            await asyncio.wait(self._catching, timeout=_LONGEST_SUM_S)
+            await asyncio.wait(self._catching, timeout=LONGEST_SUM_S)
         if self.policy.divided:
             held = self._divided(held)
         began = time.perf_counter()
         try:
-            answer = self.counters.reserve_at_once(identifier, held.holds)
-            if answer is None:
-                answer = await self.counters.reserve(identifier, held.holds)
+            answer = await self.counters.reserve(identifier, held.holds)
             if isinstance(answer, Unknown):
-                answer = await self._seed_and_reserve(identifier, held, answer)
-            self._hold_times.add(time.perf_counter() - began)
+                answer = await self._seeding.reserve(self.counters, identifier, held, answer)
+            self._hold_times.add_later(time.perf_counter() - began)
             if self._away:
                 self._log_counters_state(None)
         except CountersError as error:
@@ -258,29 +272,6 @@ class Accounting(Observer):
         held = held.share_of(self.policy.replicas)
         return held, cast("Granted | Refused", await self._own.reserve(identifier, held.holds))
 
-    async def _seed_and_reserve(self, identifier: str, held: Held, answer: Answer) -> Granted | Refused:
-        """Begin counters of money with what the ledger has, and hold."""
-        counters = self.counters
-        while isinstance(answer, Unknown):
-            for counter in answer.counters:
-                scope, window = held.windows[counter]
-                try:
-                    async with asyncio.timeout(_LONGEST_SUM_S):
-                        spent = await self._spent(scope, window)
-                except (StoreError, TimeoutError) as error:
-                    raise CountersError(f"what was spent before is not known: {error}") from error
-                await counters.seed(counter, spent, window.end or 0)
-                self._in_background(self._follow(counter, scope, window), self._following)
-            answer = await counters.reserve(identifier, held.holds)
-        return answer
-
-    async def _follow(self, counter: str, scope: Scope, window: Window) -> None:
-        """Have a counter that was just begun know what has come to the ledger since: it never has used less."""
-        for pause_s in _LOOKS_S:
-            await asyncio.sleep(pause_s)
-            with suppress(StoreError, CountersError):  # then it is as it was when it began
-                await self.counters.seed(counter, await self._spent(scope, window), window.end or 0)
-
     @property
     def counters_away(self) -> bool:
         """Whether the last call that was to be counted could not be."""
@@ -293,16 +284,6 @@ class Accounting(Observer):
         elif problem is None and self._away:
             _log.warning("counters are back")
         self._away = problem is not None
-
-    def _highest_cost(self, targets: Sequence[Target], bound: Bound, output: int, now: float) -> int | None:
-        """The most that the call can cost at any of its targets; None if one has no price."""
-        most = 0
-        for target in targets:
-            price = self.prices.find(target.provider.name, target.model, now)
-            if price is None:
-                return None
-            most = max(most, price.bound(bound.input, output, bound.service_tier, bound.searches))
-        return most
 
     # -- while it runs --
 
@@ -328,7 +309,7 @@ class Accounting(Observer):
                         self._log_counters_state(str(error))
                         failed = True
         if failed:
-            self._in_background(self._catch_up_again(limits), self._following)
+            self._in_background(self._catch_up_again(limits), self._retrying)
 
     async def _catch_up_again(self, limits: CurrentLimits) -> None:
         await asyncio.sleep(_RETRY_S)
@@ -345,7 +326,7 @@ class Accounting(Observer):
         identifier = self._ids.another(reservation.start.id)
         answer = await self.counters.reserve(identifier, held.holds)
         if isinstance(answer, Unknown):
-            answer = await self._seed_and_reserve(identifier, held, answer)
+            answer = await self._seeding.reserve(self.counters, identifier, held, answer)
         if not isinstance(answer, Granted):
             return
         if reservation.is_settled:  # it has ended meanwhile: the ledger has what it cost
@@ -363,14 +344,26 @@ class Accounting(Observer):
         counters = self._own if held.is_share else self.counters
         began = time.perf_counter()
         try:
-            if not counters.settle_at_once(identifier, held.holds, amounts, at):
-                await counters.settle(identifier, held.holds, amounts, at)
-            self._settle_times.add(time.perf_counter() - began)
+            await counters.settle(identifier, held.holds, amounts, at)
+            self._settle_times.add_later(time.perf_counter() - began)
         except CountersError:
             self._later(counters, identifier, held, amounts, at)
         except asyncio.CancelledError:
             self._later(counters, identifier, held, amounts, at)
             raise
+
+    def settle_at_once(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> bool:
+        """The same without waiting. Returns whether that was possible."""
+        counters = self._own if held.is_share else self.counters
+        began = time.perf_counter()
+        try:
+            if not counters.settle_at_once(identifier, held.holds, amounts, at):
+                return False
+        except CountersError:
+            self._later(counters, identifier, held, amounts, at)
+            return True
+        self._settle_times.add_later(time.perf_counter() - began)
+        return True
 
     def soon(self, work: Awaitable[None]) -> None:
         """Run something in the background."""

@@ -4,7 +4,8 @@ import secrets
 
 # The last digits of numbers: to format one takes five times as long as to look it up.
 _DIGITS = 3
-_LAST_DIGITS = tuple(f"{number:0{_DIGITS}x}" for number in range(16**_DIGITS))
+_PLACES: int = 16**_DIGITS
+_LAST_DIGITS = tuple(f"{number:0{_DIGITS}x}" for number in range(_PLACES))
 
 
 class CallIds:
@@ -19,10 +20,10 @@ class CallIds:
         """The id of a call that begins in this second since the epoch: see `second_of`."""
         number = self._number
         self._number = number + 1
-        last = number % len(_LAST_DIGITS)
+        last = number % _PLACES
         if second != self._second or not last:
             self._second = second
-            self._beginning = f"{second:08x}{self._owner}{number // len(_LAST_DIGITS):05x}"
+            self._beginning = f"{second:08x}{self._owner}{number // _PLACES:05x}"
         return self._beginning + _LAST_DIGITS[last]
 
     def another(self, identifier: str) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ai_gateway.accounts.counters.base import Hold
+from ai_gateway.accounts.counters.base import MONEY, Hold
 from ai_gateway.accounts.entities import RateLimit, SpendLimit
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
 from ai_gateway.accounts.windows import Window, window_at
 from ai_gateway.contract.call import OwnText
+from ai_gateway.contract.tokens import Tokens
 
 type Kind = Literal["requests", "tokens", "parallel", "money"]
 
@@ -26,6 +27,8 @@ RATE_LIMIT_HEADERS: Mapping[Kind, tuple[str, str, str]] = {
 """The headers with the limit, what is left of it and when all of it is there again, of the kinds that have such."""
 type Reported = tuple[int, tuple[str, str, str], OwnText]
 """A hold that the headers report, the names of its headers, and its limit."""
+type ReportedLine = tuple[int, str, str]
+"""The same as lines: of which hold, and what is before and after what is left of it."""
 
 
 @dataclass(slots=True)  # never changed
@@ -43,9 +46,9 @@ class Reason:
 class Held:
     """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone.
 
-    `reported` are those that headers report, None where that depends on how much is left of each. `varying` has the
-    places of what is not the same for each call, with whether it is money, and `settled` what is counted of the others
-    in the end; both are None unless the holds are those of a plan.
+    `reported` are those that headers report, and `lines` the same as lines; None where that depends on how much is left
+    of each. `varying` has the places of what is not the same for each call, with whether it is money, and `settled`
+    what is counted of the others in the end; both are None unless the holds are those of a plan.
     """
 
     holds: Sequence[Hold]
@@ -53,6 +56,7 @@ class Held:
     windows: Mapping[str, tuple[Scope, Window]]
     is_share: bool = False
     reported: Sequence[Reported] | None = None
+    lines: Sequence[ReportedLine] | None = None
     varying: Sequence[tuple[int, bool]] | None = None
     settled: Sequence[int] | None = None
 
@@ -68,12 +72,14 @@ class Held:
         """The holds whose counters are not among `counted`, with this limit."""
         kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
         holds = [replace(hold, limit=limit) for hold, _ in kept]
-        return replace(self, holds=holds, reasons=[reason for _, reason in kept], reported=None, varying=None)
+        return replace(
+            self, holds=holds, reasons=[reason for _, reason in kept], reported=None, lines=None, varying=None
+        )
 
     def divided_by(self, replicas: int) -> "Held":
         """The same for one of so many replicas that cannot reach each other."""
         holds = [replace(hold, limit=max(1, hold.limit // replicas)) for hold in self.holds]
-        return replace(self, holds=holds, reported=None, varying=None)
+        return replace(self, holds=holds, reported=None, lines=None, varying=None)
 
     def share_of(self, replicas: int) -> "Held":
         """The same for one of so many replicas while they cannot reach each other; money is not counted then."""
@@ -83,9 +89,9 @@ class Held:
         """The same without the holds of money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
         holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
-        return replace(self, holds=holds, reasons=reasons, windows={}, reported=None, varying=None)
+        return replace(self, holds=holds, reasons=reasons, windows={}, reported=None, lines=None, varying=None)
 
-    def true_amounts(self, tokens: int, cost: int | None) -> Sequence[int]:
+    def true_amounts(self, tokens: Tokens, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
 
         An unknown cost counts as all that was held for it.
@@ -96,7 +102,7 @@ class Held:
             varying, amounts = _varying(self.reasons), _settled(self.reasons)
         for at, is_money in varying:
             if not is_money:
-                amounts[at] = tokens if tokens < MOST_TOKENS else MOST_TOKENS
+                amounts[at] = min(sum(tokens[:-1]), MOST_TOKENS)  # all but searches
             elif cost is None:
                 amounts[at] = self.holds[at].amount
             else:
@@ -114,13 +120,18 @@ def _settled(reasons: Sequence[Reason]) -> list[int]:
     return [int(reason.kind == "requests") for reason in reasons]
 
 
+def _line(reported: Reported) -> ReportedLine:
+    at, (limit, remaining, reset), text = reported
+    return at, f"{limit}: {text}\r\n{remaining}: ", f"\r\n{reset}: "
+
+
 def spend_counter(spend: SpendLimit, now: float, budget_key: str | None = None) -> tuple[str, Window]:
     """The counter of what is spent in the window that a limit has now, and that window.
 
     `budget_key` is whose counter it is, if it is not the one that the limit is of.
     """
     window = window_at(spend.interval, spend.time_zone, now)
-    return f"spend/{budget_key or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
+    return f"{MONEY}{budget_key or spend.id}/{spend.interval}/{spend.time_zone}/{window.start}", window
 
 
 class Plan:
@@ -142,6 +153,7 @@ class Plan:
             if scope.spend is not None:
                 self._add_money(scope, scope.spend, now)
         self._reported = self._unambiguous()
+        self._lines = [_line(each) for each in self._reported] if self._reported is not None else None
         self._varying, self._settled = _varying(self._reasons), _settled(self._reasons)
 
     def is_good(self, now: float) -> bool:
@@ -162,7 +174,8 @@ class Plan:
             varied.unit_s, varied.money, varied.until = hold.unit_s, hold.money, hold.until
         held = _new(Held)
         held.holds, held.reasons, held.windows, held.is_share = holds, self._reasons, self._windows, False
-        held.reported, held.varying, held.settled = self._reported, self._varying, self._settled
+        held.reported, held.lines = self._reported, self._lines
+        held.varying, held.settled = self._varying, self._settled
         return held
 
     def _unambiguous(self) -> Sequence[Reported] | None:

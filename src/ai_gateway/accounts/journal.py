@@ -82,7 +82,7 @@ class Journal(Source):
     def started(self, start: Start) -> None:
         """Record the start of a call, before an upstream is called."""
         try:
-            line = self._open[start.id] = started_line(start)
+            line = self._open[start[1]] = started_line(start)
             self._write(line)
         except Exception as error:  # a failure must not stop the call
             _log.error("start not noted in the journal", id=start.id, exc_info=error)
@@ -90,7 +90,8 @@ class Journal(Source):
     def ended(self, record: Record) -> None:
         """Record the end of a call: once for each start."""
         try:
-            line = ended_line(self._open.pop(record.start.id, b"") or started_line(record.start), record)
+            start = record[0]
+            line = ended_line(self._open.pop(start[1], b"") or started_line(start), record)
             segment = self._write(line)
             if segment is None:
                 self._keep(record)

@@ -67,7 +67,10 @@ def ended_line(started: bytes, record: Record) -> bytes:
     """The line of a call that is over. `started` is the line of its start."""
     attempts = record[-1]
     facts = record[2:-1] + record[1] + (([_attempt(each) for each in attempts] if attempts else ()),)
-    return b"".join((b"E[", started[1:-1], b",", _json(facts)[:-1], b"]\n"))
+    try:
+        return b"".join((b"E[", started[1:-1], b",", dumps(facts), b"]\n"))
+    except TypeError:
+        return b"".join((b"E[", started[1:-1], b",", _json(facts)[:-1], b"]\n"))
 
 
 def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.entities import (
@@ -13,6 +13,7 @@ from ai_gateway.accounts.entities import (
     RateLimit,
     SpendLimit,
 )
+from ai_gateway.contract.call import Caller
 
 type What = Literal["key", "project", "organization"]
 
@@ -52,6 +53,15 @@ class Scope:
         if permissions.mode == "deny_list":
             return model not in listed and all(listed.isdisjoint(names) for names in targets)
         return model in listed or all(not listed.isdisjoint(names) for names in targets)
+
+
+class CurrentLimits(Protocol):
+    """What limits callers by now. `state` is another number after each change."""
+
+    state: int
+
+    def scopes_now(self, caller: Caller) -> tuple[Scope, ...]:
+        """What limits a caller who may have been let in before a change."""
 
 
 def scopes_of(directory: Directory, key_id: str | None, project_id: str) -> tuple[Scope, ...]:

@@ -61,6 +61,11 @@ class Rates:
             return None
         return _sum_of_products(tokens, self._each)
 
+    @property
+    def highest(self) -> tuple[int, int]:
+        """The rate of the most expensive class of input, and of output."""
+        return self._highest_input, self._highest_output
+
     def bound(self, input_tokens: int, output_tokens: int, searches: int) -> int:
         """The sum if every token were of the most expensive class."""
         return input_tokens * self._highest_input + output_tokens * self._highest_output + searches * self.searches
@@ -86,6 +91,7 @@ class Price:
     every_tier: bool = False
     _is_plain: bool = field(init=False, repr=False, compare=False)
     _of_text: tuple[int, int] | None = field(init=False, repr=False, compare=False)
+    _highest: tuple[int, int] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         searches = self.rates.searches and ("search" in self.model or "sonar" in self.model)
@@ -93,6 +99,8 @@ class Price:
         # Nearly all requests have only text, whose rates are always known, and most prices one rate for each direction.
         is_simple = self.per == 1 and not self.above
         object.__setattr__(self, "_of_text", (self.rates.input, self.rates.output) if is_simple else None)
+        highest = self.rates.highest if is_simple and self._is_plain else None
+        object.__setattr__(self, "_highest", highest)
 
     def cost(self, tokens: Tokens, service_tier: str | None = None) -> int | None:
         """The cost of tokens in the tier that served them; None if it is unknown.
@@ -129,6 +137,9 @@ class Price:
         `service_tier` is the requested one. Without one, or with "auto", the upstream may choose any; with another one,
         it may still choose the standard one.
         """
+        if self._highest is not None and not searches:
+            read, made = self._highest
+            return input_tokens * read + output_tokens * made
         if self._is_plain:
             return -(-self.rates.bound(input_tokens, output_tokens, searches) // self.per)
         if not searches and self.rates.searches and ("search" in self.model or "sonar" in self.model):

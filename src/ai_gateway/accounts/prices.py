@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ai_gateway.accounts.price import INPUT, OUTPUT, SEARCHES, Price, Rates, rate, rates_of, whole_per
 from ai_gateway.accounts.price_table import ALWAYS, Dated, PriceTable
+from ai_gateway.accounts.targets import Target
 from ai_gateway.config.tables import PriceRates, PriceSettings
 
 _MAX_KNOWN = 4_096  # bounds the cache: names of models come from callers
@@ -65,6 +66,18 @@ class Prices:
             self._known.clear()
         self._known[provider, model] = dated
         return dated.price
+
+    def most(  # noqa: PLR0913, PLR0917 - what a cost depends on
+        self, targets: Iterable[Target], read: int, made: int, tier: str | None, searches: int, at: float
+    ) -> int | None:
+        """The most that so many tokens and searches can cost at any of the targets; None if one has no price."""
+        most = 0
+        for target in targets:
+            price = self.find(target.provider.name, target.model, at)
+            if price is None:
+                return None
+            most = max(most, price.bound(read, made, tier, searches))
+        return most
 
     def names(self, provider: str, model: str, at: float) -> bool:
         """Whether there is a price for this model itself, and not only for all models of its provider."""

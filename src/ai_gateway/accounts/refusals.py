@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from math import ceil
 
 from ai_gateway.accounts.counters.base import Refused
 from ai_gateway.accounts.holds import RATE_LIMIT_HEADERS, Held, Kind, Reason, Reported
@@ -24,6 +25,23 @@ def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> d
         headers[remaining] = OwnText(left[at])
         headers[reset] = duration(resets[at])
     return headers
+
+
+def limit_lines(held: Held, left: Sequence[int], resets: Sequence[float]) -> str:
+    """The same as lines of a head."""
+    if held.lines is None:
+        return "".join([f"{name}: {value}\r\n" for name, value in limit_headers(held, left, resets).items()])
+    text = ""
+    for at, begin, middle in held.lines:
+        seconds = resets[at]
+        end = _end(ceil(seconds)) if seconds >= 1 else str(duration(seconds)) + "\r\n"
+        text = f"{text}{begin}{left[at]}{middle}{end}"
+    return text
+
+
+@lru_cache
+def _end(seconds: int) -> str:
+    return str(_whole(seconds)) + "\r\n"
 
 
 def _nearest(held: Held, left: Sequence[int]) -> Sequence[Reported]:

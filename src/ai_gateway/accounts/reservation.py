@@ -6,11 +6,13 @@ from contextlib import nullcontext
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, override
 
+from ai_gateway.accounts.counters.base import Counters, Granted
 from ai_gateway.accounts.holds import Held, Plan
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.accounts.price import Price
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.accounts.records import AttemptRecord, Basis, End, Record, Start, ToolRecord
+from ai_gateway.accounts.refusals import limit_headers, limit_lines
 from ai_gateway.accounts.targets import Target, names_of
 from ai_gateway.contract.call import Call, Notes, OwnText, Reservation
 from ai_gateway.contract.outcome import Outcome
@@ -29,8 +31,15 @@ class Settling(Protocol):
 
     prices: Prices
 
+    @property
+    def counters(self) -> Counters:
+        """Where they are counted."""
+
     async def settle(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> None:
         """Count the true amounts in place of what was held."""
+
+    def settle_at_once(self, identifier: str, held: Held, amounts: Sequence[int], at: float) -> bool:
+        """The same without waiting. Returns whether that was possible."""
 
     def soon(self, work: Awaitable[None]) -> None:
         """Run something in the background."""
@@ -45,14 +54,14 @@ class CountedHold(NamedTuple):
 
 
 class CallReservation(Reservation):
-    """What is held for one call. `price` is that of its first target; `at` is when it was counted.
+    """What is held for one call. `price` is that of its first target; `answer` says what is left of its limits.
 
     `later` is what is held of limits that were set since it began, and `left` says that its client has disconnected.
     """
 
     __slots__ = (
-        "_accounting", "_at", "_attempts", "_basis", "_cost", "_earlier", "_held", "_price", "_priced_by", "_records",
-        "_search_cost", "_size", "_targets", "_tokens", "_tools", "_trace", "caller", "headers", "is_settled", "later",
+        "_accounting", "_answer", "_attempts", "_basis", "_cost", "_earlier", "_held", "_price", "_priced_by",
+        "_records", "_search_cost", "_size", "_targets", "_tokens", "_tools", "_trace", "caller", "is_settled", "later",
         "left", "start",
     )  # fmt: skip
     # What the call has come to, as soon as that is worked out.
@@ -70,11 +79,9 @@ class CallReservation(Reservation):
         targets: Sequence[Target],
         start: Start,
         price: Price | None,
-        held: Held | None,
-        at: float,
-        headers: dict[str, str],
+        held: Held | None = None,
+        answer: Granted | None = None,
     ) -> None:
-        self.headers: dict[str, str] = headers
         self.start = start
         self.caller = call.caller
         self.later: tuple[CountedHold, ...] = ()
@@ -87,9 +94,38 @@ class CallReservation(Reservation):
         self._targets = targets
         self._price = price
         self._held = held
-        self._at = at
+        self._answer = answer
         self._tools: Mapping[str, ToolRun] = _NO_TOOLS
         self._earlier = call.round.earlier if call.round is not None else 0
+
+    @property
+    @override
+    def headers(self) -> dict[str, str]:
+        held, answer = self._held, self._answer
+        headers = limit_headers(held, answer.left, answer.resets) if held is not None and answer is not None else {}
+        cost = self._cost_in_headers()
+        if cost is not None:
+            headers["x-gateway-cost"] = OwnText(_usd(cost))
+        return headers
+
+    @override
+    def lines(self) -> str:
+        held, answer = self._held, self._answer
+        lines = limit_lines(held, answer.left, answer.resets) if held is not None and answer is not None else ""
+        if not self.is_settled or self._cost is None or (cost := self._cost_in_headers()) is None:
+            return lines
+        return f"{lines}x-gateway-cost: {_usd(cost)}\r\n"
+
+    def _cost_in_headers(self) -> int | None:
+        """Once it is known, unless a stream's head is out before that."""
+        if not self.is_settled or self.start.stream or self._cost is None or self._earlier is None:
+            return None
+        return self._cost + self._earlier
+
+    @property
+    def _at(self) -> float:
+        """When its holds were counted; without any, when it began."""
+        return self._answer.at if self._answer is not None else self.start.at / 1000
 
     @override
     def cost(self) -> int | None:
@@ -106,27 +142,39 @@ class CallReservation(Reservation):
     async def settle(self) -> None:
         if self.is_settled:
             return
+        if self.settle_at_once():  # as nearly always
+            return
         self._work_out()
         self.is_settled = True
-        cost, earlier, start = self._cost, self._earlier, self.start
-        if cost is not None and earlier is not None and not start.stream:
-            self.headers["x-gateway-cost"] = OwnText(_usd(cost + earlier))
         held = self._held
-        if self._trace is None and not self.later:  # as nearly always
-            if held is not None:
-                await self._accounting.settle(start.id, held, held.true_amounts(_all(self._tokens), cost), self._at)
-            return
         own = [CountedHold(self.start.id, held, self._at)] if held is not None else []
         with self._trace.step(Step.SETTLE, {}) if self._trace is not None else nullcontext():
             await self._settle([*own, *self.later])
 
+    @override
+    def settle_at_once(self) -> bool:
+        if self.is_settled:
+            return True
+        if self._trace is not None or self.later:
+            return False
+        held, answer = self._held, self._answer
+        if held is None or answer is None:
+            self._work_out()
+            self.is_settled = True
+            return True
+        if self._accounting.counters.waits:  # before all is summed up in vain
+            return False
+        self._work_out()
+        amounts = held.true_amounts(self._tokens, self._cost)
+        self.is_settled = self._accounting.settle_at_once(self.start[1], held, amounts, answer.at)
+        return self.is_settled
+
     async def _settle(self, holds: list[CountedHold]) -> None:
         """All of them, also where it is cancelled: then the others in the background."""
-        tokens = _all(self._tokens)
         try:
             while holds:
                 identifier, held, at = holds.pop(0)
-                await self._accounting.settle(identifier, held, held.true_amounts(tokens, self._cost), at)
+                await self._accounting.settle(identifier, held, held.true_amounts(self._tokens, self._cost), at)
         finally:
             if holds:
                 self._accounting.soon(self._settle(holds))
@@ -279,10 +327,6 @@ def _may_have_worked(failure: Exception) -> bool:
 def estimated_tokens(size: int) -> int:
     """An estimate of the tokens of so many bytes."""
     return -(-size // _BYTES_PER_TOKEN)
-
-
-def _all(tokens: Tokens) -> int:
-    return sum(tokens[:-1])  # all but searches
 
 
 def _usd(cost: int) -> str:

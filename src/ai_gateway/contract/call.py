@@ -21,7 +21,7 @@ from ai_gateway.errors import GatewayError
 from ai_gateway.observability.trace_names import Attributes, Step
 
 DROPPED_HEADER = "x-gateway-dropped-params"
-OWN_ID = re.compile("req_([0-9a-f]{8})([0-9a-f]{4})(4[0-9a-f]{3})([89ab][0-9a-f]{3})([0-9a-f]{12})")
+OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 """Matches a request id that the gateway has made."""
 _MAX_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -174,9 +174,18 @@ class Bridge(Protocol):
 
 
 class Reservation(Protocol):
-    """A call's reservation of its caller's limits while it runs. `headers` give the caller what remains of them."""
+    """A call's reservation of its caller's limits while it runs."""
 
-    headers: Mapping[str, str]
+    __slots__ = ()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What remains of the limits, and the cost once it is known: all of it values that were computed here."""
+        return _NO_LIMITS
+
+    def lines(self) -> str:
+        """The headers as the lines of a head."""
+        return "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
 
     def ran(self, call_id: str, run: ToolRun) -> None:
         """Record a tool run under the model's id of the tool call: once when it begins, and again when it is over."""
@@ -186,6 +195,10 @@ class Reservation(Protocol):
 
     async def settle(self) -> None:
         """Replace the reservation by the usage in the notes of the attempts. Idempotent; never raises."""
+
+    def settle_at_once(self) -> bool:
+        """The same without waiting. Returns whether that was possible."""
+        return False
 
     def abandon(self) -> None:
         """The same for a call whose client has disconnected: does not wait."""
@@ -356,8 +369,10 @@ class Attempt:
 
         Some upstreams accept UUIDs only: asgi-correlation-id, for example, takes version 4 alone.
         """
-        own = OWN_ID.fullmatch(self.call.request_id)
-        return "-".join(own.groups()) if own is not None else self.call.request_id
+        own = self.call.request_id
+        if OWN_ID.fullmatch(own) is None:
+            return own
+        return f"{own[4:12]}-{own[12:16]}-{own[16:20]}-{own[20:24]}-{own[24:]}"
 
     @property
     def headers(self) -> Mapping[str, str]:

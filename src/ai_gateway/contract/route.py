@@ -248,8 +248,9 @@ class Exchange:
             media, body = encoded(reply)
             del reply  # while a slow client reads, only the bytes stay in memory
             call = self.call
-            if call.reservation is not None:
-                await call.reservation.settle()  # before the client has the reply and can send the next request
+            # Before the client has the reply and can send the next request.
+            if call.reservation is not None and not call.reservation.settle_at_once():
+                await call.reservation.settle()
             if seen:
                 await send_whole(self._send, status, media, body, call.reply_headers())
             else:

@@ -84,24 +84,17 @@ def lines_of(call: Call, own: bytes) -> bytes:
     """The lines of a reply's head: its own, and those about the call."""
     notes, reservation = call.notes, call.reservation
     if call.wire.own_headers is None and notes.are_plain:
-        lines, more = _plain_lines(own, notes.provider, notes.attempts), None
-        if reservation is not None:
-            more = reservation.headers
-        if not more:
-            return lines
-    else:
-        lines, more = own, call.reply_headers()
+        lines = _plain_lines(own, notes.provider, notes.attempts)
+        return lines if reservation is None else lines + reservation.lines().encode("latin-1")
+    more = call.reply_headers()
     # Added up, since to format what is not quite a string takes five times as long.
     texts = [name + ": " + value + "\r\n" for name, value in more.items() if value.__class__ is OwnText]
-    if len(texts) < len(more):
-        lines += b"".join(
-            [
-                _line(name, value)
-                for name, value in more.items()
-                if value.__class__ is not OwnText and (_is_own(name) or _is_clean(name, value))
-            ]
-        )
-    return lines + "".join(texts).encode("latin-1")
+    others = [
+        _line(name, value)
+        for name, value in more.items()
+        if value.__class__ is not OwnText and (_is_own(name) or _is_clean(name, value))
+    ]
+    return own + b"".join(others) + "".join(texts).encode("latin-1")
 
 
 @lru_cache(256)

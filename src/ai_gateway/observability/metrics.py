@@ -76,19 +76,23 @@ class Timing(StrEnum):
     """tool: one run of a gateway-run tool."""
 
 
+_TOGETHER = 64
+
+
 class Distribution:
     """A histogram: counts of values by upper bound, the last one unbounded, and their sum.
 
     `exemplars` has a recent request for each bucket: its id, the value, and the time in seconds since the epoch.
     """
 
-    __slots__ = ("bounds", "counts", "exemplars", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total", "waiting")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.exemplars: dict[int, tuple[str, float, float]] = {}
+        self.waiting: list[float] = []
 
     def add(self, value: float, request_id: str | None = None, at: float = 0.0) -> None:
         """Add a value."""
@@ -97,6 +101,19 @@ class Distribution:
         self.total += value
         if request_id is not None:
             self.exemplars[place] = request_id, value, at
+
+    def add_later(self, value: float) -> None:
+        """Add a value with many others: until `count_waiting`, it is not in the counts."""
+        waiting = self.waiting
+        waiting.append(value)
+        if len(waiting) >= _TOGETHER:
+            self.count_waiting()
+
+    def count_waiting(self) -> None:
+        """Count what was to be added later."""
+        if self.waiting:
+            self.add_all(self.waiting)
+            self.waiting.clear()
 
     def add_all(self, values: Sequence[float], names: Sequence[str | None] = (), at: Sequence[float] = ()) -> None:
         """Add many values, in a quarter of the time of calling `add` for each.
@@ -148,4 +165,6 @@ def time_of(timing: Timing, label: str = "") -> Distribution:
 
 def times() -> dict[tuple[Timing, str], Distribution]:
     """All timings so far, by label."""
+    for distribution in _TIMES.values():
+        distribution.count_waiting()
     return dict(_TIMES)

@@ -4,7 +4,8 @@ Each worker has a copy in memory. To change it, a worker locks the file, reads t
 its last read, and appends its new values: 3 us of system calls, where a database transaction takes 15 and more. A line
 of values is one write(2), so a killed process has counted all of a call or nothing. While another worker has the lock,
 the event loop continues, and the worker retries. A worker that is alone keeps the lock for its next steps, which then
-are a write(2) and nothing else; who comes shows itself (`owners`) before it asks for the lock.
+are a write(2) and nothing else; who comes shows itself (`owners`) before it asks for the lock. Until then nobody else
+counts, so what ends is written with the next line: the file still has it as held, which is never less than it took.
 
 Reservations of a dead process are released by another one, once the dead one's journal is settled: a call may have
 reserved something and not be in the journal yet.
@@ -14,27 +15,25 @@ file, money is counted anew from the ledger.
 """
 
 import asyncio
-import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from os import SEEK_END, lseek, write
+from os import SEEK_END, lseek
 from pathlib import Path
 from time import monotonic
 from typing import override
 
-import orjson
 import structlog
+from orjson import OPT_APPEND_NEWLINE, dumps
 
-from ai_gateway.accounts.counters.base import SPAN, UNITS, Answer, CountersError, Granted, Hold, Rolling, State
+from ai_gateway.accounts.counters.base import MONEY, SPAN, UNITS, Answer, CountersError, Granted, Hold
+from ai_gateway.accounts.counters.file_lines import HEADER, REPLACED, apply, content_of, snapshot, write_all
 from ai_gateway.accounts.counters.memory import MemoryCounters
 from ai_gateway.accounts.counters.owners import Owners
 
-_HEADER = b'"ai-gateway counters 2"'
-_REPLACED = b"null"
 _CHECK_S = 1.0
 _MAX_FILE_BYTES = 2**20
 _TIMES_ITS_BEGINNING = 4
@@ -47,6 +46,12 @@ _KEPT_S = 0.02
 _LOOK_S = 0.05
 _EXCLUSIVELY = LOCK_EX | LOCK_NB
 _log = structlog.get_logger(__name__)
+
+
+type _Settled = tuple[str, Sequence[Hold], Sequence[int], float, Sequence[Hold]]
+"""The arguments of a settle that the file does not have yet, and the holds whose counters it has changed."""
+type _Values = tuple[object, ...]
+"""What a line says of a counter, or of a part of a rolling one."""
 
 
 class FileCounters(MemoryCounters):
@@ -75,6 +80,7 @@ class FileCounters(MemoryCounters):
         self._check_at = 0.0
         self._is_alone = False
         self._kept: asyncio.TimerHandle | None = None  # set while the lock is kept from one step to the next
+        self._unwritten: list[_Settled] = []
 
     @override
     def reserve_at_once(self, call: str, holds: Sequence[Hold]) -> Answer | None:
@@ -83,7 +89,8 @@ class FileCounters(MemoryCounters):
         try:
             answer = self._reserve(call, holds)
             if isinstance(answer, Granted):
-                self._append(holds, answer.at, held=((call, *self._holders[call]),))
+                owner, amounts = self._holders[call]
+                self._append(holds, answer.at, held=((call, owner, amounts),))
         except BaseException:
             self._close()
             raise
@@ -105,7 +112,9 @@ class FileCounters(MemoryCounters):
             return False
         try:
             changed = self._settle(call, holds, amounts, at)
-            if changed is not None:
+            if changed is not None and self._kept is not None:
+                self._unwritten.append((call, holds, amounts, at, changed))
+            elif changed is not None:
                 self._append(changed, at, settled=(call,))
         except BaseException:
             self._close()
@@ -168,7 +177,21 @@ class FileCounters(MemoryCounters):
         self._append(list(changed.values()), 0.0, settled=calls)
 
     @override
+    async def left_of(self, owner: str) -> Mapping[str, Sequence[Hold]]:
+        if not self._lock():
+            await self._wait_for_lock()
+        self._unlock()
+        return {
+            call: [Hold(name, amount, 0, money=name.startswith(MONEY)) for name, amount in holds]
+            for call, (holder, holds) in self._holders.items()
+            if holder == owner
+        }
+
+    @override
     async def aclose(self) -> None:
+        with suppress(CountersError):
+            if self._unwritten and (self._kept is not None or self._lock()):
+                self._unlock()
         self._close()
         self._owners.close()
 
@@ -237,6 +260,12 @@ class FileCounters(MemoryCounters):
         if self._kept is not None:
             self._kept.cancel()
             self._kept = None
+        if self._unwritten and self._fd is not None:
+            try:
+                self._append((), 0.0)
+            except CountersError as error:  # written with what is counted next
+                _log.error("counters cannot be written", error=str(error))
+                self._close()
         if self._fd is not None:
             flock(self._fd, LOCK_UN)
 
@@ -261,47 +290,32 @@ class FileCounters(MemoryCounters):
             self._end = 0
             self._clear()
         begins = self._end == 0
-        lines = _content(fd, self._end, size).split(b"\n")
-        if begins and lines.pop(0) != _HEADER:
+        lines = content_of(fd, self._end, size).split(b"\n")
+        if begins and lines.pop(0) != HEADER:
             os.ftruncate(fd, 0)  # a new file, or one of another version
-            _write(fd, _HEADER + b"\n")
-            self._end = len(_HEADER) + 1
+            write_all(fd, HEADER + b"\n")
+            self._end = len(HEADER) + 1
             return
         if torn := lines.pop():  # an incomplete line, after a full disk or a killed process
             size -= len(torn)
             os.ftruncate(fd, size)
+        self._apply(lines)
+        self._end = size
+        if begins:
+            for call, holds, amounts, at, _ in self._unwritten:
+                self._settle(call, holds, amounts, at)
+
+    def _apply(self, lines: Sequence[bytes]) -> None:
         for line in lines:
             try:
-                if line == _REPLACED:
+                if line == REPLACED:
                     self._is_replaced = True
                 else:
-                    self._apply(line)
+                    apply(line, self._states, self._holders)
             except (ValueError, TypeError) as error:
                 _log.error("counters are damaged: money is counted anew", path=str(self._path), error=str(error))
                 for name in [name for name, state in self._states.items() if state.units is None]:
                     del self._states[name]
-        self._end = size
-
-    def _apply(self, line: bytes) -> None:
-        """Apply a line to the copy in memory."""
-        sums, rolling, held, settled = orjson.loads(line)
-        states = self._states
-        for name, used, kept, until in sums:
-            states[name] = State(used, kept, None, until)
-        for name, until, last, *parts in rolling:
-            state = states.get(name)
-            if state is None:
-                state = states[name] = State(units=Rolling())
-            state.until = until
-            units = state.units
-            if units is not None:
-                units.advance(last)
-                for unit, amount in zip(parts[::2], parts[1::2], strict=True):
-                    units.add(unit, amount - units.at(unit))
-        for call, owner, holds in held:
-            self._holders[call] = owner, holds
-        for call in settled:
-            self._holders.pop(call, None)
 
     def _append(
         self,
@@ -310,9 +324,40 @@ class FileCounters(MemoryCounters):
         held: Sequence[tuple[object, ...]] = (),
         settled: Sequence[str] = (),
     ) -> None:
-        """Write the new values of these counters. Raises CountersError, and then nothing is written."""
-        sums: list[tuple[object, ...]] = []
-        rolling: list[tuple[object, ...]] = []
+        """Write the new values of these counters, and what is not written yet.
+
+        Raises CountersError, and then nothing is written.
+        """
+        sums: list[_Values] = []
+        rolling: list[_Values] = []
+        self._add_values(holds, at, sums, rolling)
+        if self._unwritten:
+            done, late = {hold.counter for hold in holds if not hold.unit_s}, [*settled]
+            for call, _, _, then, changed in self._unwritten:
+                late.append(call)
+                if new := [hold for hold in changed if hold.counter not in done]:
+                    done.update([hold.counter for hold in new if not hold.unit_s])
+                    self._add_values(new, then, sums, rolling)
+            settled = late
+        line = dumps((sums, rolling, held, settled), None, OPT_APPEND_NEWLINE)
+        fd = self._fd
+        assert fd is not None  # noqa: S101 - it is locked
+        try:
+            write_all(fd, line)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(fd, self._end)
+            raise self._unavailable(str(error)) from error
+        self._unwritten.clear()
+        self._end = end = self._end + len(line)
+        if end > self._replace_at:
+            try:
+                self._replace_file()
+            except OSError:  # retried later: the present file is used further
+                self._replace_at += self._max_size
+
+    def _add_values(self, holds: Sequence[Hold], at: float, sums: list[_Values], rolling: list[_Values]) -> None:
+        """Add the present values of these counters, with the parts of that time of rolling ones."""
         states = self._states
         for hold in holds:
             name = hold.counter
@@ -323,39 +368,23 @@ class FileCounters(MemoryCounters):
             if units is None:
                 sums.append((name, state.used, state.held, state.until))
                 continue
-            unit_s, last = hold.unit_s, units.last
-            unit = int(at // unit_s)
-            state.until = until = (last + UNITS + 2) * unit_s
+            last = units.last
+            unit = last if units.begins <= at < units.ends else int(at // hold.unit_s)
+            state.until = until = (last + UNITS + 2) * hold.unit_s
             if 0 <= last - unit <= UNITS:  # the unit has not expired
                 rolling.append((name, until, last, unit, units.parts[unit % SPAN]))
-        line = orjson.dumps((sums, rolling, held, settled), None, orjson.OPT_APPEND_NEWLINE)
-        fd = self._fd
-        assert fd is not None  # noqa: S101 - it is locked
-        try:
-            _write(fd, line)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(fd, self._end)
-            raise self._unavailable(str(error)) from error
-        self._end = end = self._end + len(line)
-        if end > self._replace_at:
-            try:
-                self._replace_file()
-            except OSError:  # retried later: the present file is used further
-                self._replace_at += self._max_size
 
     def _replace_file(self) -> None:
         """Replace the file by a new one with a snapshot, already locked when others open it. Raises OSError."""
         self._remove_expired()
-        holders = [(call, *holder) for call, holder in self._holders.items()]
-        content = _HEADER + b"\n" + orjson.dumps((*self._snapshot(), holders, ())) + b"\n"
+        content = snapshot(self._states, self._holders)
         path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             flock(fd, _EXCLUSIVELY)
-            _write(fd, content)
+            write_all(fd, content)
             if self._fd is not None:
-                _write(self._fd, _REPLACED + b"\n")
+                write_all(self._fd, REPLACED + b"\n")
             path.rename(self._path)
         except OSError:
             os.close(fd)
@@ -366,35 +395,3 @@ class FileCounters(MemoryCounters):
             os.close(self._fd)
         self._fd, self._end, self._is_replaced = fd, len(content), False
         self._replace_at = max(self._max_size, _TIMES_ITS_BEGINNING * self._end)
-
-    def _snapshot(self) -> tuple[Sequence[object], Sequence[object]]:
-        sums: list[object] = []
-        rolling: list[object] = []
-        for name, state in self._states.items():
-            if state.units is None:
-                sums.append((name, state.used, state.held, state.until))
-            else:
-                rolling.append((name, state.until, state.units.last, *_flat(state.units)))
-        return sums, rolling
-
-
-def _flat(units: Rolling) -> Iterator[int]:
-    for unit in range(units.last - UNITS, units.last + 1):
-        if amount := units.at(unit):
-            yield unit
-            yield amount
-
-
-def _write(fd: int, content: bytes) -> None:
-    """Raises OSError also if only a part could be written."""
-    if write(fd, content) != len(content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _content(fd: int, start: int, end: int) -> bytes:
-    """The bytes of the file in this range. Raises OSError."""
-    parts = []
-    while start < end and (part := os.pread(fd, end - start, start)):
-        parts.append(part)
-        start += len(part)
-    return b"".join(parts)

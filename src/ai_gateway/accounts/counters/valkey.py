@@ -16,9 +16,8 @@ from typing import NamedTuple, cast, override
 
 import structlog
 
-from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown
+from ai_gateway.accounts.counters.base import Answer, Counters, CountersError, Granted, Hold, Refused, Unknown, granted
 from ai_gateway.accounts.counters.valkey_connection import Address, Connection, sent
-from ai_gateway.contract.tokens import quickly
 
 _PULSE_S = 0.5
 _RETRY_S = 0.5
@@ -35,6 +34,8 @@ class ValkeyCounters(Counters):
 
     Holds that are not renewed count as spent after `lease_s`. `clock` replaces the server's.
     """
+
+    waits = True
 
     def __init__(
         self,
@@ -286,7 +287,7 @@ def _granted(holds: Sequence[Hold], answer: Sequence[object]) -> Granted:
             left.append(hold.limit - amount - used - held)
             resets.append(hold.until - now if hold.until > now else 0.0)
         at += 3
-    return quickly(Granted, (now, left, resets))
+    return granted(now, left, resets)
 
 
 def _refused(holds: Sequence[Hold], rest: Sequence[object]) -> Refused:

@@ -67,6 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
     _trailer_bytes = 0
     _framing_bytes = 0
     _discard_input = False
+    _last: bytes | None = None  # what ends the connection behind the replies to all requests: a refusal
     # Deadlines in the loop's time, checked by one timer.
     _head_due = math.inf
     _idle_due = math.inf
@@ -93,7 +94,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._unbegun: Cycle | None = None
         self._answered: Cycle | None = None
         self._waiting: deque[Cycle] = deque()  # pipelined requests behind the current one
-        self._last: bytes | None = None  # what ends the connection behind the replies to all of them: a refusal
 
     @property
     def stalled_s(self) -> float:

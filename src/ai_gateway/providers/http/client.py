@@ -115,6 +115,7 @@ class Transport(PoolOwner):
         self._origin = Origin(url.raw_host or "", url.port or 80, tls, proxy=network.proxy)
         self._make_pool = make_pool or partial(Pool, limit=UPSTREAM_CONNECTIONS, connect_s=timeouts.connect)
         self._check = partial(check_head, provider, sizes)
+        self._pool = None
         self._starts: dict[tuple[str, str, str | None], bytes] = {}
 
     def url(self, path: str) -> URL:

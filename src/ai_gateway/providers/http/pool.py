@@ -247,7 +247,7 @@ class Pool:
 class PoolOwner:
     """A client of one upstream. Its pool is made at the first call: connections belong to the running event loop."""
 
-    _pool: Pool | None = None
+    _pool: Pool | None
 
     @property
     def connections(self) -> Connections | None:

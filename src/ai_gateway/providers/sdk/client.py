@@ -48,6 +48,7 @@ class BoundedTransport(PoolOwner, httpx.AsyncBaseTransport):
         self._network = upstream.network
         self._longest_s = timeouts.request + timeouts.stream  # each call has a shorter deadline of its own
         self._check = partial(check_head, upstream.name, upstream.sizes)
+        self._pool = None
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

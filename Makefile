@@ -115,9 +115,9 @@ test: static ## Everything CI runs, with coverage
 test-cov: $(VENV)/dev.stamp ## Tests with an HTML coverage report in htmlcov/
 	@$(PYTEST) --cov $(BRANCHES) --cov-report=html --cov-report=term
 
-fuzz: $(VENV)/dev.stamp ## schemathesis on the live app, 1000 examples an operation; parsers on 20000 inputs
+fuzz: $(VENV)/dev.stamp ## schemathesis on the live app, 1000 examples an operation; parsers on 20000 inputs; models and schemas
 	@$(PY) -m scripts.fuzz --examples 1000
-	@FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 1800 tests/fuzz
+	@FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 1800 tests/fuzz tests/contract/test_agreement.py
 
 fuzz-selftest: $(VENV)/dev.stamp ## Prove that the fuzzing catches every seeded fault; CI tries one of each kind
 	@$(BIN)/pytest -q -m "slow or soak" tests/contract/test_fuzz_selftest.py

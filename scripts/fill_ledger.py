@@ -15,7 +15,7 @@ from ai_gateway.accounts.ledger import Ledger
 from ai_gateway.accounts.ledger_rows import DAY, HOUR
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.accounts.usage import MINUTE, WHOLE, UsageQuery, usage
-from ai_gateway.api.admin.usage import MOST_SUMS
+from ai_gateway.api.admin.usage import MAX_SUMS
 
 _MONTH = 30 * DAY
 # Made by the database itself: to make them as values and hand them over takes an hour. Every number is one that follows
@@ -67,13 +67,13 @@ async def measure(ledger: Ledger, end: int) -> dict[str, float]:
         "an hour by minute": UsageQuery(hours - HOUR, hours, MINUTE),
         "a day by minute and model": UsageQuery(hours - DAY, hours, MINUTE, ("upstream_model",)),
     }
-    found = {name: await _best(partial(usage, store, question, MOST_SUMS)) for name, question in questions.items()}
+    found = {name: await _best(partial(usage, store, question, MAX_SUMS)) for name, question in questions.items()}
     for name, wanted in {
         "the newest 100 requests": CallFilter(),
         "the newest 100 of a key": CallFilter(key_id="key_042"),
         "failed ones of a project that has none": CallFilter(project_id="proj_07", ending="failed"),
         "a status that none has": CallFilter(status=418),
-        "a model that nobody called": CallFilter(model="nothing"),
+        "a model without calls": CallFilter(model="nothing"),
         "of a key, those whose clients left, which are none": CallFilter(key_id="key_017", ending="left"),
         "one request id": CallFilter(request_id=f"req_{0:012x}"),
     }.items():

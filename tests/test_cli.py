@@ -203,12 +203,14 @@ def test_all_problems_are_told_at_once_with_value_and_source_but_no_secret() -> 
 def test_the_start_warns_of_variables_that_are_nearly_right_and_of_links_to_services() -> None:
     misspelt = {"OPENAI_API_KEYS": "sk-canary", "PROXY_PORT": "tcp://10.0.0.1:80"}
     with running_gateway(**misspelt) as gateway:
-        told = [record["warning"] for record in gateway.records("configuration")]
+        reported = [record["warning"] for record in gateway.records("configuration")]
         body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
         reply = httpx2.post(f"{gateway.base_url}/v1/chat/completions", json=body, verify=NO_CERTIFICATES)
         assert "sk-canary" not in gateway.log()
-    assert any("OPENAI_API_KEYS" in warning and warning.endswith("did you mean OPENAI_API_KEY?") for warning in told)
-    assert any("PROXY_PORT is a link to a service" in warning for warning in told)
+    assert any(
+        "OPENAI_API_KEYS" in warning and warning.endswith("did you mean OPENAI_API_KEY?") for warning in reported
+    )
+    assert any("PROXY_PORT is a link to a service" in warning for warning in reported)
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (404, "model_not_found")
     assert "set OPENAI_API_KEY" in error["message"]

@@ -112,10 +112,10 @@ def test_the_sample_environment_names_every_variable(name: str) -> None:
 def test_the_sample_environment_changes_nothing_as_it_is_and_holds_the_defaults() -> None:
     lines = _text(".env.example").splitlines()
     assert not [line for line in lines if line and not line.startswith("#")]
-    told: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
-    for name in told.keys() & SETTINGS.keys():
-        assert told[name] == _default(name)
-    assert SETTINGS.keys() - told.keys() == {name.upper() for name in marked(FILE_ONLY)}
+    reported: dict[str, str] = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", _text(".env.example"), re.MULTILINE))
+    for name in reported.keys() & SETTINGS.keys():
+        assert reported[name] == _default(name)
+    assert SETTINGS.keys() - reported.keys() == {name.upper() for name in marked(FILE_ONLY)}
 
 
 def test_the_sample_configuration_file_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ SENTENCES: list[tuple[GatewayError, str]] = [
     (UpstreamInvalidResponse.without_reply("up", 204), "Provider 'up' answered without a reply (status 204)."),
     (
         UpstreamInvalidResponse.compressed("up"),
-        "Provider 'up' sent a compressed reply that was not asked for.",
+        "Provider 'up' sent a compressed reply that was not requested.",
     ),
     (
         UpstreamInvalidResponse.too_large("up", limit=9, setting="REPLY_MAX_SIZE"),

@@ -121,8 +121,8 @@ def test_every_status_of_the_contract_is_explained_with_its_codes() -> None:
     rows = {row[2:5]: row.split("|")[1:-1] for row in re.findall(r"^\| \d{3} \|.*$", text, re.MULTILINE)}
     operations = [operation for item in CONTRACT["paths"].values() for operation in item.values()]
     assert {status for operation in operations for status in operation["responses"]} <= rows.keys()
-    told = {(code, status) for status, cells in rows.items() for code in re.findall(r"`(\w+)`", cells[4])}
-    assert told == set(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
+    reported = {(code, status) for status, cells in rows.items() for code in re.findall(r"`(\w+)`", cells[4])}
+    assert reported == set(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
 
 
 def test_the_classes_of_openais_sdk_are_those_that_it_raises() -> None:

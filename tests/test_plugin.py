@@ -56,10 +56,10 @@ def served() -> dict[str, tuple[bool, str, list[str]]]:
 def test_an_old_import_path_still_leads_to_the_same_names(
     served: dict[str, tuple[bool, str, list[str]]], old: str
 ) -> None:
-    same, name, told = served[old]
+    same, name, reported = served[old]
     assert same
     assert name == MOVED[old]
-    assert any("import from ai_gateway.plugin" in message for message in told)
+    assert any("import from ai_gateway.plugin" in message for message in reported)
 
 
 def test_old_import_paths_are_not_served_to_everybody() -> None:

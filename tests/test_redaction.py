@@ -1,4 +1,4 @@
-"""Keys are struck out of texts, whatever form they are in, and nothing else is."""
+"""Keys are redacted in texts, whatever form they are in, and nothing else is."""
 
 import base64
 import json
@@ -43,42 +43,42 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("around", ["{}", "told {} by it", "b'GET /{} HTTP/1.1'", '{{"key":"{}"}}', "x={}&y=1", "é{}é"])
-def test_a_key_is_struck_in_every_form(redactor: Redactor, form: str, around: str) -> None:
+def test_a_key_is_redacted_in_every_form(redactor: Redactor, form: str, around: str) -> None:
     text = around.format(form)
-    struck = redactor.strike(text)
-    assert "[key]" in struck
+    redacted = redactor.redact(text)
+    assert "[key]" in redacted
     for at in range(len(form) - 7):
-        assert form[at : at + 8] not in struck
+        assert form[at : at + 8] not in redacted
     before, _, after = around.replace("{{", "{").replace("}}", "}").partition("{}")
     if "%" not in form and "\\" not in form:
-        assert struck.startswith(before)
-        assert struck.endswith(after)
+        assert redacted.startswith(before)
+        assert redacted.endswith(after)
 
 
 @pytest.mark.parametrize(
     "text", ["", "sk-", "a short word", "50% of C:\\new", "\ud800 half", "%zz\\u12", KEY[:11], KEY[-6:], "İ" * 20]
 )
 def test_what_is_no_key_stays_as_it_is(redactor: Redactor, text: str) -> None:
-    assert redactor.strike(text) == text
+    assert redactor.redact(text) == text
 
 
-def test_the_key_of_a_scheme_and_each_of_several_is_struck(redactor: Redactor) -> None:
-    assert redactor.strike(f"{KEY} and tok-91Xw7Ub, {KEY}{KEY}") == "[key] and [key], [key][key]"
+def test_the_key_of_a_scheme_and_each_of_several_is_redacted(redactor: Redactor) -> None:
+    assert redactor.redact(f"{KEY} and tok-91Xw7Ub, {KEY}{KEY}") == "[key] and [key], [key][key]"
 
 
 def test_beginnings_are_enough_for_a_key_that_is_whole() -> None:
     redactor = Redactor()
     redactor.remember(KEY, beginnings=True)
     for form in (KEY, base64.b64encode(KEY.encode()).decode()[:40], KEY.encode().hex()):
-        assert redactor.strike(f"<{form}>") == "<[key]>"
+        assert redactor.redact(f"<{form}>") == "<[key]>"
 
 
-def test_a_key_that_comes_later_is_struck_from_texts_known_before() -> None:
+def test_a_key_that_comes_later_is_redacted_in_texts_known_before() -> None:
     redactor = Redactor()
     redactor.remember("another-key-entirely")
-    assert redactor.strike(f"see {KEY}") == f"see {KEY}"
+    assert redactor.redact(f"see {KEY}") == f"see {KEY}"
     redactor.remember(KEY)
-    assert redactor.strike(f"see {KEY}") == "see [key]"
+    assert redactor.redact(f"see {KEY}") == "see [key]"
 
 
 @pytest.mark.parametrize("unit", ["a", "%41", "\\u0041", KEY[:11], "%", "\\", "ab "])
@@ -86,7 +86,7 @@ def test_the_work_grows_with_the_text_and_no_faster(redactor: Redactor, unit: st
     def cost(times: int) -> float:
         text = unit * times
         began = time.process_time()
-        redactor.strike(text)
+        redactor.redact(text)
         return time.process_time() - began
 
     assert min(cost(40_000) for _ in range(3)) < 3 * min(cost(20_000) for _ in range(3)) + 0.01

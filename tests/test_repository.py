@@ -271,7 +271,7 @@ def test_the_image_can_be_built_from_what_it_copies(tmp_path: Path) -> None:
     subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, timeout=240)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "ai_gateway/cli/serve.py" in names
+    assert "ai_gateway/cli/commands.py" in names
     assert "gateway_contract/openapi.json" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -69,13 +69,13 @@ def found_in(text: str) -> Iterator[str]:
 
 
 def test_no_file_of_the_repository_holds_a_secret() -> None:
-    told = [
+    reported = [
         f"{path.relative_to(ROOT)}: {what}"
         for path in tracked()
         if path.name not in {"uv.lock", "package-lock.json"}  # hashes of files, and nothing else
         for what in found_in(path.read_text("utf-8", "replace"))
     ]
-    assert told == []
+    assert reported == []
 
 
 @pytest.mark.parametrize(

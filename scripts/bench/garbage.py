@@ -31,7 +31,7 @@ def unreachable() -> dict[str, int]:
 def _write(_signal: int, _frame: FrameType | None) -> None:
     partial = _FILE.with_suffix(".part")
     partial.write_text(json.dumps(unreachable()), encoding="utf-8")
-    partial.rename(_FILE)  # whoever waits for it finds all of it
+    partial.rename(_FILE)  # a reader that waits for it finds all of it
 
 
 if __name__ == "__main__":

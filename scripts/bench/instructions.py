@@ -86,7 +86,7 @@ def _counts(target: Running, cells: list[Cell]) -> Iterator[Instructions]:
 
 
 def _wait_until_idle(target: Running) -> None:
-    """Wait until it has done next to nothing for a while; not for ever, since a machine may be too busy to tell."""
+    """Wait until it has done next to nothing for a while; not for ever, since a machine may be too busy to show it."""
     quiet, deadline = 0, time.monotonic() + _IDLE_WITHIN_S
     while quiet < _QUIET and time.monotonic() < deadline:
         before = cpu_seconds(target.pid)

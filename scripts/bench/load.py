@@ -53,7 +53,7 @@ _WAYS: Final[Mapping[Door, _Way]] = {
     "responses": _Way("/responses", 6),
     "messages": _MESSAGES,
     "relayed": _Way("/responses", 0, provider="openai"),
-    "relayed messages": replace(_MESSAGES, more=1, provider="vllm"),
+    "relayed messages": replace(_MESSAGES, provider="vllm"),
 }
 
 

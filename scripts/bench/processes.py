@@ -72,7 +72,7 @@ class Running:
 
 
 def free_port() -> int:
-    """A port nobody holds right now."""
+    """A port that is free right now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

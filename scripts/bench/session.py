@@ -68,7 +68,7 @@ class Plan:
 
 
 QUICK = Plan(rounds=3, seconds=0.25, starts=1, long_bodies=2_000, events=15)
-ALL_COUNTED = tuple(COUNTED)
+ALL_COUNTED = (*COUNTED, *COUNTED_HERE)
 
 
 def run(plan: Plan, say: Say, recheck: Recheck | None = None) -> Results:
@@ -196,8 +196,8 @@ class _Session:
     def count(self) -> None:
         for program in (relay_program(self.upstream), gateway_program(self.upstream)):
             self.say(f"instructions of the {program.name}, under callgrind")
-            only_here = tuple(COUNTED_HERE) if program.name == GATEWAY else ()
-            found = count_instructions(program, self.core, (*self.plan.counted, *only_here))
+            names = tuple(name for name in self.plan.counted if name in COUNTED or program.name == GATEWAY)
+            found = count_instructions(program, self.core, names)
             if isinstance(found, Skipped):
                 self.results.skipped.append(found)
                 return

@@ -81,10 +81,16 @@ RESPONSE_EVENTS = (
     _event("response.completed", sequence_number=9, response={**_RESPONSE, "status": "completed", "usage": _USAGE}),
 )
 MESSAGE_EVENTS = (
-    _event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "usage": _USAGE}),
-    _event("content_block_delta", index=0, delta={"type": "text_delta", "text": " fox"}),
-    _event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage=_USAGE)
-    + _event("message_stop"),
+    (
+        _event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "usage": _USAGE}),
+        _event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    ),
+    (_event("content_block_delta", index=0, delta={"type": "text_delta", "text": " fox"}),),
+    (
+        _event("content_block_stop", index=0),
+        _event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage=_USAGE),
+        _event("message_stop"),
+    ),
 )
 
 
@@ -99,7 +105,7 @@ _END = _http_chunk(_DONE) + b"0\r\n\r\n"
 _OF_CHAT = (_FIRST, _MIDDLE, _LAST)
 _OF_OTHERS = {
     b"/responses HTTP": tuple(_http_chunk(event) for event in RESPONSE_EVENTS),
-    b"/messages HTTP": tuple(_http_chunk(event) for event in MESSAGE_EVENTS),
+    b"/messages HTTP": tuple(b"".join(map(_http_chunk, events)) for events in MESSAGE_EVENTS),
 }
 
 

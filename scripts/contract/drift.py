@@ -83,7 +83,7 @@ def _changes(older: Json, newer: Json, side: str) -> Iterator[str]:
 
 
 def _harmless(keyword: str, old: object, new: object, side: str) -> bool:
-    """Whether whatever was valid still is, so that nobody has to look."""
+    """Whether whatever was valid still is, so that no review is needed."""
     if keyword in {"default", "deprecated", "tags"}:
         return True
     if keyword == "required" and side == "request" and isinstance(old, list):

@@ -81,7 +81,7 @@ def _with_defaults(plain: Json, schema: Json) -> Json:
 
 
 def _plain(name: str, schema: Json) -> Json:
-    """A schema as the generator reads it right: no annotations, and openness said aloud."""
+    """A schema as the generator reads it right: no annotations, and openness made explicit."""
     plain = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
     if beyond := sorted((_BEYOND_MODELS - _keys_by_pattern(plain)) & set(plain)):
         raise SystemExit(f"{name}: no model can hold `{', '.join(beyond)}`; take it out in an overlay, with the reason")

@@ -24,7 +24,7 @@ def _name_content(holder: Json, name: str, document: Json) -> None:
 
 
 type Wants = Callable[[Json, bool], bool]
-"""Whether a schema is to have a name, and whether it is one of several or of many, which a name tells apart."""
+"""Whether a schema is to have a name, and whether it is one of several or of many, which a name distinguishes."""
 
 
 def _inline(schema: Json, among: bool) -> bool:

@@ -86,7 +86,7 @@ def _all(bodies: Bodies) -> str:
 
 
 def _names(bodies: Bodies, document: Json) -> str:
-    """Every field of any body as a type, for what is said about single fields."""
+    """Every field of any body as a type, for statements about single fields."""
     fields = sorted({field for names in bodies.values() for field in _field_names(names, document)})
     kind = f"Literal[{', '.join(map(repr, fields))}]" if fields else "Literal[None]"
     names = "frozenset(get_args(RequestField.__value__))" if fields else "frozenset()"

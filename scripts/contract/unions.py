@@ -1,7 +1,7 @@
 """Big unions of objects that share a tag where OpenAPI's discriminator does not fit: it may be absent, or not unique.
 
 One look at the tag leaves the few branches that may be meant, which costs little however many there are, and the errors
-of those alone are told. A union is as exact as before: the branches left out could not have taken the value.
+of those alone are reported. A union is as exact as before: the branches left out could not have taken the value.
 """
 
 from collections.abc import Iterator

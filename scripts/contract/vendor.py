@@ -77,7 +77,7 @@ def vendored(path: Path, record: SourceRecord) -> Vendored:
 
 
 def write_vendored(folder: Path, newer: Vendored, *, commit: str | None, date: str | None, sha256: str | None) -> None:
-    """Write facts.yaml and source.toml. What nobody told is recorded as unrecorded, not carried over."""
+    """Write facts.yaml and source.toml. What was not given is recorded as unrecorded, not carried over."""
     known = newer.record.origin
     same = (sha256 or newer.sha256) == known["sha256"]
     origin = {

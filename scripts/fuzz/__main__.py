@@ -23,9 +23,12 @@ PARTS = {
 
 
 def fuzz(
-    base_url: str, examples: int, *options: str, quiet: bool = False, profile: Path = PROFILE
+    base_url: str, examples: int, *options: str, quiet: bool = False, profile: Path = PROFILE, coverage_one_of: int = 1
 ) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis against a gateway with SETTINGS. `quiet` captures its output."""
+    """Run schemathesis against a gateway with SETTINGS. `quiet` captures its output.
+
+    Of the requests of its phase Coverage, one of so many is sent.
+    """
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "--config-file",
@@ -33,7 +36,14 @@ def fuzz(
         "run",
         f"{base_url}/openapi.json",
     ]
-    environment = {**os.environ, "FUZZ_KEY": KEY, "FUZZ_ADMIN_KEY": ADMIN_KEY, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    environment = {
+        **os.environ,
+        "FUZZ_KEY": KEY,
+        "FUZZ_ADMIN_KEY": ADMIN_KEY,
+        "FUZZ_COVERAGE_ONE_OF": str(coverage_one_of),
+        "PYTHONPATH": str(ROOT),
+        "NO_COLOR": "1",
+    }
     return subprocess.run(
         [*command, "--max-examples", str(examples), *options],
         cwd=ROOT,

@@ -123,7 +123,7 @@ class Checker:
         if (response["incomplete_details"] is None) is (status == "incomplete"):
             raise Illegal("a reason without an incomplete response, or the other way round")
         if (response["completed_at"] is None) is (status == "completed"):
-            raise Illegal("when it was completed is not told of a completed response alone")
+            raise Illegal("completed_at is not set for completed responses alone")
 
     def _terminate(self, event: dict[str, Any]) -> None:
         if self._open is not None or self._hosted:

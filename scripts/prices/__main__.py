@@ -1,4 +1,4 @@
-"""Write the table of prices from the pinned source, once it is told what changes: `python -m scripts.prices`."""
+"""Write the table of prices from the pinned source, after a report of what changes: `python -m scripts.prices`."""
 
 import argparse
 import sys

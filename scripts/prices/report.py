@@ -18,7 +18,7 @@ def report(before: PriceTable | None, after: PriceTable, left: Mapping[str, Sequ
     yield f"{before.basis if before is not None else 'no table'} -> {after.basis}: {len(new)} ids"
     yield f"models added: {len(added)}{': ' if added else ''}{_some(added)}"
     for name in removed:
-        yield f"model removed: {name}, which was {_told(old[name][-1])}"
+        yield f"model removed: {name}, which was {_described(old[name][-1])}"
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
             yield from _changes(name, old[name], new[name])
@@ -39,18 +39,18 @@ def _changes(name: str, old: list[Row], new: list[Row]) -> Iterator[str]:
     dates = sorted({row.get("since", "") for row in (*old, *new)})
     for date in dates:
         was, now = (next(row for row in reversed(rows) if row.get("since", "") <= date) for rows in (old, new))
-        if _told(was) != _told(now):
-            yield f"price changed: {name}{f' from {date} on' if date else ''}: {_told(was)} -> {_told(now)}"
+        if _described(was) != _described(now):
+            yield f"price changed: {name}{f' from {date} on' if date else ''}: {_described(was)} -> {_described(now)}"
 
 
-def _told(row: Row) -> str:
+def _described(row: Row) -> str:
     """USD for a million tokens, by class, and for a thousand searches."""
     per = row.get("per", 1)
     parts = [_rates(row["rates"], per)]
     parts += [f"above {start} tokens {_rates(rates, per)}" for start, rates in row.get("above", ())]
-    parts += [f"tier {name} {_told(tier)}" for name, tier in sorted(row.get("tiers", {}).items())]
+    parts += [f"tier {name} {_described(tier)}" for name, tier in sorted(row.get("tiers", {}).items())]
     parts += [
-        f"{start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02} {_told(other)}"
+        f"{start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02} {_described(other)}"
         for start, end, other in row.get("hours", ())
     ]
     return "; ".join(parts)

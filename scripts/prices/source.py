@@ -120,7 +120,7 @@ type Rates = dict[str, Decimal]
 
 
 class Unpriced(Exception):
-    """A model whose price is not one of tokens; the message is the reason, as the report tells it."""
+    """A model whose price is not one of tokens; the message is the reason, as the report shows it."""
 
 
 @dataclass

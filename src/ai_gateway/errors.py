@@ -67,8 +67,8 @@ class GatewayError(Exception):
     """A failure with a status, a code and a message that says what to do next.
 
     `headers` go out with the reply. `detail` is for logs only and never leaves the gateway. `extras` are further fields
-    of an upstream's error, which are passed on where the wire's envelope allows more fields. `told` is the upstream's
-    error body and the name of its wire: callers of that wire get the body unchanged. `refusal` is the status that is
+    of an upstream's error, which are passed on where the wire's envelope allows more fields. `native` is the name of
+    the upstream's wire and its error body: callers of that wire get the body unchanged. `refusal` is the status that is
     looked up in RETRY_REFUSALS. `retry_hint` is what the upstream's own headers say about a retry, if anything.
     """
 
@@ -94,7 +94,7 @@ class GatewayError(Exception):
         self.headers = dict(headers or {})
         self.detail = detail
         self.extras: Mapping[str, object] = {}
-        self.told: tuple[str, bytes] | None = None
+        self.native: tuple[str, bytes] | None = None
         self.retry_hint = _HINTS.get(self.headers.get(RETRY_HINT, ""))
 
     @property
@@ -105,8 +105,8 @@ class GatewayError(Exception):
     def with_note(self, note: str, headers: Mapping[str, str]) -> Self:
         """A copy with the note appended to its message, and with these headers where it has none of the same name."""
         is_closed = not self.message or self.message.endswith((".", "!", "?"))  # an upstream's words may not be
-        said = self.message if is_closed else f"{self.message}."
-        return self.changed(message=f"{said} {note}".lstrip(), headers={**headers, **self.headers})
+        sentence = self.message if is_closed else f"{self.message}."
+        return self.changed(message=f"{sentence} {note}".lstrip(), headers={**headers, **self.headers})
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """A copy with these headers of the upstream; a retry hint among them is applied."""
@@ -394,7 +394,7 @@ class UpstreamInvalidResponse(UpstreamError):
 
     @classmethod
     def compressed(cls, provider: str) -> Self:
-        return cls(f"{_subject(provider)} sent a compressed reply that was not asked for.")
+        return cls(f"{_subject(provider)} sent a compressed reply that was not requested.")
 
     @classmethod
     def too_large(cls, provider: str | None = None, *, what: str = "a reply", limit: int, setting: str) -> Self:
@@ -427,9 +427,14 @@ class UpstreamInvalidResponse(UpstreamError):
         return cls("The provider's reply does not follow the contract.", detail=detail)
 
     @classmethod
-    def unknown_end(cls, provider: str | None = None, *, detail: str | None = None) -> Self:
+    def out_of_order(cls, kind: str) -> Self:
+        """For an event of this kind that cannot come after the events before it."""
+        return cls("The provider's events do not belong together.", detail=f"at {kind}")
+
+    @classmethod
+    def unknown_end(cls) -> Self:
         """For a response with an unknown finish reason."""
-        return cls(f"{_subject(provider)} ended its answer for an unknown reason.", detail=detail)
+        return cls("The provider ended its answer for an unknown reason.")
 
 
 class UpstreamStreamTruncated(UpstreamError):

@@ -18,6 +18,7 @@ from ai_gateway.conform.known_chunks import known_chunks_of
 from ai_gateway.conform.known_replies import forms_of
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
+from ai_gateway.conform.whole import fill_empty_ids
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.stream import Conformed, Item, Received, Stream
 from ai_gateway.contract.write import to_json
@@ -45,7 +46,7 @@ from ai_gateway.routing.public_models import PublicModels, public_model
 from ai_gateway.routing.registry import Registry
 from ai_gateway.routing.resolver import Resolution, Routing, Target
 from ai_gateway.tools.loop import SoFar, ToolLoop
-from ai_gateway.tools.offer import asks_for_tools
+from ai_gateway.tools.offer import requests_gateway_tools
 from ai_gateway.tools.registry import WEB_SEARCH, Tools, claimed_search
 from ai_gateway.tools.runs import CallerTools
 from ai_gateway.translate.carriers import fit
@@ -83,7 +84,7 @@ class Gateway:
     ) -> Coroutine[None, None, Chat]:
         if body.stream:
             return _ready(Stream(self.stream_chat(call, body, resolution)))
-        if asks_for_tools(body):
+        if requests_gateway_tools(body):
             return self.run_chat(call, body, resolution)
         return self.run(call, CHAT, body, resolution)
 
@@ -101,21 +102,14 @@ class Gateway:
 
         The tools that ran are listed in `gateway_tool_calls` of the message, at most `most_calls` in all.
         """
-        if asks_for_tools(body):
-            return self._run_with_tools(call, body, resolution, operation, most_calls, so_far)
-        return self.run(call, operation, body, resolution)
+        if not requests_gateway_tools(body):
+            return self.run(call, operation, body, resolution)
 
-    async def _run_with_tools(  # noqa: PLR0913, PLR0917 - as above
-        self,
-        call: Call,
-        body: models.CreateChatCompletionRequest,
-        resolution: Resolution | None,
-        operation: ChatOperation,
-        most_calls: int | None,
-        so_far: SoFar,
-    ) -> Item[models.CreateChatCompletionResponse]:
-        loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
-        return await loop.reply(so_far)
+        async def reply() -> Item[models.CreateChatCompletionResponse]:
+            loop = await self._tool_loop(call, body, resolution, (operation, CHAT_STREAM), most_calls)
+            return await loop.reply(so_far)
+
+        return reply()
 
     def stream_chat(
         self,
@@ -127,7 +121,7 @@ class Gateway:
         most_calls: int | None = None,
     ) -> AsyncGenerator[Conformed[models.CreateChatCompletionStreamResponse]]:
         """The same as a stream, with deltas that report when tools start and end."""
-        if not asks_for_tools(body):
+        if not requests_gateway_tools(body):
             return self.stream(call, operation, body, resolution)
 
         async def chunks() -> AsyncGenerator[Conformed[models.CreateChatCompletionStreamResponse]]:
@@ -303,9 +297,9 @@ async def _reply[Req: Request, Rep: BaseModel](
         item = _conformed(operation, request, received, conformer)
         if forms is not None and item.raw is not None and not attempt.notes.repairs:
             forms.learn(item.model, item.raw)
-    told = attempt.notes.told
-    if told is None or not told.output:
-        attempt.notes.text_bytes = len(item.raw or to_json(item.model)) if told is None else text_size(item.model)
+    tokens = attempt.notes.reported
+    if tokens is None or not tokens.output:
+        attempt.notes.text_bytes = len(item.raw or to_json(item.model)) if tokens is None else text_size(item.model)
     return item
 
 
@@ -320,7 +314,9 @@ def _conformed[Req: Request, Rep: BaseModel](
         if joined is None:
             raise
         item = conformer.item(operation.reply, joined)
-    return item if conformer.observes else operation.conform(item, request, conformer.report)
+    if conformer.observes:
+        return item
+    return fill_empty_ids(operation.conform(item, request, conformer.report), conformer.request_id, conformer.report)
 
 
 def _relays(call: Call) -> bool:

@@ -40,7 +40,7 @@ async def end_program(process: asyncio.subprocess.Process) -> None:
     """Kill the process and its group, of which it must be the leader (`start_new_session`), and wait for its end.
 
     `Process.wait` returns once the process has ended and its output has been read up to the end. It would wait forever
-    for output that nobody reads any more, or that another process of the group holds open.
+    for output that is not read any more, or that another process of the group holds open.
     """
     output = process.stdout
     if process.returncode is None or (output is not None and not output.at_eof()):

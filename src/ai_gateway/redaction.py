@@ -1,6 +1,6 @@
 """Redaction: API keys are removed from everything that leaves the gateway, such as log records, errors and headers.
 
-Code that starts to use a key passes it to `remember` once; each output passes its texts to `strike`. A key is found
+Code that starts to use a key passes it to `remember` once; each output passes its texts to `redact`. A key is found
 regardless of case (header names lose theirs), as base64 and hex at any alignment, percent-encoded and with JSON
 escapes; and by a part of it, because upstreams quote beginnings and parsers cut lines.
 """
@@ -33,7 +33,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._windows: dict[int, dict[bytes, _Place]] = {}
-        self._cached = lru_cache(2048)(self._struck)
+        self._cached = lru_cache(2048)(self._redacted)
         self._forgetting: list[Callable[[], None]] = [self._cached.cache_clear]
 
     def remember(self, *secrets: str, beginnings: bool = False) -> None:
@@ -49,11 +49,11 @@ class Redactor:
         """Call this after each further key, so that cached texts can be dropped."""
         self._forgetting.append(forget)
 
-    def strike(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text with its keys redacted."""
         if len(text) < SHORTEST or not self._windows:
             return text
-        return self._cached(text) if len(text) <= _CACHED else self._struck(text)
+        return self._cached(text) if len(text) <= _CACHED else self._redacted(text)
 
     def _add(self, key: bytes, *, beginnings: bool) -> None:
         for form in _forms(key):
@@ -64,7 +64,7 @@ class Redactor:
             for at in range(0, 1 if beginnings else len(form) - size + 1, _STEP):
                 windows.setdefault(form[at : at + size], (form, at))
 
-    def _struck(self, text: str) -> str:
+    def _redacted(self, text: str) -> str:
         raw = text.encode("utf-8", "surrogatepass")
         escaped = b"%" in raw or b"\\" in raw
         clean = self._plain(_RUN.sub(lambda run: self._decoded(run[0]), raw) if escaped else raw)
@@ -130,23 +130,23 @@ def _forms(key: bytes) -> Iterator[bytes]:
             yield coded.replace(b"+", b"-").replace(b"/", b"_")
 
 
-def strike_all(value: object, depth: int = 0) -> object:
+def redact_all(value: object, depth: int = 0) -> object:
     """A JSON value with every text bounded and redacted; deeper levels are cut off."""
     if isinstance(value, str):
-        return strike(value) if len(value) <= _MAX_LENGTH else f"{strike(value[:_MAX_LENGTH])} ..."
+        return redact(value) if len(value) <= _MAX_LENGTH else f"{redact(value[:_MAX_LENGTH])} ..."
     if depth > _MAX_DEPTH:
         return "..."
     if isinstance(value, Mapping):
-        named = ((strike(name) if isinstance(name, str) else name, inner) for name, inner in value.items())
-        return {name: strike_all(inner, depth + 1) for name, inner in named}
+        named = ((redact(name) if isinstance(name, str) else name, inner) for name, inner in value.items())
+        return {name: redact_all(inner, depth + 1) for name, inner in named}
     if isinstance(value, list | tuple | set | frozenset):
-        return [strike_all(inner, depth + 1) for inner in value]
+        return [redact_all(inner, depth + 1) for inner in value]
     return value
 
 
 _redactor = Redactor()
 remember = _redactor.remember
-strike = _redactor.strike
+redact = _redactor.redact
 on_remember = _redactor.on_remember
 
 
@@ -156,4 +156,4 @@ def plain_words(body: bytes) -> str:
     Empty for text that begins as JSON: that is a truncated answer, whose content must not be logged.
     """
     text = body[: 2 * _MAX_WORDS_LENGTH].decode(errors="replace").removeprefix("\ufeff").lstrip()
-    return "" if _BEGINS_AS_JSON.match(text) else strike(" ".join(text.split()))[:_MAX_WORDS_LENGTH]
+    return "" if _BEGINS_AS_JSON.match(text) else redact(" ".join(text.split()))[:_MAX_WORDS_LENGTH]

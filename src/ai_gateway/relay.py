@@ -1,7 +1,7 @@
 """Relay: caller and upstream speak the same wire, and get each other's bytes.
 
 Only the model name is mapped in the request. The response is metered, and a truncated stream ends in an error event:
-see `conform.relayed`.
+see `conform.relayed_reply`.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -15,7 +15,8 @@ from pydantic_core import from_json
 
 from ai_gateway.accounts.relayed_bounds import relayed_bound
 from ai_gateway.conform.refused_usage import note_refused
-from ai_gateway.conform.relayed import Relayed, relayed
+from ai_gateway.conform.relayed import relayed
+from ai_gateway.conform.relayed_reply import Relayed
 from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.native import NativeOperation, event_type
@@ -117,14 +118,15 @@ class _Relaying:
 
     async def _events(self, attempt: Attempt, target: Target) -> AsyncGenerator[Framed]:
         provider, request = target.provider, self._request
-        reader = self._reader = relayed(request.operation, attempt.notes, provider)
-        has_begun = False
+        reader = self._reader = relayed(request.operation, attempt.notes, provider, attempt.call.request_id)
+        has_begun = done = False
         attempt.divert = None if attempt.call.sink is None else reader.diverting_to(attempt.call.sink)
         async with aclosing(
             provider.relay_stream(attempt, request.operation, _fields(attempt, request, target))
         ) as arrived:
             try:
                 async for packet in arrived:
+                    done = not isinstance(packet, Packet) or isinstance(packet, LastPacket)
                     if not isinstance(packet, Packet):
                         break
                     has_begun = has_begun or not packet.events or _begins(provider, packet.events[0])
@@ -140,7 +142,10 @@ class _Relaying:
                 provider.unlearn(request.operation)
                 raise
         if not reader.is_over:
-            raise UpstreamStreamTruncated.ended(provider.name)
+            if not (ended := reader.ended(done=done)):
+                raise UpstreamStreamTruncated.ended(provider.name)
+            await _keep(request, reader)
+            yield LastFramed(ended)
         if reader.failure is not None:  # the client has the event; raised for log, metrics and usage record
             raise _error_in(provider, reader.failure)
 
@@ -179,17 +184,17 @@ async def _reply(request: Relay, attempt: Attempt, target: Target) -> bytes:
         value = from_json(raw)
     except ValueError as error:
         raise UpstreamInvalidResponse.not_json(provider.name, error, raw) from None
-    reader = relayed(request.operation, attempt.notes, provider)
+    reader = relayed(request.operation, attempt.notes, provider, attempt.call.request_id)
     if not reader.whole(value):
         note_refused(attempt.notes, value)
         raise provider.error_in(value) or UpstreamInvalidResponse.off_contract(detail="neither a reply nor an error")
-    if (told := attempt.notes.told) is None:
+    if (tokens := attempt.notes.reported) is None:
         attempt.notes.text_bytes = len(raw)
-    elif not told.output:
-        attempt.notes.text_bytes = reader.said(value)
+    elif not tokens.output:
+        attempt.notes.text_bytes = reader.content_size(value)
     if request.keep is not None:
-        await request.keep(value)
-    return reader.mended or raw
+        await request.keep(reader.kept)
+    return reader.repaired or raw
 
 
 def _fields(attempt: Attempt, request: Relay, target: Target) -> Mapping[str, object]:

@@ -69,7 +69,7 @@ class GatewayRounds(Rounds):
 
 
 def cost_of(call: Call) -> Callable[[], int | None] | None:
-    """The function that gives the cost of a reply so far, if the caller asked for it by a header."""
+    """The function that gives the cost of a reply so far, if the caller requested it by a header."""
     if call.reservation is None or call.headers.get(_INCLUDE_COST, "").lower() != "true":
         return None
     return call.reservation.cost

@@ -15,7 +15,7 @@ type Stores = Callable[[], Store]
 """Makes stores of one database, one for each worker."""
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "gateway.db")

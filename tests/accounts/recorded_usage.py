@@ -92,7 +92,7 @@ _OPENAI = (
         Tokens(272_000, 10), "272000 x 2 + 10 x 10 = 544000 + 100", "0.5441",
     ),
     Recorded(
-        "one more makes all of it dearer, cached or not", "openai", "gpt-6-sol",
+        "one more makes all of it more expensive, cached or not", "openai", "gpt-6-sol",
         _counts(272_001, 2000, **_cached(200_000, cache_write_tokens=50_000)),
         Tokens(22_001, 2000, cache_read=200_000, cache_write=50_000),
         "22001 x 4 + 200000 x 0.4 + 50000 x 5 + 2000 x 15 = 88004 + 80000 + 250000 + 30000", "0.448004",
@@ -294,7 +294,7 @@ _OTHERS = (
         Tokens(64, 64, cache_read=256), "64 x 0.15 + 256 x 0.015 + 64 x 0.6 = 9.6 + 3.84 + 38.4", "0.00005184",
     ),
     Recorded(
-        "before it became dearer", "mistral", "mistral-small-latest", _counts(320, 64),
+        "before it became more expensive", "mistral", "mistral-small-latest", _counts(320, 64),
         Tokens(320, 64), "320 x 0.1 + 64 x 0.3 = 32 + 19.2", "0.0000512", at=_utc(2026, 3, 15, 23, 59),
     ),
     Recorded(

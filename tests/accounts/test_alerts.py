@@ -202,23 +202,23 @@ async def test_a_raised_threshold_and_a_new_window_are_told_anew_and_nothing_els
         url = address(receiver, "anew", "200")
         alert = await workers.put(webhook_url=url, webhook_secret=SECRET, interval="day", time_zone="Asia/Kolkata")
 
-        async def told() -> int:
+        async def reported() -> int:
             await workers.look(3)
             return len(posts(receiver, "anew"))
 
         await workers.spend(15)
-        assert await told() == 1
+        assert await reported() == 1
         await workers.spend(10)
         await workers.put(**_facts(replace(alert, webhook_url=url + "?other", webhook_secret=None)))
-        assert await told() == 1, "told before"
+        assert await reported() == 1, "told before"
         await workers.put(**_facts(replace(alert, threshold_amount=30)))
-        assert await told() == 1, "not yet reached"
+        assert await reported() == 1, "not yet reached"
         await workers.spend(5)
-        assert await told() == 2
+        assert await reported() == 2
         workers.now += DAY
-        assert await told() == 2, "nothing is spent in the new window"
+        assert await reported() == 2, "nothing is spent in the new window"
         await workers.spend(30)
-        assert await told() == 3
+        assert await reported() == 3
     assert len({seen.json["id"] for seen in posts(receiver, "anew")}) == 3
 
 
@@ -363,7 +363,7 @@ def test_what_a_killed_worker_had_claimed_is_told_by_another(receiver: Upstream,
             await workers.put(webhook_url=address(receiver, "killed", "hang,200"), webhook_secret=SECRET)
             await workers.spend(10)
 
-    async def told() -> None:
+    async def reported() -> None:
         async with working(tmp_path) as workers:
             deadline = time.monotonic() + 30
             while await workers.outcomes() != ["delivered"]:
@@ -377,7 +377,7 @@ def test_what_a_killed_worker_had_claimed_is_told_by_another(receiver: Upstream,
         with subprocess.Popen(command) as second:
             first.kill()
             try:
-                asyncio.run(told())
+                asyncio.run(reported())
             finally:
                 second.kill()
     seen = posts(receiver, "killed")
@@ -597,6 +597,7 @@ async def test_a_hundred_alerts_of_a_receiver_that_hangs_hold_up_no_other(receiv
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_mail_server_that_hangs_holds_up_nothing_else_that_needs_a_thread() -> None:
     """As metrics do; each mail to it takes five seconds, and an event loop has up to 32 threads."""
 

@@ -1,9 +1,12 @@
 """Counts that are easily lost: zeros of upstreams that count nothing, and those of replies that nobody gets."""
 
+import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.support.administration import ADMIN_KEY
@@ -13,6 +16,8 @@ from tests.support.gateway import LiveGateway, in_front_of, running_gateway
 from tests.support.upstream import Exchange, Upstream, running_upstream
 
 pytestmark = pytest.mark.live
+
+type Replies = dict[str, httpx2.Response]
 
 CALLER = "sk-caller-0123456789"
 PRICES = """
@@ -129,25 +134,25 @@ def _record(live: LiveGateway, request_id: str) -> Any:
 _SAYS = [{"role": "user", "content": "How many words?"}]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "has_output"),
-    [
-        ("/lab/v1/chat/completions", {"messages": _SAYS}, True),
-        ("/lab/v1/chat/completions", {"messages": _SAYS, "stream": True}, True),
-        ("/lab/v1/responses", {"input": "How many words?"}, True),
-        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}, True),
-        ("/lab/v1/embeddings", {"input": "How many words?"}, False),
-        ("/ollama/v1/chat/completions", {"messages": _SAYS}, True),
-        ("/ollama/v1/chat/completions", {"messages": _SAYS, "stream": True}, True),
-        ("/api/chat", {"model": "ollama/m", "messages": _SAYS, "stream": False}, True),
-        ("/ant/v1/chat/completions", {"messages": _SAYS}, True),
-        ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}, True),
-    ],
-)
+UNCOUNTED: list[tuple[str, dict[str, Any], bool]] = [
+    ("/lab/v1/chat/completions", {"messages": _SAYS}, True),
+    ("/lab/v1/chat/completions", {"messages": _SAYS, "stream": True}, True),
+    ("/lab/v1/responses", {"input": "How many words?"}, True),
+    ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}, True),
+    ("/lab/v1/embeddings", {"input": "How many words?"}, False),
+    ("/ollama/v1/chat/completions", {"messages": _SAYS}, True),
+    ("/ollama/v1/chat/completions", {"messages": _SAYS, "stream": True}, True),
+    ("/api/chat", {"model": "ollama/m", "messages": _SAYS, "stream": False}, True),
+    ("/ant/v1/chat/completions", {"messages": _SAYS}, True),
+    ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}, True),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "has_output"), UNCOUNTED)
 def test_what_an_upstream_counts_as_nothing_is_estimated(
-    live: LiveGateway, path: str, body: dict[str, Any], has_output: bool
+    live: LiveGateway, replies: Replies, path: str, body: dict[str, Any], has_output: bool
 ) -> None:
-    reply = post(live, path, {"model": "m", **body}, key=CALLER)
+    reply = replies[_name(path, {"model": "m", **body})]
     assert reply.status_code == 200, reply.text
     record = _record(live, reply.headers["x-request-id"])
     assert record["basis"] == "estimated"
@@ -172,11 +177,10 @@ HALF_COUNTED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("path", "body"), HALF_COUNTED)
 def test_a_text_that_an_upstream_does_not_count_is_estimated_beside_what_it_counts(
-    live: LiveGateway, path: str, body: dict[str, Any]
+    live: LiveGateway, replies: Replies, path: str, body: dict[str, Any]
 ) -> None:
     """Ollama leaves `eval_count` out, and others say 0."""
-    model = "ollama/half" if path == "/api/chat" else "half"
-    reply = post(live, path, {"model": model, **body}, key=CALLER)
+    reply = replies[_name(path, _halved(path, body))]
     assert reply.status_code == 200, reply.text
     record = _record(live, reply.headers["x-request-id"])
     assert (record["basis"], record["tokens"]["input"]) == ("estimated", 500)
@@ -185,50 +189,81 @@ def test_a_text_that_an_upstream_does_not_count_is_estimated_beside_what_it_coun
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("provider", ["lab", "ollama"])
-def test_no_text_is_no_output(live: LiveGateway, provider: str, *, stream: bool) -> None:
-    body = {"model": "silent", "messages": _SAYS, "stream": stream}
-    reply = post(live, f"/{provider}/v1/chat/completions", body, key=CALLER)
+def test_no_text_is_no_output(live: LiveGateway, replies: Replies, provider: str, *, stream: bool) -> None:
+    reply = replies[_name(*_silent(provider, stream=stream))]
     assert reply.status_code == 200, reply.text
     record = _record(live, reply.headers["x-request-id"])
     assert (record["basis"], record["tokens"]["input"], record["tokens"]["output"]) == ("reported", 500, 0)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/lab/v1/chat/completions", {"messages": _SAYS}),
-        ("/lab/v1/completions", {"prompt": "How many words?"}),
-        ("/lab/v1/embeddings", {"input": "How many words?"}),
-        ("/lab/v1/responses", {"input": "How many words?"}),
-        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
-        ("/api/chat", {"model": "lab/refused", "messages": _SAYS, "stream": False}),
-    ],
-)
-def test_a_reply_that_is_refused_costs_what_it_says(live: LiveGateway, path: str, body: dict[str, Any]) -> None:
-    reply = post(live, path, {"model": "refused", **body}, key=CALLER)
+REFUSED_REPLIES: list[tuple[str, dict[str, Any]]] = [
+    ("/lab/v1/chat/completions", {"messages": _SAYS}),
+    ("/lab/v1/completions", {"prompt": "How many words?"}),
+    ("/lab/v1/embeddings", {"input": "How many words?"}),
+    ("/lab/v1/responses", {"input": "How many words?"}),
+    ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+    ("/api/chat", {"model": "lab/refused", "messages": _SAYS, "stream": False}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), REFUSED_REPLIES)
+def test_a_reply_that_is_refused_costs_what_it_says(
+    live: LiveGateway, replies: Replies, path: str, body: dict[str, Any]
+) -> None:
+    reply = replies[_name(path, {"model": "refused", **body})]
     assert reply.status_code == 502, reply.text
     record = _record(live, reply.headers["x-request-id"])
     assert record["basis"] == "reported"
     assert (record["tokens"]["input"], record["cost_usd"]) == (500, 0.0005)
 
 
+IN_EVERY_FORM: list[tuple[str, dict[str, Any]]] = [
+    ("/lab/v1/chat/completions", {"messages": _SAYS}),
+    ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+    ("/ant/v1/chat/completions", {"messages": _SAYS}),
+    ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
+    ("/native/v1/responses", {"input": "How many words?"}),
+    ("/ollama/v1/chat/completions", {"messages": _SAYS}),
+    ("/ollama/v1/embeddings", {"input": "How many words?"}),
+]
+
+
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/lab/v1/chat/completions", {"messages": _SAYS}),
-        ("/lab/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
-        ("/ant/v1/chat/completions", {"messages": _SAYS}),
-        ("/ant/v1/messages", {"messages": _SAYS, "max_tokens": 100}),
-        ("/native/v1/responses", {"input": "How many words?"}),
-        ("/ollama/v1/chat/completions", {"messages": _SAYS}),
-        ("/ollama/v1/embeddings", {"input": "How many words?"}),
-    ],
-)
+@pytest.mark.parametrize(("path", "body"), IN_EVERY_FORM)
 def test_a_refused_reply_is_read_in_every_form_of_usage(
-    live: LiveGateway, path: str, body: dict[str, Any], form: str
+    live: LiveGateway, replies: Replies, path: str, body: dict[str, Any], form: str
 ) -> None:
-    reply = post(live, path, {"model": form, **body}, key=CALLER)
+    reply = replies[_name(path, {"model": form, **body})]
     assert reply.status_code == 502, reply.text
     record = _record(live, reply.headers["x-request-id"])
     assert (record["basis"], record["tokens"]["input"], record["cost_usd"]) == ("reported", 500, 0.0005)
+
+
+# -- what is asked, all at once: a record is in the store most of a second after its call --
+
+
+def _halved(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"model": "ollama/half" if path == "/api/chat" else "half", **body}
+
+
+def _silent(provider: str, *, stream: bool) -> tuple[str, dict[str, Any]]:
+    return f"/{provider}/v1/chat/completions", {"model": "silent", "messages": _SAYS, "stream": stream}
+
+
+def _name(path: str, body: dict[str, Any]) -> str:
+    return f"{path} {json.dumps(body)}"
+
+
+@pytest.fixture(scope="module")
+def replies(live: LiveGateway) -> Replies:
+    """What is answered to each request of these tests, by its name."""
+    asked = [
+        *((path, {"model": "m", **body}) for path, body, _ in UNCOUNTED),
+        *((path, _halved(path, body)) for path, body in HALF_COUNTED),
+        *(_silent(provider, stream=stream) for provider in ("lab", "ollama") for stream in (False, True)),
+        *((path, {"model": "refused", **body}) for path, body in REFUSED_REPLIES),
+        *((path, {"model": form, **body}) for path, body in IN_EVERY_FORM for form in FORMS),
+    ]
+    with ThreadPoolExecutor() as pool:
+        answers = pool.map(lambda request: post(live, *request, key=CALLER), asked)
+        return dict(zip((_name(*request) for request in asked), answers, strict=True))

@@ -10,7 +10,7 @@ from ai_gateway.accounts.key_format import digest, new_key
 from ai_gateway.accounts.keys import ConfiguredKey, KeyRing, presented
 from ai_gateway.accounts.store.sqlite import SqliteStore
 from ai_gateway.errors import InvalidApiKey, InvalidRequest, MissingApiKey
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 
 RING = KeyRing(
     [ConfiguredKey(name="env-1", key="alpha"), ConfiguredKey(name="env-2", digest=sha256(b"beta").hexdigest())]
@@ -88,7 +88,7 @@ def test_an_empty_ring_is_false_and_holds_nothing() -> None:
     assert presented({}) is None
 
 
-async def test_a_key_that_is_stored_is_struck_out_of_what_leaves_once_it_was_presented() -> None:
+async def test_a_key_that_is_stored_is_redacted_in_what_leaves_once_it_was_presented() -> None:
     directory = Directory(SqliteStore(None))
     await directory.start()
     key = new_key()
@@ -96,7 +96,7 @@ async def test_a_key_that_is_stored_is_struck_out_of_what_leaves_once_it_was_pre
         change.put(
             ApiKey(id="key_1", digest=digest(key), redacted="sk-gw-...", name="k", created_at=1, project_id="default")
         )
-    assert key in strike(f"a text with {key} in it"), "nobody but its owner has it in clear"
+    assert key in redact(f"a text with {key} in it"), "nobody but its owner has it in clear"
     assert KeyRing((), directory).authenticate({"authorization": f"Bearer {key}"}).key_id == "key_1"
-    assert key not in strike(f"another text with {key} in it")
+    assert key not in redact(f"another text with {key} in it")
     await directory.aclose()

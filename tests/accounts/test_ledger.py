@@ -265,7 +265,7 @@ class Holding(Holder):
     settled: list[str] = field(default_factory=list)
 
     @override
-    async def give_back(self, start: Start) -> None:
+    async def release(self, start: Start) -> None:
         self.given_back.append(start)
         self._fail(1)
 
@@ -284,6 +284,7 @@ class Holding(Holder):
             raise ConnectionError("away")
 
 
+@pytest.mark.slow
 async def test_few_records_are_gathered_for_the_most_of_a_second(tmp_path: Path) -> None:
     async with ledger_in(tmp_path) as ledger:
         journal = Journal(tmp_path / "journal")

@@ -99,5 +99,5 @@ def test_an_embedded_schema_that_lacks_a_column_makes_the_gateway_unready(
                 while ready(live) != status:
                     assert time.monotonic() < deadline, f"not {status} although a column was renamed"
                     time.sleep(0.1)
-        (told, *_) = live.records("store cannot be used")
-        assert "lacks audit.actor" in told["problem"]
+        (reported, *_) = live.records("store cannot be used")
+        assert "lacks audit.actor" in reported["problem"]

@@ -620,7 +620,7 @@ def test_what_has_no_known_cost_takes_all_that_was_held_for_it(
 @pytest.mark.parametrize(
     ("asked", "held"), [({}, "$0.02"), ({"service_tier": "auto"}, "$0.02"), ({"service_tier": "default"}, "$0.01")]
 )
-def test_the_dearest_tier_that_may_serve_is_held_and_the_one_that_did_is_paid(
+def test_the_most_expensive_tier_that_may_serve_is_held_and_the_one_that_did_is_paid(
     live: LiveGateway, admin: Administrator, data: Path, asked: dict[str, str], held: str
 ) -> None:
     project, key = _team(admin, cents=3)

@@ -96,11 +96,12 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
             for server in frozen:
                 faults.enter_context(server.frozen())
             faults.enter_context(gone(*killed))
-            await asyncio.sleep(AWAY_S)
-            told = [site.live.records("ledger away: records wait in the journal") for site in sites]
-            assert [bool(each) for each in told] == [True] * 4, "one of the stores was not away"
-            assert sites[0].live.records("counters away"), "the counters were not locked"
-            assert sites[1].live.records("journal cannot be written: records wait in memory"), "the disk was not full"
+            away = asyncio.create_task(asyncio.sleep(AWAY_S))
+            for site in sites:
+                await reported(site, "ledger away: records wait in the journal")
+            await reported(sites[0], "counters away")
+            await reported(sites[1], "journal cannot be written: records wait in memory")
+            await away
         await asyncio.sleep(2)
         over.set()
         await asyncio.gather(*calling)
@@ -109,6 +110,14 @@ async def test_half_a_minute_without_a_store_fails_no_call_and_loses_and_doubles
             costs = await all_recorded_once(load, site.store, shared_upstream)
             assert costs == dict.fromkeys(load.statuses, CENT), site.name
             assert len(costs) > AWAY_S, site.name
+
+
+async def reported(site: Site, event: str) -> None:
+    """Wait until its gateway has noticed."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not await asyncio.to_thread(site.live.records, event):
+        assert time.monotonic() < deadline, f"{site.name}: {event}"
+        await asyncio.sleep(0.2)
 
 
 async def test_a_store_that_was_locked_while_a_budget_began_is_written_again_as_soon_as_it_is_free(

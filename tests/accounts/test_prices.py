@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ai_gateway.accounts.price import INPUT, MOST_SEARCHES, OUTPUT, SEARCHES, Price, rate, rates_of, whole_per
+from ai_gateway.accounts.price import INPUT, MAX_SEARCHES, OUTPUT, SEARCHES, Price, rate, rates_of, whole_per
 from ai_gateway.accounts.price_table import PATH, PriceTable
 from ai_gateway.accounts.prices import Prices
 from ai_gateway.app.configuration import read_configuration
@@ -287,7 +287,7 @@ def test_a_bound_has_room_for_searches_where_a_model_makes_them_unasked() -> Non
     bounds = {
         name: found(prices, "lab", name).bound(9, 9) for name in ("m", "m-search-preview", "sonar", "free-search")
     }
-    most = MOST_SEARCHES * 5 * 10**9
+    most = MAX_SEARCHES * 5 * 10**9
     assert bounds == {"m": 0, "m-search-preview": most, "sonar": most, "free-search": 0}
 
 

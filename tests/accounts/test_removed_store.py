@@ -84,7 +84,7 @@ def test_a_gateway_says_so_and_its_records_are_in_the_next_store(tmp_path: Path)
             file.unlink()
         eventually(lambda: get(live, "/health", key=ADMIN_KEY).json()["status"] == "degraded")
         _calls(live, 3)
-        eventually(lambda: "somebody removed or replaced the file: restart the gateway" in live.log())
+        eventually(lambda: "the file was removed or replaced: restart the gateway" in live.log())
         assert run_cli("keys", "create", "alice", **env).returncode == 0  # makes a file of this name again
         assert get(live, "/health", key=ADMIN_KEY).json()["status"] == "degraded"
     with running_gateway(**env) as live:

@@ -388,8 +388,8 @@ def test_a_schema_that_lacks_a_column_makes_replicas_unready(team: Team) -> None
     finally:
         asyncio.run(team.query("ALTER TABLE audit RENAME COLUMN someone TO actor"))
     until(lambda: ready() == {200}, "not ready again")
-    (told, *_) = team.replicas[0].records("store cannot be used")
-    assert "lacks audit.actor" in told["problem"]
+    (reported, *_) = team.replicas[0].records("store cannot be used")
+    assert "lacks audit.actor" in reported["problem"]
 
 
 def test_a_replica_ends_in_time_although_its_stores_are_frozen_and_the_next_one_ships_what_it_left(

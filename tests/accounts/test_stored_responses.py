@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_gateway.accounts.responses import StoredResponses
+from ai_gateway.accounts.responses import _DROP_OLDEST, _TOTALS, StoredResponses
 from ai_gateway.accounts.store.base import Store
 from ai_gateway.accounts.store.postgres import PostgresStore
 from ai_gateway.accounts.store.sqlite import SqliteStore
@@ -93,3 +93,19 @@ async def test_what_has_ended_stays_so(store: Store) -> None:
     found = await kept.get("1", "a")
     assert found is not None
     assert (found.status, found.lease, found.body) == ("cancelled", None, "c")
+
+
+@pytest.mark.parametrize(("statement", "values"), [(_TOTALS, ()), (_DROP_OLDEST, (1_000,))])
+async def test_what_each_owner_keeps_is_read_from_an_index(
+    store: Store, statement: str, values: tuple[int, ...]
+) -> None:
+    kept = StoredResponses(lambda: store, 1, 2**30)
+    await put(kept, "1")
+    if isinstance(store, PostgresStore):
+        async with store.transaction() as session:
+            await session.execute("SET LOCAL enable_seqscan = off")  # which it prefers for a table of one page
+            plan = await session.fetch(f"EXPLAIN {statement}", *values)
+        assert "Index Only Scan using responses_by_owner" in str(plan)
+    else:
+        plan = await store.fetch(f"EXPLAIN QUERY PLAN {statement}", *values)
+        assert "USING COVERING INDEX responses_by_owner" in str(plan)

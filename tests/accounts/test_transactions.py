@@ -108,6 +108,7 @@ async def test_one_whose_commit_is_refused_is_undone(stores: Stores) -> None:
     await second.aclose()
 
 
+@pytest.mark.slow
 async def test_many_who_wait_for_another_process_are_told_together_that_the_store_is_busy(tmp_path: Path) -> None:
     """Each for five seconds, one after the other, the last of them would be told after a minute."""
     first, second = (SqliteStore(tmp_path / "gateway.db") for _ in range(2))
@@ -115,8 +116,8 @@ async def test_many_who_wait_for_another_process_are_told_together_that_the_stor
     await second.open()
     async with first.transaction():
         async with asyncio.timeout(40):
-            told = await asyncio.gather(*(_put(second, f"{at}") for at in range(12)), return_exceptions=True)
-    assert {type(each) for each in told} == {StoreError}
+            reported = await asyncio.gather(*(_put(second, f"{at}") for at in range(12)), return_exceptions=True)
+    assert {type(each) for each in reported} == {StoreError}
     await _goes_on(second, first)
     await first.aclose()
     await second.aclose()

@@ -129,7 +129,7 @@ def test_every_engine_answers_the_same(valkey: Server, tmp_path: Path, steps: li
     asyncio.run(run())
 
 
-@pytest.fixture(params=["file", "valkey"])
+@pytest.fixture(params=["file", pytest.param("valkey", marks=pytest.mark.live)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Counters]:
     """Makes counters of the same place, each as another process would have them."""
     if request.param == "file":
@@ -396,13 +396,13 @@ async def test_a_server_with_tls_and_users_of_few_rights(secure: tuple[Server, i
     assert [await counts(counters, f"call-{number}") for number, counters in enumerate(both)] == [CENT, 2 * CENT]
     for counters in both:
         await counters.aclose()
-    for wrong, told in {
+    for wrong, reported in {
         f"redis://gateway:wrong@{HOST}:{server.port}": "WRONGPASS",
         f"redis://{HOST}:{server.port}": "NOPERM",
         f"rediss://gateway:{PASSWORD}@localhost:{port}": "certificate",
     }.items():
         counters = ValkeyCounters(address_of(wrong))
-        with pytest.raises(CountersError, match=told) as refused:
+        with pytest.raises(CountersError, match=reported) as refused:
             await counters.open()
         assert "w:rd" not in str(refused.value)
         await counters.aclose()

@@ -36,11 +36,11 @@ def test_a_text_is_one_block_between_a_start_and_an_end() -> None:
         *("message_start", "content_block_start", "content_block_delta", "content_block_delta"),
         *("content_block_stop", "message_delta", "message_stop"),
     ]
-    told = message(answer(said(content="Hel"), said(content="lo")))
-    assert told["content"] == [{"type": "text", "text": "Hello", "citations": []}]
-    assert (told["stop_reason"], told["model"]) == ("end_turn", "asked")
-    assert told["id"] == "chatcmpl-12345678", "as of a whole message"
-    counts = {name: told["usage"][name] for name in ("input_tokens", "cache_read_input_tokens", "output_tokens")}
+    reported = message(answer(said(content="Hel"), said(content="lo")))
+    assert reported["content"] == [{"type": "text", "text": "Hello", "citations": []}]
+    assert (reported["stop_reason"], reported["model"]) == ("end_turn", "asked")
+    assert reported["id"] == "chatcmpl-12345678", "as of a whole message"
+    counts = {name: reported["usage"][name] for name in ("input_tokens", "cache_read_input_tokens", "output_tokens")}
     assert counts == {"input_tokens": 6, "cache_read_input_tokens": 4, "output_tokens": 5}
     (started,) = (event["message"] for event in events_of(data) if event["type"] == "message_start")
     assert started["usage"]["input_tokens"] == 7, "an estimate until the truth is known"
@@ -56,7 +56,7 @@ def test_why_it_stopped_is_told(finish: str, reason: str) -> None:
 
 def test_thinking_is_a_block_with_its_signature_at_its_end() -> None:
     block = {"type": "thinking", "thinking": "hmm", "signature": "c2ln"}
-    told = message(
+    reported = message(
         answer(
             said(reasoning_content="h"),
             said(reasoning_content="mm"),
@@ -64,13 +64,13 @@ def test_thinking_is_a_block_with_its_signature_at_its_end() -> None:
             said(content="Yes"),
         )
     )
-    assert told["content"][0] == block
-    assert told["content"][1]["text"] == "Yes"
+    assert reported["content"][0] == block
+    assert reported["content"][1]["text"] == "Yes"
 
 
 def test_thinking_without_a_signature_and_thinking_that_nobody_may_read() -> None:
     redacted = {"type": "redacted_thinking", "data": "eA=="}
-    told = message(
+    reported = message(
         answer(
             said(reasoning_content="hm"),
             said(thinking_blocks=[redacted]),
@@ -78,7 +78,7 @@ def test_thinking_without_a_signature_and_thinking_that_nobody_may_read() -> Non
             said(content="Yes"),
         )
     )
-    assert told["content"][:3] == [
+    assert reported["content"][:3] == [
         {"type": "thinking", "thinking": "hm", "signature": ""},
         redacted,
         {"type": "thinking", "thinking": "ok", "signature": ""},
@@ -86,7 +86,7 @@ def test_thinking_without_a_signature_and_thinking_that_nobody_may_read() -> Non
 
 
 def test_calls_are_blocks_whose_input_comes_in_pieces() -> None:
-    told = message(
+    reported = message(
         answer(
             said(content="See"),
             *(call(0, "look", ""), call(0, arguments=' {"a"'), call(0, arguments=":1}")),
@@ -94,11 +94,11 @@ def test_calls_are_blocks_whose_input_comes_in_pieces() -> None:
             finish="tool_calls",
         )
     )
-    text, look, list_, edit, none = told["content"]
+    text, look, list_, edit, none = reported["content"]
     assert text["text"] == "See"
     assert (look["id"], look["name"], look["input"], json.loads(look["input_json"])) == ("call_0", "look", {}, {"a": 1})
     assert [list_["input_json"], edit["input_json"], none["input_json"]] == ["", "{}", ""]
-    assert told["stop_reason"] == "tool_use"
+    assert reported["stop_reason"] == "tool_use"
 
 
 def test_calls_told_in_turns_are_blocks_one_after_the_other() -> None:
@@ -116,8 +116,8 @@ def test_arguments_that_are_no_object_are_an_error(arguments: str) -> None:
 
 
 def test_arguments_that_were_cut_off_are_told_as_far_as_they_came() -> None:
-    told = message(answer(call(0, "look", '{"a": "ha'), finish="length"))
-    assert (told["content"][0]["input_json"], told["stop_reason"]) == ('{"a": "ha', "max_tokens")
+    reported = message(answer(call(0, "look", '{"a": "ha'), finish="length"))
+    assert (reported["content"][0]["input_json"], reported["stop_reason"]) == ('{"a": "ha', "max_tokens")
 
 
 def test_a_name_and_a_text_in_one_chunk_are_both_told() -> None:
@@ -136,33 +136,33 @@ def test_a_citation_is_a_delta_of_its_text() -> None:
         "start_char_index": 0,
         "end_char_index": 1,
     }
-    told = message(answer(said(content="As"), said(citations=[cited])))
-    assert told["content"][0]["citations"] == [cited]
+    reported = message(answer(said(content="As"), said(citations=[cited])))
+    assert reported["content"][0]["citations"] == [cited]
 
 
 def test_blocks_that_chat_has_no_word_for_stay_blocks() -> None:
     other: dict[str, Any] = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
     other["caller"] = {"type": "direct"}
-    told = message(answer(said(content="a"), said(other_blocks=[other]), said(content="b")))
-    assert [block["type"] for block in told["content"]] == ["text", "server_tool_use", "text"]
+    reported = message(answer(said(content="a"), said(other_blocks=[other]), said(content="b")))
+    assert [block["type"] for block in reported["content"]] == ["text", "server_tool_use", "text"]
 
 
 def test_a_stop_sequence_is_told_where_its_upstream_tells_it() -> None:
     ended = said("stop")
     ended["choices"][0]["stop_reason"] = "END"
-    told = message([[FIRST], [said(content="a")], [ended]])
-    assert (told["stop_reason"], told["stop_sequence"]) == ("stop_sequence", "END")
+    reported = message([[FIRST], [said(content="a")], [ended]])
+    assert (reported["stop_reason"], reported["stop_sequence"]) == ("stop_sequence", "END")
 
 
 def test_a_refusal_says_why() -> None:
-    told = message(answer(said(refusal="No"), said(refusal="pe")))
-    assert (told["stop_reason"], told["content"][0]["text"]) == ("refusal", "Nope")
+    reported = message(answer(said(refusal="No"), said(refusal="pe")))
+    assert (reported["stop_reason"], reported["content"][0]["text"]) == ("refusal", "Nope")
 
 
 def test_what_nobody_has_counted_is_estimated() -> None:
-    told = message(answer(said(content="Some words of an answer."), usage=None))
-    assert told["usage"]["input_tokens"] == 7
-    assert told["usage"]["output_tokens"] > 3
+    reported = message(answer(said(content="Some words of an answer."), usage=None))
+    assert reported["usage"]["input_tokens"] == 7
+    assert reported["usage"]["output_tokens"] > 3
 
 
 def test_what_an_upstream_wants_back_is_kept_in_a_block_of_its_own() -> None:

@@ -204,11 +204,11 @@ SAID: dict[str, tuple[list[Json], set[str], set[str]]] = {
 
 @pytest.mark.parametrize("case", SAID)
 def test_every_kind_of_block_that_an_assistant_may_have_said(live: LiveGateway, chats: Upstream, case: str) -> None:
-    blocks, told, lost = SAID[case]
+    blocks, reported, lost = SAID[case]
     turns = [user(text("Hi")), assistant(text("First."), *blocks, text("Last.")), user(text("More."))]
     sent, dropped = translated(live, chats, messages=turns)
     assert dropped == lost
-    for words in {"First.", "Last.", *told}:
+    for words in {"First.", "Last.", *reported}:
         assert words in str(sent["messages"])
     assert "opaque" not in str(sent["messages"])
     waiting: list[str] = []
@@ -249,10 +249,10 @@ ASKED: dict[str, tuple[Json, str, set[str]]] = {
 
 @pytest.mark.parametrize("case", ASKED)
 def test_every_kind_of_block_that_a_user_may_say(live: LiveGateway, chats: Upstream, case: str) -> None:
-    block, told, lost = ASKED[case]
+    block, reported, lost = ASKED[case]
     sent, dropped = translated(live, chats, messages=[user(block, text("More."))])
     assert dropped == lost
-    assert told in str(sent["messages"])
+    assert reported in str(sent["messages"])
     assert "More." in str(sent["messages"][-1])
 
 

@@ -138,8 +138,10 @@ FIELDS: list[tuple[Json, Json, set[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("fields", "told", "lost"), FIELDS)
-def test_every_field_of_a_request(live: LiveGateway, chats: Upstream, fields: Json, told: Json, lost: set[str]) -> None:
+@pytest.mark.parametrize(("fields", "reported", "lost"), FIELDS)
+def test_every_field_of_a_request(
+    live: LiveGateway, chats: Upstream, fields: Json, reported: Json, lost: set[str]
+) -> None:
     reply = ask(live, **fields)
     assert reply.status_code == 200, reply.text
     assert set(filter(None, reply.headers.get(DROPPED, "").split(","))) == lost
@@ -147,7 +149,7 @@ def test_every_field_of_a_request(live: LiveGateway, chats: Upstream, fields: Js
     plain: Json = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
     if fields.get("tools"):
         plain["tools"] = [{"type": "function", "function": FUNCTION}]
-    assert sent == {**plain, **told}
+    assert sent == {**plain, **reported}
 
 
 def test_no_field_of_the_contract_is_left_out_here() -> None:
@@ -191,12 +193,12 @@ def both(live: LiveGateway, name: str, plan: Json, **fields: Any) -> Json:
     for event in events_of(streamed.content):
         EVENT.validate_python(event, strict=True)
     AnthropicMessage.model_validate(message, strict=True)
-    told = checker.message or {}
-    for block in told["content"]:
+    reported = checker.message or {}
+    for block in reported["content"]:
         if (given := block.pop("input_json", None)) is not None:
             block["input"] = json.loads(given or "{}")
-    assert told["content"] == message["content"]
-    assert {name: told[name] for name in message} == message
+    assert reported["content"] == message["content"]
+    assert {name: reported[name] for name in message} == message
     return message
 
 
@@ -277,8 +279,8 @@ COUNTS: dict[str, tuple[Json, Json]] = {
 
 @pytest.mark.parametrize("case", COUNTS)
 def test_every_count_of_tokens(live: LiveGateway, case: str) -> None:
-    told, counted = COUNTS[case]
-    message = both(live, f"count {case}", answer({"content": "a"}, usage={**USAGE, **told}))
+    reported, counted = COUNTS[case]
+    message = both(live, f"count {case}", answer({"content": "a"}, usage={**USAGE, **reported}))
     assert message["usage"] == {**NOTHING, **counted}
     assert set(AnthropicUsage.model_fields) <= message["usage"].keys()
 
@@ -360,6 +362,7 @@ def test_what_an_upstream_wants_back_is_sealed_in_both_ways_and_opened_for_it(
         reply = ask(live, "sealed", stream=stream, tools=[WEATHER])
         message = (check(reply.content).message or {}) if stream else reply.json()
         blocks = [{name: each for name, each in block.items() if name != "input_json"} for block in message["content"]]
+        assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use", "redacted_thinking"]
         (result,) = [block["id"] for block in blocks if block["type"] == "tool_use"]
         turns = [
             {"role": "user", "content": "Hi"},

@@ -79,18 +79,18 @@ def message(live: LiveGateway, model: str, *, stream: bool, **fields: Any) -> tu
 def test_a_client_of_messages_sees_the_word_itself_where_they_are_translated(
     live: LiveGateway, name: str, stream: bool
 ) -> None:
-    told, dropped = message(live, f"mixed-{name}", stream=stream, metadata={"user_id": "u"})
+    reported, dropped = message(live, f"mixed-{name}", stream=stream, metadata={"user_id": "u"})
     assert dropped == "metadata", "or else it was relayed"
-    assert (told["stop_reason"], told["stop_sequence"]) == (ENDS[name], None)
-    assert NATIVE not in json.dumps(told), "said once"
-    assert told["content"][-1]["text"]
+    assert (reported["stop_reason"], reported["stop_sequence"]) == (ENDS[name], None)
+    assert NATIVE not in json.dumps(reported), "said once"
+    assert reported["content"][-1]["text"]
 
 
 @STREAM
 @EITHER
 def test_a_client_of_messages_sees_it_where_they_are_relayed(live: LiveGateway, name: str, stream: bool) -> None:
-    told, dropped = message(live, f"anthropic/{name}", stream=stream, metadata={"user_id": "u"})
-    assert (told["stop_reason"], dropped) == (ENDS[name], "")
+    reported, dropped = message(live, f"anthropic/{name}", stream=stream, metadata={"user_id": "u"})
+    assert (reported["stop_reason"], dropped) == (ENDS[name], "")
 
 
 @STREAM
@@ -109,9 +109,9 @@ def test_a_client_of_messages_sees_it_where_they_are_relayed(live: LiveGateway, 
 def test_words_of_upstreams_that_speak_chat_are_read(
     live: LiveGateway, said: str, reason: str, how: str, stream: bool
 ) -> None:
-    told, _ = message(live, f"lab/{said}{how}", stream=stream)
-    assert told["stop_reason"] == reason
-    assert (NATIVE in json.dumps(told)) is (reason == "max_tokens"), "what the reason does not say stays beside it"
+    reported, _ = message(live, f"lab/{said}{how}", stream=stream)
+    assert reported["stop_reason"] == reason
+    assert (NATIVE in json.dumps(reported)) is (reason == "max_tokens"), "what the reason does not say stays beside it"
 
 
 @STREAM

@@ -82,6 +82,7 @@ async def test_what_is_good_moves_nothing(bench: Bench) -> None:
     assert bench.held == (0, 0)
 
 
+@pytest.mark.slow
 @settings(breaker_threshold=0)
 async def test_retries_count_for_the_provider_that_is_asked_again(bench: Bench) -> None:
     assert (await bench.ask("status-500")).status_code == 502
@@ -129,6 +130,7 @@ async def test_what_is_dropped_counts(bench: Bench) -> None:
     assert bench.counted(Event.DROPPED) == {(bench.name, "other"): 1}
 
 
+@pytest.mark.slow
 @settings(max_in_flight=1, request_max_size=4000, bodies_max_size=4000)
 async def test_who_is_turned_away_counts_and_who_is_in_is_seen(bench: Bench, upstream: Upstream) -> None:
     first = asyncio.create_task(bench.ask("paced#counted", stream=True))
@@ -141,6 +143,7 @@ async def test_who_is_turned_away_counts_and_who_is_in_is_seen(bench: Bench, ups
     assert bench.held == (0, 0)
 
 
+@pytest.mark.slow
 @settings(request_max_size=4000, bodies_max_size=4000)
 async def test_bodies_that_do_not_fit_count_apart(bench: Bench, upstream: Upstream) -> None:
     first = asyncio.create_task(bench.ask("paced#weighed", stream=True, user="u" * 2000))

@@ -113,6 +113,28 @@ async def test_a_base_url_alone_says_that_it_is_one(http: httpx2.AsyncClient, pa
     assert "is a base_url" in (await http.post(path, json={})).json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/v1/files", "files"),
+        ("/v1/files/file-1/content", "files"),
+        ("/custom/v1/batches", "batches"),
+        ("/v1/vector_stores/vs_1/files", "vector stores"),
+        ("/images/generations", "images"),
+        ("/v1/conversations", "conversations"),
+    ],
+)
+async def test_what_openais_api_has_and_the_gateway_has_not_is_said_to_be_so(
+    http: httpx2.AsyncClient, path: str, what: str
+) -> None:
+    reply = await http.post(path, json={})
+    assert reply.status_code == 404
+    message = reply.json()["error"]["message"]
+    assert f"This gateway has no {what}: of OpenAI's API it serves chat completions," in message
+    of_anthropics = await http.post(path, json={}, headers={"anthropic-version": "2023-06-01"})
+    assert "This gateway has no" not in of_anthropics.text
+
+
 async def test_what_is_like_nothing_does_not_come_back(http: httpx2.AsyncClient) -> None:
     for path in ("/nothing", f"/{'x' * 5_000}", "/v1/%0a%22"):
         message = (await http.get(path)).json()["error"]["message"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from ai_gateway.conform import rules
 from ai_gateway.conform.rules import Rule
+from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
 from ai_gateway.operations import CHAT, CHAT_STREAM, COMPLETION_STREAM, EMBEDDING, Streaming
 from gateway_contract.openai import models
 
@@ -35,6 +36,15 @@ class Streamed:
     operation: Streaming[Any, Any] = CHAT_STREAM
     choices: int = 1
     usage: bool = False
+    observed: bool = False
+
+
+@dataclass(frozen=True)
+class Relays:
+    """The events that arrive of a reply on the caller's own wire."""
+
+    events: Sequence[bytes]
+    operation: NativeOperation
     observed: bool = False
 
 
@@ -191,9 +201,47 @@ PARTS = [{"type": "text", "text": "a"}, {"type": "thinking", "thinking": "b"}, {
 ODD = {"type": "file", "file": {}}
 END_CALLS = piece(finish="tool_calls")
 
-type Makers = Sequence[Callable[[int], Whole | Streamed]]
+type Makers = Sequence[Callable[[int], Whole | Streamed | Relays]]
+# -- relayed events --
+
+STARTED: Object = {"type": "message_start", "message": {"id": "m", "type": "message", "usage": {}}}
+STOPPED: list[Object] = [
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
+    {"type": "message_stop"},
+]
+
+
+def message(block: Object, *last: Object, start: Object = STARTED) -> Callable[[int], Relays]:
+    """A message of so many blocks, none of which ends, and these last events."""
+
+    def make(size: int) -> Relays:
+        blocks = [{"type": "content_block_start", "index": at, "content_block": block} for at in range(size)]
+        return Relays([json.dumps(each).encode() for each in (start, *blocks, *last)], CREATE_MESSAGE)
+
+    return make
+
+
+def response(change: Callable[[int], Object]) -> Callable[[int], Relays]:
+    """A response of so many items, each changed so, none of which is done."""
+
+    def make(size: int) -> Relays:
+        items = [{"type": "message", "id": f"msg_{at}", "content": [], **change(at)} for at in range(size)]
+        added: list[Object] = [
+            {"type": "response.output_item.added", "output_index": at, "item": item} for at, item in enumerate(items)
+        ]
+        ends = {"type": "response.completed", "response": {"id": "resp_1", "output": items}}
+        numbered = [{**each, "sequence_number": at} for at, each in enumerate([*added, ends])]
+        return Relays([json.dumps(each).encode() for each in numbered], CREATE_RESPONSE)
+
+    return make
+
+
 INPUTS: dict[Rule, Makers] = {
-    rules.FILL_ID: [headed(id="absent"), events(lambda at: event(text(at), id=None))],
+    rules.FILL_ID: [
+        headed(id="absent"),
+        events(lambda at: event(text(at), id=None)),
+        response(lambda _at: {"id": ""}),
+    ],
     rules.FIX_OBJECT: [headed(object="x"), events(lambda at: event(text(at), object="x"))],
     rules.FIX_MODEL_OBJECT: [listed(object="x")],
     rules.FILL_CREATED: [
@@ -259,6 +307,11 @@ INPUTS: dict[Rule, Makers] = {
         each(finish_reason=None),
         of_choices(lambda at: piece(at, content="a")),
         together(lambda at: piece(at, content="a")),
+        message({"type": "text", "text": ""}, {"type": "message_stop"}),
+    ],
+    rules.FILL_EVENT: [
+        message({"type": "text", "text": ""}, *STOPPED),
+        response(lambda _at: {}),
     ],
     rules.FINISH_WITH_CALLS: [
         lambda size: whole([choice(at, message={"tool_calls": [CALL]}) for at in range(size)]),
@@ -271,7 +324,10 @@ INPUTS: dict[Rule, Makers] = {
             COMPLETION_STREAM,
         )
     ],
-    rules.FILL_USAGE: [vectors(usage="absent")],
+    rules.FILL_USAGE: [
+        vectors(usage="absent"),
+        message({"type": "text", "text": ""}, *STOPPED, start={"type": "message_start", "message": {"id": "m"}}),
+    ],
     rules.READ_NUMBER: [
         spoilt(
             alone(logprobs=lambda size: {"content": [{**TOKENS, "top_logprobs": []}] * size}), b"-1.0", b"-Infinity"
@@ -303,6 +359,8 @@ INPUTS: dict[Rule, Makers] = {
         each(message={"tool_calls": [call(0, id=None)]}),
         calls(id="absent"),
         *pieces_of_calls(lambda at: call(at, index=at, id="absent")),
+        message({"type": "tool_use", "id": "", "name": "look", "input": {}}, *STOPPED),
+        response(lambda at: {"type": "function_call", "call_id": "", "name": f"look{at}", "arguments": ""}),
     ],
     rules.FILL_CALL_TYPE: [calls(type="absent"), *pieces_of_calls(lambda at: call(at, index=at, type="absent"))],
     rules.FILL_CALL_INDEX: [

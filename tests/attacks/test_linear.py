@@ -331,7 +331,7 @@ OTHERS: dict[str, tuple[Callable[[int], Any], Callable[[Any], object]]] = {
     "results of calls": (lambda size: calls_and_results(size // 4), conversation),
     "JSON of small values": (lambda size: b"[" + b"{}," * size + b"1]", parse_json),
     "JSON of texts": (lambda size: b'["' + b'\\"' * size + b'"]', parse_json),
-    "striking keys": (lambda size: "%41\\u0041sk-0123 " * (size // 10), KEYS.strike),
+    "striking keys": (lambda size: "%41\\u0041sk-0123 " * (size // 10), KEYS.redact),
     "calls under many indexes": (lambda size: [(at, '{"a"') for at in range(size)], take),
     "a name in each piece": (lambda size: [(0, '{"a":1, ')] * size, lambda sent: take(sent, named=True)),
     "arguments in many pieces": (lambda size: [(0, '{"a":1, ')] * size, take),

@@ -14,11 +14,24 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ai_gateway.conform import embedding, joined, reply, rules, stream, stream_state, tool_calls, whole
+from ai_gateway.conform import (
+    embedding,
+    joined,
+    relayed_message,
+    relayed_response,
+    reply,
+    response_ids,
+    rules,
+    stream,
+    stream_state,
+    tool_calls,
+    whole,
+)
 from ai_gateway.conform.conformer import Conformer
 from ai_gateway.conform.continuations import Continuations
 from ai_gateway.conform.joined import joined_reply
 from ai_gateway.conform.objects import REPAIRS
+from ai_gateway.conform.relayed import relayed
 from ai_gateway.conform.rules import RULES, Rule
 from ai_gateway.conform.stream import conform_stream
 from ai_gateway.conform.stream_state import StreamState
@@ -30,7 +43,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from tests.attacks.doubling import Work, assert_linear
-from tests.attacks.rule_inputs import INPUTS, Streamed, Whole
+from tests.attacks.rule_inputs import INPUTS, Relays, Streamed, Whole
 
 # Small enough for 130 measurements in seconds, and large enough for what grows with the square to show.
 SIZES = [pytest.param(600, marks=pytest.mark.slow), pytest.param(4_000, marks=pytest.mark.soak)]
@@ -45,6 +58,9 @@ APPLIED_IN: dict[ModuleType, set[type]] = {
     stream_state: {Streamed},
     tool_calls: {Streamed},
     reply: {Whole, Streamed},
+    relayed_message: {Relays},
+    relayed_response: {Relays},
+    response_ids: {Relays},
 }
 
 
@@ -88,7 +104,15 @@ async def streamed(given: Streamed, conformer: Conformer) -> None:
         pass
 
 
-def work_on(given: Whole | Streamed, conformer: Conformer) -> Work:
+def relays(given: Relays, attempt: Attempt) -> None:
+    """What the gateway does to the events of a reply that it relays."""
+    for _ in relayed(given.operation, attempt.notes, Provider("lab", SAME_WIRE), "r").framed(given.events):
+        pass
+
+
+def work_on(given: Whole | Streamed | Relays, attempt: Attempt, conformer: Conformer) -> Work:
+    if isinstance(given, Relays):
+        return lambda: relays(given, attempt)
     if isinstance(given, Whole):
         return lambda: answered(given, conformer)
     return lambda: asyncio.run(streamed(given, conformer))
@@ -129,13 +153,13 @@ def test_a_new_rule_is_missed() -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("rule", "at"), MAKERS)
 def test_a_rule_takes_twice_as_long_for_twice_as_much(rule: str, at: int, size: int) -> None:
-    make: Callable[[int], Whole | Streamed] = INPUTS[RULES[rule]][at]
+    make: Callable[[int], Whole | Streamed | Relays] = INPUTS[RULES[rule]][at]
     attempt, conformer = attempted(make(2).observed)
-    work_on(make(2), conformer)()
+    work_on(make(2), attempt, conformer)()
     assert rule in attempt.notes.repairs, "the input is none that the rule applies to"
 
     def prepare(size: int) -> Work:
         given = make(size)
-        return work_on(given, attempted(given.observed)[1])
+        return work_on(given, *attempted(given.observed))
 
     assert_linear(prepare, f"{rule}, input {at}", (size,), CHEAP_S)

@@ -95,11 +95,11 @@ def test_images_whose_names_never_resolve_hold_up_nobody_but_images(live: LiveGa
 
     def picture(number: int) -> None:
         reply = asked(f"{number}.silent.test", TEST_KEY)
-        told.append(reply.json()["error"]["message"])
+        reported.append(reply.json()["error"]["message"])
         assert reply.status_code == 400 or reply.headers["retry-after"] == "1"
         busy.append(reply.status_code == 503)
 
-    told: list[str] = []
+    reported: list[str] = []
     busy: list[bool] = []
     asking = [threading.Thread(target=picture, args=(number,)) for number in range(IMAGES)]
     for each in asking:
@@ -108,8 +108,8 @@ def test_images_whose_names_never_resolve_hold_up_nobody_but_images(live: LiveGa
         assert ask(live, "good", provider="named").status_code == 200
     for each in asking:
         each.join()
-    assert len(told) == IMAGES
-    assert all("could not be fetched" in message for message in told)
+    assert len(reported) == IMAGES
+    assert all("could not be fetched" in message for message in reported)
     assert len(busy) == IMAGES
     assert any(busy)
     assert asked("busy.silent.test", TEST_KEY).status_code == 503

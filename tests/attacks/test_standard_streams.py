@@ -134,12 +134,12 @@ def test_when_it_is_read_again_one_record_says_how_many_were_lost(lab: dict[str,
         os.set_blocking(reading, False)
         written = bytearray()
 
-        def told() -> bool:
+        def reported() -> bool:
             ask(live, "m", provider="custom")
             written.extend(log.read() or b"")
             return b'"event":"log records dropped"' in written
 
-        eventually(told)
+        eventually(reported)
     whole = written[: written.rindex(b"\n")]
     records = [json.loads(line) for line in whole.splitlines()]
     (dropped,) = (record for record in records if record["event"] == "log records dropped")

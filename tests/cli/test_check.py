@@ -88,7 +88,7 @@ def test_offline_asks_nobody(upstream: Upstream) -> None:
     before = len(upstream.requests)
     ended = run_command("check", "--offline", VLLM_BASE_URL=upstream.url)
     assert ended.returncode == 0
-    assert "provider vllm    not asked" in ended.stdout
+    assert "provider vllm    not checked" in ended.stdout
     assert len(upstream.requests) == before
 
 

@@ -56,7 +56,7 @@ def test_a_key_that_is_made_beside_a_gateway_is_known_at_its_first_use(
 def test_what_is_printed_is_the_same_by_way_of_a_gateway(beside: CommandLine, remote: CommandLine) -> None:
     """Everything but ids, keys and times; what comes before on the same store must not differ either."""
 
-    def told(cli: CommandLine) -> list[str]:
+    def reported(cli: CommandLine) -> list[str]:
         commands = (
             ["projects", "create", "same"],
             ["keys", "create", "ann", "--project", "same", "--rpm", "5", "--tpm", "6", "--rpd", "7", "--parallel", "8"],
@@ -81,7 +81,7 @@ def test_what_is_printed_is_the_same_by_way_of_a_gateway(beside: CommandLine, re
         texts = [_CHANGING.sub("*", cli(*arguments).stdout) for arguments in commands]
         return [re.sub(r" +", " ", text) for text in texts]
 
-    assert told(beside) == told(remote)
+    assert reported(beside) == reported(remote)
 
 
 def test_a_key_is_shown_with_what_it_was_made_with(cli: CommandLine) -> None:
@@ -164,12 +164,12 @@ def test_many_keys_are_made_from_a_list_of_names_once(cli: CommandLine, tmp_path
     names.write_text("\n".join(f"person-{number}" for number in range(12)), encoding="utf-8")
     out = tmp_path / "keys.csv"
     cli("projects", "create", "team")
-    told = cli("keys", "import", str(names), "--project", "team", "--out", str(out)).stdout
-    assert "12 new keys" in told
+    reported = cli("keys", "import", str(names), "--project", "team", "--out", str(out)).stdout
+    assert "12 new keys" in reported
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
     assert [row["name"] for row in rows] == [f"person-{number}" for number in range(12)]
-    assert all(is_well_formed(row["value"]) and row["value"] not in told for row in rows)
+    assert all(is_well_formed(row["value"]) and row["value"] not in reported for row in rows)
     assert "File exists" in cli.refused("keys", "import", str(names), "--out", str(out), code=2)
     names.write_text("person-7\nperson-12\n", encoding="utf-8")
     statuses = [each["status"] for each in cli.json("keys", "import", str(names), "--project", "team")["data"]]
@@ -195,8 +195,8 @@ def test_keys_that_people_have_already_go_on_working(remote: CommandLine, admin:
     file = tmp_path / "keys.json"
     entries = [{"name": "old", "key": old}, {"name": "older", "digest": sha256(older.encode()).hexdigest()}]
     file.write_text(json.dumps(entries), encoding="utf-8")
-    told = remote("keys", "import", str(file)).stdout
-    assert old not in told
+    reported = remote("keys", "import", str(file)).stdout
+    assert old not in reported
     assert [admin.infers(key).status_code for key in (old, older)] == [200, 200]
     file.write_text(json.dumps([{"name": "thief", "key": old}]), encoding="utf-8")
     assert "a key with this digest" in remote.refused("keys", "import", str(file))
@@ -205,10 +205,10 @@ def test_keys_that_people_have_already_go_on_working(remote: CommandLine, admin:
 def test_a_file_with_mistakes_makes_nothing_and_each_is_named(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text("name,rpm,budget,colour\nalice,many,,\nbob,,1.005,\ncarol,1,1,red\n,1,,\n", encoding="utf-8")
-    told = cli.refused("keys", "import", str(file), code=2).splitlines()
-    assert len(told) == 4
+    reported = cli.refused("keys", "import", str(file), code=2).splitlines()
+    assert len(reported) == 4
     for line, words in zip(
-        told, ("'many' is no limit", "'1.005' is no amount", "'colour'", "names nobody"), strict=True
+        reported, ("'many' is no limit", "'1.005' is no amount", "'colour'", "no name"), strict=True
     ):
         assert words in line
     assert "There are no keys yet" in cli("keys", "list").stdout

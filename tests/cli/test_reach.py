@@ -18,9 +18,9 @@ def test_a_store_that_no_other_process_can_see_is_refused(cli: CommandLine, url:
 
 def test_a_place_that_cannot_be_written_is_named_with_what_to_do(cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    told = cli.refused("keys", "list", code=2, GATEWAY_DATA_DIR=str(tmp_path / "file" / "data"))
-    assert "GATEWAY_DATA_DIR" in told
-    assert "--url" in told
+    reported = cli.refused("keys", "list", code=2, GATEWAY_DATA_DIR=str(tmp_path / "file" / "data"))
+    assert "GATEWAY_DATA_DIR" in reported
+    assert "--url" in reported
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "gateway.db").write_text("no database at all" * 100, encoding="utf-8")
     assert "not a database" in cli.refused("keys", "list", code=2, GATEWAY_DATA_DIR=str(tmp_path / "broken"))
@@ -32,8 +32,8 @@ def test_settings_that_are_wrong_are_named(cli: CommandLine) -> None:
 
 def test_what_nobody_listens_on_is_said(cli: CommandLine) -> None:
     with closed_port() as port:
-        told = cli.refused("keys", "list", "--url", f"http://127.0.0.1:{port}", "--admin-key", "k")
-    assert "ai-gateway serve" in told
+        reported = cli.refused("keys", "list", "--url", f"http://127.0.0.1:{port}", "--admin-key", "k")
+    assert "ai-gateway serve" in reported
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_a_gateway_without_a_store_says_so(cli: CommandLine, gateway_for: Shared
 
 
 def test_what_is_no_gateway_is_said(cli: CommandLine, shared_upstream: Upstream) -> None:
-    told = cli.refused("keys", "list", "--url", shared_upstream.url, "--admin-key", "k")
-    assert "check --url" in told
+    reported = cli.refused("keys", "list", "--url", shared_upstream.url, "--admin-key", "k")
+    assert "check --url" in reported
 
 
 def test_a_store_that_only_others_may_write_is_no_traceback(cli: CommandLine, tmp_path: Path) -> None:

@@ -152,10 +152,10 @@ def test_an_export_that_says_the_same_has_no_difference(data: Path, tmp_path: Pa
 
 def test_a_difference_is_told_by_day_and_model(data: Path, tmp_path: Path) -> None:
     (tmp_path / "usage.json").write_text(json.dumps(export(input_tokens=1_090, num_model_requests=11)))
-    told = cli(data, "usage", "reconcile", str(tmp_path / "usage.json"), code=1).stdout.splitlines()
-    assert told[1].split() == ["2026-09-22", "gpt-4o-mini", "requests", "11", "10", "-1"]
-    assert told[2].split() == ["2026-09-22", "gpt-4o-mini", "input", "1090", "1100", "10"]
-    assert len(told) == 3
+    reported = cli(data, "usage", "reconcile", str(tmp_path / "usage.json"), code=1).stdout.splitlines()
+    assert reported[1].split() == ["2026-09-22", "gpt-4o-mini", "requests", "11", "10", "-1"]
+    assert reported[2].split() == ["2026-09-22", "gpt-4o-mini", "input", "1090", "1100", "10"]
+    assert len(reported) == 3
     listed = json.loads(cli(data, "usage", "reconcile", str(tmp_path / "usage.json"), "--json", code=1).stdout)
     assert [each["difference"] for each in listed["data"]] == ["-1", "10"]
     cli(data, "usage", "reconcile", str(tmp_path / "usage.json"), "--tolerance", "10")
@@ -168,8 +168,8 @@ def test_costs_are_reconciled_from_a_table(data: Path, tmp_path: Path) -> None:
     rows += [f"2026-09-{21 + day}T00:00:00Z,gpt-4o-mini,0.013500000081" for day in range(3)]
     (tmp_path / "costs.csv").write_text("\n".join(rows))
     assert "No difference" in cli(data, "usage", "reconcile", str(tmp_path / "costs.csv")).stdout
-    told = cli(data, "usage", "reconcile", str(tmp_path / "costs.csv"), "--provider", "nobody", code=1).stdout
-    assert told.count("cost") == 6
+    reported = cli(data, "usage", "reconcile", str(tmp_path / "costs.csv"), "--provider", "nobody", code=1).stdout
+    assert reported.count("cost") == 6
 
 
 @pytest.mark.parametrize(
@@ -204,9 +204,9 @@ def test_the_store_is_checked_mended_exported_and_pruned(tmp_path: Path) -> None
         await store.aclose()
 
     asyncio.run(fill("UPDATE rollups SET requests = 7 WHERE width = 86400"))
-    told = cli(tmp_path, "store", "check", code=1).stdout
-    assert "60 records" in told
-    assert told.count(" day ") == 3
+    reported = cli(tmp_path, "store", "check", code=1).stdout
+    assert "60 records" in reported
+    assert reported.count(" day ") == 3
     assert "3 days" in cli(tmp_path, "store", "rebuild").stdout
     assert "are those of the records" in cli(tmp_path, "store", "check").stdout
     exported = [json.loads(line) for line in cli(tmp_path, "store", "export").stdout.splitlines()]

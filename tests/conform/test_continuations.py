@@ -476,7 +476,7 @@ def test_a_packet_of_continuations_is_diverted_if_it_can_be_sent() -> None:
 
 @pytest.mark.parametrize("spaced", [b'"choices":', b'"choices" :'])
 def test_a_null_usage_that_a_caller_asked_for_is_added_to_every_event(spaced: bytes) -> None:
-    def told(data: bytes) -> bytes:
+    def reported(data: bytes) -> bytes:
         return data.replace(b',"usage":null', b"").replace(b'"choices":', spaced)
 
     sent: list[bytes] = []
@@ -486,14 +486,14 @@ def test_a_null_usage_that_a_caller_asked_for_is_added_to_every_event(spaced: by
         return True
 
     texts = ["b", "choices", '\\"choices\\":', ""]
-    reader = Reader(told(role()), told(text("a")), include_usage=True)
+    reader = Reader(reported(role()), reported(text("a")), include_usage=True)
     divert = reader.continuations.diverting_to(sink)
-    assert divert(packet(*(told(text(each)) for each in texts)))
+    assert divert(packet(*(reported(text(each)) for each in texts)))
     (written,) = sent
     events = [json.loads(line.removeprefix(b"data: ")) for line in written.split(b"\n\n")[:-1]]
     assert events == [json.loads(text(each)) for each in texts]
     assert not divert(packet(text("c"))), "it has one"
-    assert not divert(packet(told(text("d", more=',"choices":[]'))))
+    assert not divert(packet(reported(text("d", more=',"choices":[]'))))
 
 
 def test_arguments_that_were_diverted_are_handed_over() -> None:

@@ -90,7 +90,7 @@ def test_too_few_or_too_many_vectors_are_refused(count: int) -> None:
 @pytest.mark.parametrize("sent", [VECTORS, [encoded(vector) for vector in VECTORS]])
 def test_vectors_of_another_length_than_asked_for_are_refused(sent: Any) -> None:
     assert conformed(reply(*sent), request(dimensions=2))
-    with pytest.raises(UpstreamInvalidResponse, match="2 dimensions where 3 were asked for"):
+    with pytest.raises(UpstreamInvalidResponse, match="2 dimensions where 3 were requested"):
         conformed(reply(*sent), request(dimensions=3))
 
 

@@ -77,6 +77,7 @@ def test_another_text_or_count_is_the_same_form(forms: Forms[Any], old: str, new
         ('"stop"', '"eos"'),
         ('"stop"', '"length"'),
         ('"assistant"', '"user"'),
+        ("chatcmpl-1", ""),
         ("Hello.", "A \\x escape"),
         ("Hello.", "half \\ud83d"),
         ("Hello.", "a line\nend"),

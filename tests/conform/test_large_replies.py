@@ -13,7 +13,7 @@ from gateway_contract.openai import models
 type Json = dict[str, Any]
 
 MANY = 60_000
-MOST_BYTES = 60 * 2**20  # complaints about so many took half a gigabyte
+MAX_BYTES = 60 * 2**20  # complaints about so many took half a gigabyte
 CHAT, LEGACY, EMBED = (
     models.CreateChatCompletionResponse,
     models.CreateCompletionResponse,
@@ -76,7 +76,7 @@ def test_a_reply_that_is_broken_all_over_is_refused_for_its_first_fault(name: st
         repair(model, value, ReplyContext("m", "r"))
     used = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert used < MOST_BYTES
+    assert used < MAX_BYTES
 
 
 MENDED: dict[str, tuple[type[Any], Any, set[str]]] = {

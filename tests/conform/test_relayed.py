@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from ai_gateway.conform.relayed import RelayedMessage, RelayedResponse, relayed
+from ai_gateway.conform.relayed import relayed
+from ai_gateway.conform.relayed_message import RelayedMessage
+from ai_gateway.conform.relayed_response import RelayedResponse
 from ai_gateway.conform.relayed_tokens import message_tokens, response_tokens
 from ai_gateway.conform.source import Mode
 from ai_gateway.contract.call import Notes
@@ -82,9 +84,9 @@ def test_a_response_that_breaks_off_has_failed_with_what_was_done() -> None:
     ):
         reader.feed(json.dumps(event).encode())
     name, data, done = reader.broken(ERROR).decode().strip().replace("\n\n", "\n").split("\n")
-    told = json.loads(data.removeprefix("data: "))
-    assert (name, done, told["sequence_number"]) == ("event: response.failed", "data: [DONE]", 10)
-    assert told["response"] == {
+    reported = json.loads(data.removeprefix("data: "))
+    assert (name, done, reported["sequence_number"]) == ("event: response.failed", "data: [DONE]", 10)
+    assert reported["response"] == {
         **head, "status": "failed", "output": [{"id": "a"}, {"id": "b"}],
         "error": {"code": "server_error", "message": "It broke."},
     }  # fmt: skip
@@ -121,6 +123,7 @@ START = {"type": "message_start", "message": {**HEAD, "usage": COUNTS}}
 BLOCK = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
 CALL = {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "a", "name": "f"}}
 DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+CLOSE = {"type": "content_block_stop", "index": 0}
 END = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}
 STOP = {"type": "message_stop"}
 
@@ -136,30 +139,32 @@ def sent(events: list[dict[str, Any]], mode: Mode = "repair") -> tuple[list[dict
 
 @pytest.mark.parametrize("mode", ["repair", "enforce", "observe"])
 def test_a_good_message_is_relayed_in_every_mode(mode: Mode) -> None:
-    assert sent([START, BLOCK, DELTA, END, STOP], mode) == ([START, BLOCK, DELTA, END, STOP], set())
+    assert sent([START, BLOCK, DELTA, CLOSE, END, STOP], mode) == ([START, BLOCK, DELTA, CLOSE, END, STOP], set())
 
 
 NULL: dict[str, Any] = {"usage": None}
 BARE: list[tuple[list[dict[str, Any]], list[dict[str, Any]], set[str]]] = [
     (
-        [{**START, "message": {**HEAD, **NULL}}, BLOCK, DELTA, END, STOP],
-        [{**START, "message": {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}}, BLOCK, DELTA, END, STOP],
+        [{**START, "message": {**HEAD, **NULL}}, BLOCK, DELTA, CLOSE, END, STOP],
+        [{**START, "message": {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}},
+         BLOCK, DELTA, CLOSE, END, STOP],
         {"fill-usage"},
     ),
     (
-        [START, BLOCK, DELTA, {**END, **NULL}, STOP],
-        [START, BLOCK, DELTA, {**END, "usage": {"output_tokens": 1}}, STOP],
+        [START, BLOCK, DELTA, CLOSE, {**END, **NULL}, STOP],
+        [START, BLOCK, DELTA, CLOSE, {**END, "usage": {"output_tokens": 1}}, STOP],
         {"fill-usage"},
     ),
     (
-        [START, BLOCK, DELTA, STOP],
-        [START, BLOCK, DELTA, {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-                               "usage": {"output_tokens": 1}}, STOP],
+        [START, BLOCK, DELTA, CLOSE, STOP],
+        [START, BLOCK, DELTA, CLOSE,
+         {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+          "usage": {"output_tokens": 1}}, STOP],
         {"fill-finish-reason"},
     ),
     (
-        [START, CALL, STOP],
-        [START, CALL, {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+        [START, CALL, CLOSE, STOP],
+        [START, CALL, CLOSE, {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": None},
                        "usage": {"output_tokens": 1}}, STOP],
         {"fill-finish-reason"},
     ),
@@ -185,6 +190,6 @@ def test_a_message_has_a_start(first: dict[str, Any]) -> None:
 def test_a_whole_message_has_usage() -> None:
     reader = relayed(CREATE_MESSAGE, Notes(), LAB)
     assert reader.whole({**HEAD, "usage": COUNTS})
-    assert reader.mended == b""
+    assert reader.repaired == b""
     assert reader.whole({**HEAD, **NULL})
-    assert json.loads(reader.mended) == {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}
+    assert json.loads(reader.repaired) == {**HEAD, "usage": {"input_tokens": 0, "output_tokens": 0}}

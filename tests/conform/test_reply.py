@@ -368,7 +368,7 @@ def test_a_call_of_empty_texts_is_none(beside: list[Any], finish: str, *, is_exa
     made, repairs = mended(models.CreateChatCompletionResponse, reply(choices=[message(tool_calls=[*beside, empty])]))
     reports: list[Rule] = []
     (choice_made,) = conform_choices(Item(made), made, reports.append).model.choices
-    told = json.loads(to_json(choice_made))
-    assert told["message"].get("tool_calls", []) == beside
-    assert told["finish_reason"] == finish
+    reported = json.loads(to_json(choice_made))
+    assert reported["message"].get("tool_calls", []) == beside
+    assert reported["finish_reason"] == finish
     assert "drop-null" in [*repairs, *(rule.name for rule in reports)]

@@ -85,10 +85,10 @@ async def pydantic(model: str) -> str:
 async def of(work: Callable[[str], Awaitable[str]], model: str) -> dict[str, Any]:
     CALLED.clear()
     try:
-        told = await work(model)
+        reported = await work(model)
     except Exception as error:  # whatever it is, it is the answer
-        told = f"{type(error).__name__}: {error}"
-    return {"told": told, "called": len(CALLED)}
+        reported = f"{type(error).__name__}: {error}"
+    return {"told": reported, "called": len(CALLED)}
 
 
 async def main() -> None:

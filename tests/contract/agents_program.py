@@ -63,11 +63,11 @@ async def agents() -> dict[str, Any]:
 
     CALLED.clear()
     whole = await Runner.run(agent("m"), TOOL_ASK)
-    kinds, told = await streamed("m", TOOL_ASK)
+    kinds, reported = await streamed("m", TOOL_ASK)
     structured = await Runner.run(agent("m", output_type=Answer), "Rate it.")
     return {
         "whole": whole.final_output,
-        "streamed": told,
+        "streamed": reported,
         "kinds": kinds,
         "called": len(CALLED),
         "structure": structured.final_output.model_dump(),

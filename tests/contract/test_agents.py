@@ -81,15 +81,15 @@ def test_in_node_it_is_seen_that(in_node: dict[str, str], name: str) -> None:
 
 
 def test_openais_agents_run_tools_whole_and_streamed(found: dict[str, Any]) -> None:
-    told = found["agents"]
-    assert told["whole"] == told["streamed"]
-    assert told["called"] == 2
-    kinds = told["kinds"]
+    reported = found["agents"]
+    assert reported["whole"] == reported["streamed"]
+    assert reported["called"] == 2
+    kinds = reported["kinds"]
     first = [kind for kind in kinds if kind.startswith("response.")][:3]
     assert first == ["response.created", "response.in_progress", "response.output_item.added"]
     assert kinds.count("response.completed") == 2
     assert "response.function_call_arguments.delta" in kinds
-    assert isinstance(told["structure"]["score"], int)
+    assert isinstance(reported["structure"]["score"], int)
 
 
 def test_openais_agents_are_told_of_a_stream_that_is_cut(found: dict[str, Any]) -> None:
@@ -98,25 +98,25 @@ def test_openais_agents_are_told_of_a_stream_that_is_cut(found: dict[str, Any]) 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_langchain_reads_texts_tools_and_structures(found: dict[str, Any], wire: str) -> None:
-    told = found["langchain"][wire]
-    assert INTRODUCTION in told["text"]
-    assert told["streamed"] == told["text"]
-    assert told["pieces"] > 5
-    assert told["usage"] > 0
-    assert told["called"] == told["streamed_call"] == "get_weather"
-    assert told["same"]
-    assert told["after"]
-    assert isinstance(told["structure"]["score"], int)
+    reported = found["langchain"][wire]
+    assert INTRODUCTION in reported["text"]
+    assert reported["streamed"] == reported["text"]
+    assert reported["pieces"] > 5
+    assert reported["usage"] > 0
+    assert reported["called"] == reported["streamed_call"] == "get_weather"
+    assert reported["same"]
+    assert reported["after"]
+    assert isinstance(reported["structure"]["score"], int)
 
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_pydantic_ai_runs_tools_whole_and_streamed(found: dict[str, Any], wire: str) -> None:
-    told = found["pydantic"][wire]
-    assert told["whole"] == told["streamed"]
-    assert told["pieces"] > 5
-    assert told["tokens"] > 0
-    assert told["called"] == 2
-    assert isinstance(told["structure"]["score"], int)
+    reported = found["pydantic"][wire]
+    assert reported["whole"] == reported["streamed"]
+    assert reported["pieces"] > 5
+    assert reported["tokens"] > 0
+    assert reported["called"] == 2
+    assert isinstance(reported["structure"]["score"], int)
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -78,20 +78,20 @@ def found(python: Path, node: Path, live: LiveGateway) -> dict[str, Any]:
     """What each library got of each model."""
     results: dict[str, Any] = json.loads(run([python, NODE_PROGRAMS.parent / "adapters_program.py"], live))
     for line in run([node, "adapters.mjs"], live).splitlines():
-        told = json.loads(line)
-        results[told["key"]] = told
+        reported = json.loads(line)
+        results[reported["key"]] = reported
     return results
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_runs_its_tool_over_another_wire(found: dict[str, Any], library: str, model: str) -> None:
-    told = found[f"{library} {model}"]
+    reported = found[f"{library} {model}"]
     if (library, model) == ("pydantic", "lab/signing"):
         # It sends sealed reasoning back to models with the names of OpenAI's alone: what refuses that is told.
-        assert "thought_signature" in told["told"]
+        assert "thought_signature" in reported["told"]
         return
-    assert told["called"] == 1, told
-    assert "Error" not in told["told"]
-    assert told["told"].startswith(MODELS[model])
-    assert told["told"]
+    assert reported["called"] == 1, reported
+    assert "Error" not in reported["told"]
+    assert reported["told"].startswith(MODELS[model])
+    assert reported["told"]

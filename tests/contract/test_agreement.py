@@ -23,6 +23,7 @@ from gateway_contract.gateway import models as gateway_models
 from gateway_contract.ollama import models as ollama_models
 from gateway_contract.openai import models as openai_models
 from tests.contract.schemas import CONTRACT, validator
+from tests.fuzz.examples import EXAMPLES
 
 pytestmark = pytest.mark.slow
 
@@ -61,12 +62,15 @@ SCHEMAS |= {
     )
 }
 NAMES = {"[]"}.union(*(schema.get("properties", ()) for schema in CONTRACT["components"]["schemas"].values()))
-GENERATED, MUTATIONS = 100, 12
-"""Values for each schema, and changed copies of each of them."""
+TIMES = min(max(EXAMPLES // 300, 1), 10)
+"""As many values as in every test run; `make fuzz` makes more."""
+GENERATED, MUTATIONS = 40, 30
+"""Values for each schema, and changed copies of each: a value takes as long to make as a hundred changes."""
 LARGE = {
-    "CreateChatCompletionRequest": (50, 40),
-    "CreateChatCompletionResponse": (20, 80),
-    "CreateChatCompletionStreamResponse": (20, 80),
+    "CreateChatCompletionRequest": (20, 100),
+    "CreateChatCompletionResponse": (8, 200),
+    "CreateChatCompletionStreamResponse": (8, 200),
+    "OllamaChatRequest": (20, 80),
 }
 """The same for schemas whose values have hundreds of places to change, and take a hundred times as long to make."""
 CASES_EACH = 1_000
@@ -106,25 +110,31 @@ def model_accepts(model: type[BaseModel], raw: bytes) -> bool | None:
     return True
 
 
-def mutated(text: str, chance: random.Random) -> Any:
-    """What the JSON says, with one thing changed: a value swapped for a near miss, or a key dropped or added.
+def mutated(text: str, copies: int, chance: random.Random) -> Iterator[bytes]:
+    """What the JSON says, each time with one thing changed: a value swapped for a near miss, or a key dropped or added.
 
     Each field is as likely as any other, however many objects of a list have it.
     """
-    copy = json.loads(text)
+    value = json.loads(text)
     spots: dict[str, list[tuple[Any, Any]]] = {}
-    for field, container, key in places(copy, ""):
+    for field, container, key in places(value, ""):
         spots.setdefault(field, []).append((container, key))
-    if not spots:
-        return chance.choice([None, [], "", 0])
-    container, key = chance.choice(spots[chance.choice(list(spots))])
-    if isinstance(container, dict) and chance.random() < 0.25:
-        del container[key]
-    elif isinstance(container, dict) and chance.random() < 0.1:
-        container["unheard_of"] = chance.choice([None, 1, {"a": [1.5]}])
-    else:
-        container[key] = near_miss(container[key], chance)
-    return copy
+    fields = list(spots)
+    for _ in range(copies):
+        if not fields:
+            yield json.dumps(chance.choice([None, [], "", 0])).encode()
+            continue
+        container, key = chance.choice(spots[chance.choice(fields)])
+        before = container.copy()
+        if isinstance(container, dict) and chance.random() < 0.25:
+            del container[key]
+        elif isinstance(container, dict) and chance.random() < 0.1:
+            container["unheard_of"] = chance.choice([None, 1, {"a": [1.5]}])
+        else:
+            container[key] = near_miss(container[key], chance)
+        yield json.dumps(value).encode()
+        container.clear()
+        container.update(before) if isinstance(container, dict) else container.extend(before)
 
 
 def places(value: Any, within: str) -> Iterator[tuple[str, Any, Any]]:
@@ -149,7 +159,7 @@ def test_model_and_schema_agree(name: str) -> None:
     seen: Counter[bool | None] = Counter()
     generated, mutations = LARGE.get(name, (GENERATED, MUTATIONS))
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-        for raw in cases(name, mode, generated // 2, mutations):
+        for raw in cases(name, mode, generated * TIMES // 2, mutations):
             accepted = model_accepts(SCHEMAS[name], raw)
             seen[accepted] += 1
             if accepted is not None:
@@ -176,7 +186,7 @@ def cases(name: str, mode: GenerationMode, examples: int, mutations: int) -> lis
         try:
             text = json.dumps(case.body, allow_nan=False)
             found.append(text.encode())
-            found.extend(json.dumps(mutated(text, chance)).encode() for _ in range(mutations))
+            found.extend(mutated(text, mutations, chance))
         except (TypeError, ValueError):  # not JSON: a binary body, or no number
             found.append(b"null")
 

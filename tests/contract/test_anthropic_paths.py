@@ -85,8 +85,8 @@ def check(status: int, body: Any, headers: Any) -> None:
 @pytest.mark.parametrize("version", [False, True], ids=["without the header", "with it"])
 @pytest.mark.parametrize(("method", "path", "status"), ANTHROPICS)
 def test_paths_that_only_this_api_has(gateway: LiveGateway, method: str, path: str, status: int, version: bool) -> None:
-    told, body, headers = asked(gateway, method, path, version=version)
-    assert told == status, body
+    reported, body, headers = asked(gateway, method, path, version=version)
+    assert reported == status, body
     check(status, body, headers)
 
 
@@ -94,25 +94,25 @@ def test_paths_that_only_this_api_has(gateway: LiveGateway, method: str, path: s
 def test_the_header_decides_where_others_have_the_path_too(
     gateway: LiveGateway, method: str, path: str, status: int, otherwise: str
 ) -> None:
-    told, body, headers = asked(gateway, method, path, version=True)
-    assert told == status, body
+    reported, body, headers = asked(gateway, method, path, version=True)
+    assert reported == status, body
     check(status, body, headers)
-    told, body, headers = asked(gateway, method, path, version=False)
-    assert (told, wire_of(body)) == (status, otherwise)
+    reported, body, headers = asked(gateway, method, path, version=False)
+    assert (reported, wire_of(body)) == (status, otherwise)
     assert "request-id" not in headers
 
 
 @pytest.mark.parametrize(("method", "path", "status", "wire"), OTHERS)
 def test_operations_of_others_stay_theirs(gateway: LiveGateway, method: str, path: str, status: int, wire: str) -> None:
     for version in (False, True):
-        told, body, _ = asked(gateway, method, path, version=version)
-        assert (told, wire_of(body)) == (status, wire)
+        reported, body, _ = asked(gateway, method, path, version=version)
+        assert (reported, wire_of(body)) == (status, wire)
 
 
 @pytest.mark.parametrize(("method", "path", "status"), OPENAIS)
 def test_words_that_openais_api_has_as_well(gateway: LiveGateway, method: str, path: str, status: int) -> None:
-    told, body, _ = asked(gateway, method, path, version=False)
-    assert (told, wire_of(body)) == (status, "openai")
+    reported, body, _ = asked(gateway, method, path, version=False)
+    assert (reported, wire_of(body)) == (status, "openai")
 
 
 def test_what_is_not_served_is_told_with_what_is(gateway: LiveGateway) -> None:

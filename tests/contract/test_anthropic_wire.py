@@ -23,8 +23,8 @@ from ai_gateway.errors import (
 def shown(error: GatewayError) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(ANTHROPIC.render(error, "req_1"))
     assert (value["type"], value["request_id"]) == ("error", "req_1")
-    told: dict[str, Any] = value["error"]
-    return told
+    reported: dict[str, Any] = value["error"]
+    return reported
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_a_prompt_that_leaves_no_room_for_the_answer_is_told_in_the_words_that_a
     words: str,
 ) -> None:
     error = UpstreamRefused(words, status=400, type="invalid_request_error", code=None, param=None)
-    told = "input length and `max_tokens` exceed context limit: 4000 + 5000 > 8192"
-    assert shown(error)["message"].startswith(told)
+    reported = "input length and `max_tokens` exceed context limit: 4000 + 5000 > 8192"
+    assert shown(error)["message"].startswith(reported)
 
 
 def test_numbers_beside_the_words_count_as_well() -> None:
@@ -142,7 +142,7 @@ def test_numbers_beside_the_words_count_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("param", "code", "words", "told"),
+    ("param", "code", "words", "reported"),
     [
         ("reasoning_effort", "unknown_parameter", "No.", "output_config.effort: Extra inputs are not permitted"),
         (None, None, "Unrecognized request argument supplied: reasoning_effort",
@@ -156,10 +156,10 @@ def test_numbers_beside_the_words_count_as_well() -> None:
     ],
 )  # fmt: skip
 def test_places_in_what_an_upstream_got_are_told_by_the_callers_names(
-    param: str | None, code: str | None, words: str, told: str
+    param: str | None, code: str | None, words: str, reported: str
 ) -> None:
     error = UpstreamRefused(words, status=400, type="invalid_request_error", code=code, param=param)
-    assert shown(error)["message"] == told
+    assert shown(error)["message"] == reported
 
 
 def test_what_an_upstream_says_beside_its_words_is_kept() -> None:
@@ -172,9 +172,11 @@ def headers(**given: str) -> dict[str, str]:
     return dict(ANTHROPIC.headers(named, "req_1"))
 
 
-@pytest.mark.parametrize(("told", "seconds"), [("7", "7"), ("1.2", "2"), ("0.01", "1"), ("soon", "1"), ("nan", "1")])
-def test_seconds_to_wait_are_whole(told: str, seconds: str) -> None:
-    assert headers(retry_after=told) == {"retry-after": seconds, "request-id": "req_1"}
+@pytest.mark.parametrize(
+    ("reported", "seconds"), [("7", "7"), ("1.2", "2"), ("0.01", "1"), ("soon", "1"), ("nan", "1")]
+)
+def test_seconds_to_wait_are_whole(reported: str, seconds: str) -> None:
+    assert headers(retry_after=reported) == {"retry-after": seconds, "request-id": "req_1"}
 
 
 def test_a_date_to_wait_for_becomes_seconds() -> None:
@@ -185,11 +187,11 @@ def test_a_date_to_wait_for_becomes_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"), [("1500", "2"), ("0", "0"), ("1", "1"), ("9" * 400, "86400"), ("soon", None), ("-5", None)]
+    ("reported", "seconds"), [("1500", "2"), ("0", "0"), ("1", "1"), ("9" * 400, "86400"), ("soon", None), ("-5", None)]
 )
-def test_milliseconds_to_wait_are_told_in_seconds_too(told: str, seconds: str | None) -> None:
-    assert headers(retry_after_ms=told).get("retry-after") == seconds
-    assert headers(retry_after="7", retry_after_ms=told)["retry-after"] == "7"
+def test_milliseconds_to_wait_are_told_in_seconds_too(reported: str, seconds: str | None) -> None:
+    assert headers(retry_after_ms=reported).get("retry-after") == seconds
+    assert headers(retry_after="7", retry_after_ms=reported)["retry-after"] == "7"
 
 
 def test_limits_have_the_names_and_times_of_this_api() -> None:

@@ -131,10 +131,10 @@ def test_what_other_clients_decide_by_is_what_the_vendor_says(live: LiveGateway,
     if kind != "failure":  # a failure that says nothing else is the gateway's bad upstream
         assert ours.status_code == theirs.status_code
     assert ours.headers.get("retry-after") == theirs.headers.get("retry-after")
-    told, known = ours.json()["error"], theirs.json()["error"]
+    reported, known = ours.json()["error"], theirs.json()["error"]
     if ours.status_code < 500:
-        assert told["code"] == known["code"]
-    assert MARKS.get(kind, "") in told["message"]
+        assert reported["code"] == known["code"]
+    assert MARKS.get(kind, "") in reported["message"]
 
 
 def test_a_vendor_that_never_answers_is_a_timeout(live: LiveGateway, real: Upstream) -> None:

@@ -184,8 +184,8 @@ async def test_log_probabilities_are_told(client: Client, target: Target) -> Non
     assert found.logprobs[0].top_logprobs
     assert len(found.logprobs[0].top_logprobs) == 2
     parts = await lines(client.chat(target.model, ASK, logprobs=True, top_logprobs=2, stream=True))
-    told = [token.token for part in parts for token in part.logprobs or []]
-    assert told == [token.token for token in found.logprobs]
+    reported = [token.token for part in parts for token in part.logprobs or []]
+    assert reported == [token.token for token in found.logprobs]
 
 
 async def test_nothing_asked_loads(client: Client, target: Target) -> None:

@@ -83,8 +83,8 @@ async def test_an_upstreams_vectors_models_and_failures_arrive(far: Client) -> N
     nobody = await refusal(lambda: far.chat("nobody-knows", ASK))
     assert nobody.status_code == 404
     assert nobody.error.startswith("model 'nobody-knows' not found")
-    for status, told in ((400, 400), (429, 429), (401, 502), (500, 502), (503, 502)):
-        assert (await refusal(partial(far.chat, f"lab/status-{status}", ASK))).status_code == told
+    for status, reported in ((400, 400), (429, 429), (401, 502), (500, 502), (503, 502)):
+        assert (await refusal(partial(far.chat, f"lab/status-{status}", ASK))).status_code == reported
 
 
 @pytest.mark.parametrize("fault", ["stream-error", "stream-cut", "stream-reset", "stream-unfinished"])

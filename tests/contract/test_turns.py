@@ -34,7 +34,7 @@ async def test_a_free_place_goes_to_whoever_holds_the_fewest_and_then_in_turn() 
     tasks = await queue(turns, order, *"aaaaaabcbc")
     assert order == ["a", "a", "a"]
     for caller in "aaabc":
-        turns.give_back(caller)
+        turns.release(caller)
         await settle()
     assert "".join(order[3:]) == "bcabc"
     for task in tasks:
@@ -58,7 +58,7 @@ async def test_who_gets_no_place_in_time_is_told_and_forgotten() -> None:
     for caller in "ab":
         with pytest.raises(NoPlace):
             await turns.take(caller, 0.01)
-    turns.give_back("a")
+    turns.release("a")
     await turns.take("b", 0)
     assert turns._held == Counter("b")
     assert not turns._waiting
@@ -70,7 +70,7 @@ async def test_the_place_of_one_cancelled_goes_to_the_next() -> None:
     tasks = await queue(turns, order, "b", "c", "d")
     tasks[0].cancel()  # while it waits
     await settle()
-    turns.give_back("a")
+    turns.release("a")
     tasks[1].cancel()  # when it has a place, and does not know it yet
     await settle()
     assert order == ["d"]

@@ -104,8 +104,8 @@ FAULTS = {
 def test_the_built_in_provider_has_a_model_for_every_end(gateway: LiveGateway, model: str) -> None:
     status, reason, stopped = FAULTS[model]
     response = checked("responses", post(gateway, "/custom/v1/responses", body_for("responses", model)))
-    told = (response["error"] or {}).get("code") or (response["incomplete_details"] or {}).get("reason")
-    assert (response["status"], told) == (status, reason)
+    reported = (response["error"] or {}).get("code") or (response["incomplete_details"] or {}).get("reason")
+    assert (response["status"], reported) == (status, reason)
     message = checked("messages", post(gateway, "/custom/v1/messages", body_for("messages", model)))
     assert (message["error"]["type"] if status == "failed" else message["stop_reason"]) == stopped
 
@@ -125,12 +125,12 @@ def test_a_thought_goes_with_its_signature_through_both_doors(gateway: LiveGatew
     assert message["content"][0]["text"]
     assert response["usage"]["output_tokens_details"]["reasoning_tokens"] > 0
     thinking = {"type": "enabled", "budget_tokens": 1024}
-    told = checked(
+    reported = checked(
         "messages",
         post(gateway, "/custom/v1/messages", body_for("messages", "m", thinking=thinking, max_tokens=4000)),
     )
-    assert told["content"][0]["thinking"].startswith("Let me think")
-    assert told["content"][0]["signature"]
+    assert reported["content"][0]["thinking"].startswith("Let me think")
+    assert reported["content"][0]["signature"]
 
 
 def test_counts_of_a_cache_are_told_apart(gateway: LiveGateway) -> None:

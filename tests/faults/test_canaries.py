@@ -210,8 +210,8 @@ class WrittenDown:
     @property
     def env(self) -> dict[str, str]:
         """What has a gateway write it down."""
-        told = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true", **self.collector.env}
-        return {"LOG_BODIES": "all", "LOG_BODIES_FILE": str(self.bodies), **told}
+        reported = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true", **self.collector.env}
+        return {"LOG_BODIES": "all", "LOG_BODIES_FILE": str(self.bodies), **reported}
 
     def assert_clean(self) -> None:
         """Of a gateway that has ended, and so has written all of it."""
@@ -331,10 +331,10 @@ async def test_what_is_written_down_on_request_shows_no_key(
     few = asyncio.Semaphore(6)
 
     async def ask(http: httpx2.AsyncClient, door: str, model: str, *, stream: bool) -> None:
-        told = messages if door == "v1/chat/completions" else [{"role": "user", "content": content}]
+        reported = messages if door == "v1/chat/completions" else [{"role": "user", "content": content}]
         path, named = (f"/{wire}/{door}", model) if door.startswith("v1") else (f"/{door}", f"{wire}/{model}")
         async with few:
-            await http.post(path, json={"model": named, "messages": told, "stream": stream}, headers=KEY)
+            await http.post(path, json={"model": named, "messages": reported, "stream": stream}, headers=KEY)
 
     models = [*(f"place/{place}/raw/{wire}" for place in PLACES), "good", "stream-cut"]
     with running_gateway(**env) as live:

@@ -31,7 +31,7 @@ async def behave(exchange: Exchange) -> None:
 upstream, live = upstream_that(behave), live_in_front_of_all()
 
 
-def told(live: LiveGateway, wire: Wire, model: str, door: str, *, stream: bool) -> Any:
+def reported(live: LiveGateway, wire: Wire, model: str, door: str, *, stream: bool) -> Any:
     if door == "v1":
         return ask(live, model, CHAT, provider=wire.provider, stream=stream)
     body = {"model": f"{wire.provider}/{model}", "messages": [{"role": "user", "content": "a"}], "stream": stream}
@@ -88,7 +88,7 @@ def test_an_answer_whose_every_piece_says_that_it_is_the_last_is_whole(
     """Also where no stream was asked for and one comes."""
     model = f"ends/{wire.provider}/{door}/{stream}"
     PLANS[model] = stream_of(wire, *pieces(wire, end=True), ending(wire))
-    got = told(live, wire, model, door, stream=stream)
+    got = reported(live, wire, model, door, stream=stream)
     assert got.status_code == 200, got.text
     if door == "api":
         lines = [json.loads(each) for each in got.text.splitlines()]
@@ -128,7 +128,7 @@ def test_the_words_of_a_refusal_are_in_the_log(live: LiveGateway, wire: Wire, do
         media = "text/html" if form == "page" else "application/json"
         fields = {"content-type": media, "content-length": str(len(body)), "connection": "close"}
         PLANS[words] = [head(status, fields) + body]
-        assert told(live, wire, words, door, stream=stream).status_code >= 400
+        assert reported(live, wire, words, door, stream=stream).status_code >= 400
 
     def logged() -> str:
         return " ".join(str(record.get("detail")) for record in live.records("request failed"))
@@ -151,7 +151,7 @@ def test_the_words_of_a_failure_in_a_stream_are_in_the_log(live: LiveGateway, wi
     words = f"failure of {wire.provider} {door} {when};"
     said = pieces(wire, end=False) if when.startswith("inside") else []
     PLANS[words] = stream_of(wire, *said, failure(wire, words))
-    got = told(live, wire, words, door, stream=True)
+    got = reported(live, wire, words, door, stream=True)
     assert (got.status_code == 200) is bool(said)
     assert "[DONE]" not in got.text
     assert '"done":true' not in got.text

@@ -124,14 +124,14 @@ WORDS = "no such thing"
 PARTS: dict[str, list[bytes]] = {}
 AWAITED: set[str] = set()
 """The models whose head has arrived."""
-MOST_LOOKS = 1500
+MAX_LOOKS = 1500
 
 
 async def late_on_any_wire(exchange: Exchange) -> None:
     """The bytes that are planned for the model; the second of them come when the head has arrived, or far too late."""
     model = exchange.seen.model
     for number, part in enumerate(PARTS[model]):
-        for _ in range(MOST_LOOKS if number == 1 else 0):
+        for _ in range(MAX_LOOKS if number == 1 else 0):
             if model in AWAITED:
                 break
             await asyncio.sleep(0.02)

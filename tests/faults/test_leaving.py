@@ -83,9 +83,9 @@ async def test_a_client_that_leaves_is_no_failure_in_the_log(relay: LiveGateway,
         await reader.readexactly(300)
     await is_left(upstream.last("drip#log"))
     await all_gone(relay)
-    told = relay.log()[before:]
-    assert "client left" in told
-    assert "request failed" not in told
+    reported = relay.log()[before:]
+    assert "client left" in reported
+    assert "request failed" not in reported
 
 
 @pytest.mark.parametrize("how", ["FIN", "RST"])

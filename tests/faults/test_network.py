@@ -169,8 +169,8 @@ def test_a_proxy_that_refuses_is_an_upstream_that_cannot_be_reached(refused: Liv
     answer = ask(refused, "any", provider=name)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
     request_id = answer.headers["x-request-id"]
-    told = [str(record) for record in refused.records() if record.get("request_id") == request_id]
-    assert any(REFUSALS[name][1] in record for record in told), told
+    reported = [str(record) for record in refused.records() if record.get("request_id") == request_id]
+    assert any(REFUSALS[name][1] in record for record in reported), reported
 
 
 @pytest.fixture(scope="module")

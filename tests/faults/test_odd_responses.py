@@ -131,16 +131,16 @@ STREAMED: list[tuple[str, list[Any], Fields | None]] = [
 
 
 async def answer(exchange: Exchange) -> None:
-    told = ANSWERS.get(exchange.seen.model, [])
+    reported = ANSWERS.get(exchange.seen.model, [])
     if not exchange.seen.path.endswith("/responses"):
         await exchange.json({"error": {"message": "no chat here"}}, status=404)
     elif exchange.seen.json.get("stream"):
         await exchange.open_stream()
-        for event in told:
+        for event in reported:
             await exchange.chunk(framed(event) if isinstance(event, dict) else b"data: [1]\n\n")
         await exchange.end_stream()
     else:
-        await exchange.json(told)
+        await exchange.json(reported)
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +159,9 @@ def gate(gateway_for: SharedGateways, odd: Upstream, tmp_path_factory: pytest.Te
     return gateway_for(**environment, GATEWAY_CONFIG=str(config))
 
 
-def ask(gate: LiveGateway, told: Any, path: str = "/lab/v1/chat/completions", **body: Any) -> httpx2.Response:
+def ask(gate: LiveGateway, reported: Any, path: str = "/lab/v1/chat/completions", **body: Any) -> httpx2.Response:
     model = f"pro-{next(_labels)}"
-    ANSWERS[model] = told
+    ANSWERS[model] = reported
     said = {"messages": [{"role": "user", "content": "hi"}]} if "chat" in path else {"input": "hi"}
     return post(gate, path, {"model": model, **said, **body})
 
@@ -171,11 +171,11 @@ def asked(odd: Upstream) -> Fields:
     return [seen for seen in odd.requests if seen.path.endswith("/responses")][-1].json
 
 
-@pytest.mark.parametrize(("told", "expected"), [pytest.param(*row[1:], id=row[0]) for row in WHOLE])
+@pytest.mark.parametrize(("reported", "expected"), [pytest.param(*row[1:], id=row[0]) for row in WHOLE])
 def test_a_whole_answer_is_read_as_far_as_it_says_anything(
-    gate: LiveGateway, told: Any, expected: Fields | None
+    gate: LiveGateway, reported: Any, expected: Fields | None
 ) -> None:
-    reply = ask(gate, told)
+    reply = ask(gate, reported)
     if expected is None:
         assert reply.status_code == 502, reply.text
         return
@@ -186,11 +186,11 @@ def test_a_whole_answer_is_read_as_far_as_it_says_anything(
     assert reply.json()["created"] > 0
 
 
-@pytest.mark.parametrize(("told", "expected"), [pytest.param(*row[1:], id=row[0]) for row in STREAMED])
+@pytest.mark.parametrize(("reported", "expected"), [pytest.param(*row[1:], id=row[0]) for row in STREAMED])
 def test_a_stream_tells_what_its_events_say_and_no_more(
-    gate: LiveGateway, told: list[Any], expected: Fields | None
+    gate: LiveGateway, reported: list[Any], expected: Fields | None
 ) -> None:
-    reply = ask(gate, told, stream=True)
+    reply = ask(gate, reported, stream=True)
     data = [line.removeprefix("data: ") for line in reply.text.splitlines() if line.startswith("data: ")]
     if expected is None:
         assert reply.status_code == 502 or ("error" in json.loads(data[-1]) and "[DONE]" not in data)
@@ -252,23 +252,23 @@ def test_a_stream_that_breaks_before_it_begins_ends_in_an_event_of_the_contract(
     *_, event, end, _ = frames_of(reply.text)
     assert end == "data: [DONE]"
     name, data = event.split("\n")
-    told = json.loads(data.removeprefix("data: "))
-    assert (name, told["type"], told["sequence_number"]) == ("event: error", "error", 1)
-    assert (told["code"], told["param"]) == ("upstream_stream_truncated", None)
+    reported = json.loads(data.removeprefix("data: "))
+    assert (name, reported["type"], reported["sequence_number"]) == ("event: error", "error", 1)
+    assert (reported["code"], reported["param"]) == ("upstream_stream_truncated", None)
 
 
 def test_a_response_without_id_goes_out_and_is_not_kept(gate: LiveGateway) -> None:
-    told = {"object": "response", "output": []}
-    reply = ask(gate, told, "/own/v1/responses")
-    assert (reply.status_code, reply.json()) == (200, told)
+    reported = {"object": "response", "output": []}
+    reply = ask(gate, reported, "/own/v1/responses")
+    assert (reply.status_code, reply.json()) == (200, reported)
 
 
 def test_a_conversation_goes_on_where_its_items_are_known(gate: LiveGateway, odd: Upstream) -> None:
     """Upstreams have kinds of items that no document has yet: they are theirs to read again, and nobody else's."""
     own = [{"type": "odd_call", "id": "odd_1", "code": None}, {**SAID, "phase": None, "odd": 1}]
-    told = response(*own, id=f"resp_odd{next(_labels)}")
-    assert ask(gate, told, "/own/v1/responses").json() == told
-    path, before = "/own/v1/responses", {"previous_response_id": told["id"]}
+    reported = response(*own, id=f"resp_odd{next(_labels)}")
+    assert ask(gate, reported, "/own/v1/responses").json() == reported
+    path, before = "/own/v1/responses", {"previous_response_id": reported["id"]}
     said = [{"role": "user", "content": "go on", "odd": None}]
     assert ask(gate, response(SAID, id="resp_next"), path, input=said, **before).status_code == 200
     first, *rest = asked(odd)["input"]
@@ -281,18 +281,18 @@ def test_a_conversation_goes_on_where_its_items_are_known(gate: LiveGateway, odd
 
 @pytest.mark.parametrize("output", [None, "odd", ["odd"]])
 def test_an_output_that_is_none_is_no_history(gate: LiveGateway, odd: Upstream, output: Any) -> None:
-    told = {**HEAD, "output": output, "id": f"resp_odd{next(_labels)}"}
-    ask(gate, told, "/own/v1/responses")
-    after = ask(gate, response(SAID), "/own/v1/responses", previous_response_id=told["id"])
+    reported = {**HEAD, "output": output, "id": f"resp_odd{next(_labels)}"}
+    ask(gate, reported, "/own/v1/responses")
+    after = ask(gate, response(SAID), "/own/v1/responses", previous_response_id=reported["id"])
     assert after.status_code == 200, after.text
     assert [item["role"] for item in asked(odd)["input"]] == ["user", "user"]
 
 
 def test_a_refusal_of_what_was_said_before_names_the_field_that_its_caller_has_sent(gate: LiveGateway) -> None:
     call = {"type": "computer_call", "id": "c", "call_id": "c", "status": "completed", "pending_safety_checks": []}
-    told = response({**call, "actions": [{"type": "wait"}]}, id=f"resp_odd{next(_labels)}")
-    ask(gate, told, "/own/v1/responses")
-    body = {"model": "custom-chat", "input": "go on", "previous_response_id": told["id"]}
+    reported = response({**call, "actions": [{"type": "wait"}]}, id=f"resp_odd{next(_labels)}")
+    ask(gate, reported, "/own/v1/responses")
+    body = {"model": "custom-chat", "input": "go on", "previous_response_id": reported["id"]}
     assert post(gate, "/custom/v1/responses", body).json()["error"]["param"] == "previous_response_id"
 
 
@@ -304,9 +304,9 @@ def test_numbers_of_any_size_are_sealed_and_come_back(gate: LiveGateway, odd: Up
     assert LARGE in asked(odd)["input"]
 
 
-@pytest.mark.parametrize("told", [["odd"], "odd", {"a": []}])
-def test_a_relayed_answer_of_an_odd_form_is_no_fault_of_the_gateways(gate: LiveGateway, told: Any) -> None:
-    assert ask(gate, {**response(), "object": told}, "/own/v1/responses").status_code == 502
-    failed = {"type": "response.failed", "response": told}
+@pytest.mark.parametrize("reported", [["odd"], "odd", {"a": []}])
+def test_a_relayed_answer_of_an_odd_form_is_no_fault_of_the_gateways(gate: LiveGateway, reported: Any) -> None:
+    assert ask(gate, {**response(), "object": reported}, "/own/v1/responses").status_code == 502
+    failed = {"type": "response.failed", "response": reported}
     reply = ask(gate, [created(), failed], "/own/v1/responses", stream=True)
     assert "The gateway failed" not in reply.text

@@ -637,10 +637,10 @@ def test_callers_of_ollamas_wire_are_told_the_same(relay: LiveGateway, upstream:
     asked = {"model": f"openai/door#{case}", "messages": [USER]}
     for stream in (True, False):
         got = post(relay, "/api/chat", {**asked, "stream": stream})
-        told = [json.loads(line) for line in got.text.splitlines()]
+        reported = [json.loads(line) for line in got.text.splitlines()]
         assert got.status_code == 200, got.text
-        assert "".join(line["message"]["content"] for line in told) == text
-        assert (told[-1]["done"], told[-1]["done_reason"]) == (True, reason)
+        assert "".join(line["message"]["content"] for line in reported) == text
+        assert (reported[-1]["done"], reported[-1]["done_reason"]) == (True, reason)
 
 
 LINES = [piece(role="assistant", content="Hel"), piece(content="lo"), piece("stop")]

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from anthropic import Anthropic
+from openai import OpenAI
 
 from tests.support.client import client_of
 from tests.support.gateway import TEST_KEY, LiveGateway, SharedGateways, in_front_of
@@ -65,9 +66,18 @@ FAILED = {
 }  # fmt: skip
 FOREIGN = {"error": {"message": "words of a router", "code": 429}}  # an event of chats
 RESPONSE_EVENTS = [CREATED, DELTA, UNKNOWN, DONE, COMPLETED]
+HEADLESS_EVENTS: list[dict[str, Any]] = [
+    {"type": "response.output_item.added", "sequence_number": 0, "output_index": 0,
+     "item": {**ITEM, "status": "in_progress", "content": []}},
+    {"type": "response.content_part.added", "sequence_number": 1, "output_index": 0, "item_id": "msg_1",
+     "content_index": 0, "part": {"type": "output_text", "text": "", "annotations": []}},
+    {**DELTA, "sequence_number": 2, "output_index": 0, "content_index": 0, "logprobs": []},
+    {**COMPLETED, "sequence_number": 3},
+]  # fmt: skip
 STREAMS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("responses", "good"): RESPONSE_EVENTS,
     ("responses", "cut"): RESPONSE_EVENTS[:-1],
+    ("responses", "headless"): HEADLESS_EVENTS,
     ("responses", "fails"): [*RESPONSE_EVENTS[:-1], FAILED],
     ("messages", "good"): MESSAGE_EVENTS,
     ("messages", "cut"): MESSAGE_EVENTS[:4],
@@ -75,6 +85,7 @@ STREAMS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("messages", "overloaded"): [OVERLOADED],
     ("messages", "startless"): MESSAGE_EVENTS[1:],
     ("messages", "endless"): [*MESSAGE_EVENTS[:5], MESSAGE_EVENTS[6]],
+    ("messages", "stopless"): [*MESSAGE_EVENTS[:4], MESSAGE_EVENTS[5]],
     ("messages", "uncounted"): [
         {**STARTED, "message": {**STARTED["message"], "usage": None}},
         *MESSAGE_EVENTS[1:5],
@@ -245,9 +256,9 @@ def test_a_stream_of_a_response_that_is_cut_fails_with_what_there_is(gate: LiveG
         4,
         ("", "[DONE]"),
     )
-    told = last["response"]
-    assert (told["id"], told["status"], told["output"]) == ("resp_upstream", "failed", [ITEM])
-    assert told["error"]["code"] == "server_error"
+    reported = last["response"]
+    assert (reported["id"], reported["status"], reported["output"]) == ("resp_upstream", "failed", [ITEM])
+    assert reported["error"]["code"] == "server_error"
 
 
 def test_a_response_that_says_it_has_failed_is_not_told_twice(gate: LiveGateway) -> None:
@@ -295,7 +306,14 @@ def test_an_error_event_is_told_once_and_as_it_came(gate: LiveGateway) -> None:
     assert [name for name, _ in events].count("error") == 1
 
 
-@pytest.mark.parametrize(("model", "tokens"), [("uncounted#sdk", 0), ("endless#sdk", 2), ("good#sdk", 9)])
+def test_a_message_that_has_said_why_it_stops_is_whole(gate: LiveGateway) -> None:
+    response = write(gate, "stopless#message", stream=True)
+    assert events_of(response) == [(event["type"], event) for event in MESSAGE_EVENTS]
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"), [("uncounted#sdk", 0), ("endless#sdk", 2), ("stopless#sdk", 9), ("good#sdk", 9)]
+)
 def test_anthropics_sdk_puts_a_bare_message_together(gate: LiveGateway, model: str, tokens: int) -> None:
     ask: Any = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}
     with Anthropic(base_url=f"{gate.base_url}/lab", api_key=TEST_KEY, max_retries=0, timeout=30) as client:
@@ -306,6 +324,17 @@ def test_anthropics_sdk_puts_a_bare_message_together(gate: LiveGateway, model: s
     assert message.usage.output_tokens == tokens
     assert whole.parse().usage.output_tokens == (2 if tokens else 0)
     assert whole.headers.get("x-gateway-repaired") == (None if tokens else "fill-usage")
+
+
+def test_openais_sdk_puts_a_response_together_that_only_its_text_and_end_are_of(gate: LiveGateway) -> None:
+    client = OpenAI(base_url=f"{gate.base_url}/lab/v1", api_key=TEST_KEY, max_retries=0, timeout=30)
+    with client, client.responses.stream(model="headless#sdk", input="Hello") as stream:
+        kinds = [event.type.removeprefix("response.") for event in stream]
+        assert stream.get_final_response().output_text == "Hi"
+    assert kinds == [
+        *("created", "output_item.added", "content_part.added", "output_text.delta"),
+        *("output_text.done", "content_part.done", "output_item.done", "completed"),
+    ]
 
 
 def test_a_message_that_does_not_begin_is_refused_before_its_first_byte(gate: LiveGateway) -> None:
@@ -389,15 +418,16 @@ def test_any_packets_of_the_same_bytes_are_relayed_alike(
     texts = ["Grüße 🙂", ' "', "\\", "\n", ""] * 4
     delta = DELTA if wire == "responses" else MESSAGE_EVENTS[3]
     said = [{**delta, "delta": text if wire == "responses" else {"type": "text_delta", "text": text}} for text in texts]
-    first, *others = STREAMS[wire, kind]
-    events = [framed(event).replace(b'": ', b'":') for event in (first, *said, *others)]
+    begun = 1 if wire == "responses" else 2
+    streamed = [*STREAMS[wire, kind][:begun], *said, *STREAMS[wire, kind][begun:]]
+    events = [framed(event).replace(b'": ', b'":') for event in streamed]
     raw = b"".join(events)
     cut = [raw[at : at + 67] for at in range(0, len(raw), 67)]
     ask = respond if wire == "responses" else write
-    told = []
+    reported = []
     for name, pieces in (("one", [raw]), ("each", events), ("cut", cut)):
         model = f"packets-{wire}-{kind}-{name}"
         speaking.program(model, head(200, {"content-type": "text/event-stream", "connection": "close"}), *pieces)
-        told.append(re.sub(r"req_\w+", "", ask(gate, model, stream=True).text))
-    assert told[0] == told[1] == told[2]
-    assert told[0].startswith(raw.decode() if kind != "fails" else b"".join(events[:-1]).decode())
+        reported.append(re.sub(r"req_\w+", "", ask(gate, model, stream=True).text))
+    assert reported[0] == reported[1] == reported[2]
+    assert reported[0].startswith(raw.decode() if kind != "fails" else b"".join(events[:-1]).decode())

@@ -102,15 +102,15 @@ def test_a_wait_that_the_upstream_asks_for_is_kept_if_it_is_short(calm: LiveGate
     assert all(then - now >= 0.6 for now, then in pairwise(times))
 
 
-@pytest.mark.parametrize(("status", "told"), [(503, 502), (429, 429)])
+@pytest.mark.parametrize(("status", "reported"), [(503, 502), (429, 429)])
 @pytest.mark.parametrize("wait", ["3600", "Wed, 21 Oct 2037 07:28:00 GMT"], ids=["an hour", "a date"])
 def test_a_long_wait_is_the_callers_to_keep_and_is_told_as_it_was(
-    calm: LiveGateway, upstream: Upstream, status: int, told: int, wait: str
+    calm: LiveGateway, upstream: Upstream, status: int, reported: int, wait: str
 ) -> None:
     model = f"late-{status}-{wait[:3]}"
     upstream.program(model, refusing(status, wait))
     response = ask(calm, model)
-    assert (response.status_code, response.headers["retry-after"]) == (told, wait)
+    assert (response.status_code, response.headers["retry-after"]) == (reported, wait)
     if wait.isdecimal() or status == 429:
         assert len(upstream.seen(model)) == 1
 
@@ -175,8 +175,8 @@ def test_refusals_in_a_stream_keep_their_status_and_do_not_open_the_breaker(
     guarded: LiveGateway, upstream: Upstream
 ) -> None:
     for _ in range(8):
-        told = ask(guarded, "stream-refused-first", "streaming", stream=True)
-        assert (told.status_code, told.json()["error"]["code"]) == (400, "context_length_exceeded")
+        reported = ask(guarded, "stream-refused-first", "streaming", stream=True)
+        assert (reported.status_code, reported.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert len(upstream.seen("stream-refused-first")) == 8
     assert ask(guarded, "good", "streaming").status_code == 200
 

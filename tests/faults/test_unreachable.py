@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,11 +51,22 @@ def silent() -> Iterator[str]:
 
 
 class Live:
-    """A gateway, and what is wrong with all its upstreams."""
+    """A gateway, what is wrong with all its upstreams, and what it answers: on every wire at once."""
 
     def __init__(self, gateway: LiveGateway, fault: str) -> None:
         self.gateway = gateway
         self.expected = (504, "upstream_timeout") if fault == FAULTS[3] else (502, "upstream_unreachable")
+        with ThreadPoolExecutor() as pool:
+            self.replies = dict(zip(WIRES, pool.map(self._replies, WIRES), strict=True))
+
+    def _replies(self, wire: str) -> list[httpx2.Response]:
+        """A whole one and a stream, which fail; one by another target; and one when the breaker is open."""
+        return [
+            self.ask("any", wire),
+            self.ask("any", wire, stream=True),
+            self.ask(f"route-{wire}"),
+            self.ask("any", wire),
+        ]
 
     def ask(self, model: str, provider: str = "", *, stream: bool = False) -> httpx2.Response:
         return ask(self.gateway, model, provider=provider, max_tokens=5, stream=stream)
@@ -88,15 +100,13 @@ def live(request: pytest.FixtureRequest, certificate: Path, tmp_path_factory: py
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_it_is_told_in_time_held_against_the_upstream_and_another_target_answers(live: Live, wire: str) -> None:
-    for stream in (False, True):
-        reply = live.ask("any", wire, stream=stream)
+    *failed, fallen_back, refused = live.replies[wire]
+    for reply in failed:
         assert (reply.status_code, reply.json()["error"]["code"]) == live.expected
         assert (reply.headers["x-gateway-provider"], reply.headers["x-gateway-attempts"]) == (wire, "1")
         assert HOST not in reply.text
         assert "nowhere" not in reply.text
-    fallen_back = live.ask(f"route-{wire}")
     assert (fallen_back.status_code, fallen_back.headers["x-gateway-provider"]) == (200, "custom")
     assert fallen_back.headers["x-gateway-attempts"] == "2"
-    refused = live.ask("any", wire)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_unavailable")
     assert "Traceback" not in live.gateway.log()

@@ -42,7 +42,7 @@ def choice_that_failed(words: str, holder: str) -> bytes:
     return json.dumps({"id": "c", "created": 1, "model": "m", "choices": [failed]}).encode()
 
 
-def told(live: LiveGateway, upstream: Upstream, name: str, raw: bytes, *, streamed: bool) -> dict[str, Any]:
+def reported(live: LiveGateway, upstream: Upstream, name: str, raw: bytes, *, streamed: bool) -> dict[str, Any]:
     """The error as the caller gets it, whole or as an event."""
     upstream.program(name, raw)
     response = ask(live, name, provider="openai", stream=streamed)
@@ -120,7 +120,7 @@ def test_the_words_of_every_failure_are_in_the_log_without_keys(
         before = len(body) - (len(key) - len(b"{key}")) * body.count(key)
         start = start.replace(f"content-length: {before}".encode(), f"content-length: {len(body)}".encode())
         raw = start + b"\r\n\r\n" + body
-    error = told(relay, upstream, f"words#{case}", raw, streamed=streamed)
+    error = reported(relay, upstream, f"words#{case}", raw, streamed=streamed)
     assert UPSTREAM_KEY not in json.dumps(error)
     eventually(lambda: any(words in str(record.get("detail")) for record in relay.records("request failed")))
     assert UPSTREAM_KEY not in relay.log()
@@ -140,7 +140,7 @@ def test_a_refusal_of_llama_cpp_is_one_in_any_form_and_is_not_repeated(
     }
     live = gateway_for(**{**in_front_of(upstream), "MAX_RETRIES": retries})
     name = f"llama#{form}-{retries}"
-    found = told(live, upstream, name, forms[form], streamed=True)
+    found = reported(live, upstream, name, forms[form], streamed=True)
     assert (found["status"], found["message"], found["type"]) == (400, FULL, "exceed_context_size_error")
     assert found["n_ctx"] == 4096
     assert found["code"] == "context_length_exceeded", "a code that only repeats the status is none"
@@ -149,18 +149,18 @@ def test_a_refusal_of_llama_cpp_is_one_in_any_form_and_is_not_repeated(
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 def test_what_stands_beside_the_usual_fields_is_kept(relay: LiveGateway, upstream: Upstream, streamed: bool) -> None:
-    found = told(relay, upstream, f"groq#{streamed}", reply(400, error(GROQ)), streamed=streamed)
+    found = reported(relay, upstream, f"groq#{streamed}", reply(400, error(GROQ)), streamed=streamed)
     assert {name: found[name] for name in GROQ} == GROQ
-    found = told(relay, upstream, f"routed#{streamed}", reply(429, error(ROUTED)), streamed=streamed)
+    found = reported(relay, upstream, f"routed#{streamed}", reply(429, error(ROUTED)), streamed=streamed)
     assert (found["status"], found["code"], found["metadata"]) == (429, "rate_limit_exceeded", ROUTED["metadata"])
     keyed = {**GROQ, "failed_generation": {"headers": [f"Bearer {UPSTREAM_KEY}"]}}
-    found = told(relay, upstream, f"keyed#{streamed}", reply(400, error(keyed)), streamed=streamed)
+    found = reported(relay, upstream, f"keyed#{streamed}", reply(400, error(keyed)), streamed=streamed)
     assert found["failed_generation"] == {"headers": ["Bearer [key]"]}
 
 
 def test_a_failure_inside_of_a_stream_keeps_its_own_code(relay: LiveGateway, upstream: Upstream) -> None:
     said = {"code": "engine_exploded", "type": "engine_error", "message": "boom", "metadata": {"raw": "x"}}
-    found = told(relay, upstream, "inside", stream(PIECE, b"data: " + error(said) + b"\n\n"), streamed=True)
+    found = reported(relay, upstream, "inside", stream(PIECE, b"data: " + error(said) + b"\n\n"), streamed=True)
     assert {name: found[name] for name in ("code", "type", "metadata")} == {
         name: said[name] for name in ("code", "type", "metadata")
     }
@@ -181,7 +181,7 @@ FORBIDDEN: dict[str, tuple[dict[str, Any], int]] = {
 @pytest.mark.parametrize("case", FORBIDDEN)
 def test_403_is_told_as_what_it_is_about(relay: LiveGateway, upstream: Upstream, case: str) -> None:
     said, status = FORBIDDEN[case]
-    found = told(relay, upstream, f"forbidden#{case}", reply(403, error(said)), streamed=False)
+    found = reported(relay, upstream, f"forbidden#{case}", reply(403, error(said)), streamed=False)
     assert found["status"] == status
     if status == 403:
         assert found["message"] == said["message"]
@@ -199,7 +199,7 @@ def test_403_is_told_as_what_it_is_about(relay: LiveGateway, upstream: Upstream,
 def test_a_404_that_is_not_about_the_model_names_the_setting_of_the_address(
     relay: LiveGateway, upstream: Upstream, body: bytes
 ) -> None:
-    found = told(relay, upstream, f"lost#{hash(body)}", reply(404, body, "text/plain"), streamed=False)
+    found = reported(relay, upstream, f"lost#{hash(body)}", reply(404, body, "text/plain"), streamed=False)
     assert (found["status"], found["code"]) == (404, "upstream_wrong_address")
     assert "OPENAI_BASE_URL" in found["message"]
     upstream.program("lost", reply(404, body))
@@ -207,9 +207,9 @@ def test_a_404_that_is_not_about_the_model_names_the_setting_of_the_address(
 
 
 def test_a_404_about_the_model_names_it(relay: LiveGateway, upstream: Upstream) -> None:
-    found = told(relay, upstream, "gone-9", reply(404, error({"message": "No such thing."})), streamed=False)
+    found = reported(relay, upstream, "gone-9", reply(404, error({"message": "No such thing."})), streamed=False)
     assert (found["code"], "'gone-9'" in found["message"]) == ("model_not_found", True)
-    found = told(relay, upstream, "gone-8", reply(404, error({"message": "model gone-8 is away"})), streamed=False)
+    found = reported(relay, upstream, "gone-8", reply(404, error({"message": "model gone-8 is away"})), streamed=False)
     assert found["message"] == "model gone-8 is away"
 
 
@@ -219,7 +219,7 @@ def test_a_choice_that_failed_is_the_error_that_it_tells_of(
 ) -> None:
     words = choice_that_failed("slow down", "delta" if streamed else "message").replace(b"502", b"429")
     raw = stream(PIECE, b"data: " + words + b"\n\n") if streamed else reply(200, words)
-    found = told(relay, upstream, f"choice#{streamed}", raw, streamed=streamed)
+    found = reported(relay, upstream, f"choice#{streamed}", raw, streamed=streamed)
     assert (found["message"], found["code"]) == ("slow down", "rate_limit_exceeded")
     assert found["status"] == (200 if streamed else 429)
 
@@ -227,7 +227,7 @@ def test_a_choice_that_failed_is_the_error_that_it_tells_of(
 @pytest.mark.parametrize("rest", [b'{"id":"c","choices":[{"index":0,"delta":{"content":"secret', b'"of nobody else'])
 def test_what_is_left_of_an_answer_is_not_taken_for_words(relay: LiveGateway, upstream: Upstream, rest: bytes) -> None:
     name = f"rest#{len(rest)}"
-    found = told(relay, upstream, name, stream(PIECE, rest), streamed=True)
+    found = reported(relay, upstream, name, stream(PIECE, rest), streamed=True)
     assert found["code"] == "upstream_stream_truncated"
     eventually(lambda: bool(relay.records("request failed")))
     assert not any("secret" in str(each) or "nobody" in str(each) for each in relay.records("request failed"))

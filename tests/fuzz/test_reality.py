@@ -13,7 +13,7 @@ from ai_gateway.contract.call import Attempt, Call
 from ai_gateway.contract.open_lists import read_open
 from ai_gateway.errors import GatewayError, InvalidRequest
 from ai_gateway.providers.base import Provider
-from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.error_body import is_error
 from ai_gateway.providers.http.errors import from_event, from_reply
 from ai_gateway.providers.openai.policies import SAME_WIRE
 from gateway_contract.openai import models
@@ -51,8 +51,8 @@ def test_a_body_with_what_is_not_listed_is_read_or_not(value: Any) -> None:
 @given(JUNK)
 def test_any_complaint_is_an_error_of_ours(value: Any) -> None:
     raw = json.dumps(value).encode()
-    told = [from_reply("up", status, {}, raw) for status in (400, 401, 403, 404, 429, 500)]
-    for error in (*told, from_event("up", value)):
+    reported = [from_reply("up", status, {}, raw) for status in (400, 401, 403, 404, 429, 500)]
+    for error in (*reported, from_event("up", value)):
         assert isinstance(error, GatewayError)
         json.dumps({**error.extras}).encode()
         error.message.encode()

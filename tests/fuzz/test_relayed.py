@@ -12,7 +12,9 @@ from typing import Any, override
 import pytest
 from hypothesis import given, strategies as st
 
-from ai_gateway.conform.relayed import Relayed, RelayedMessage, RelayedResponse
+from ai_gateway.conform.relayed_message import RelayedMessage
+from ai_gateway.conform.relayed_reply import Relayed
+from ai_gateway.conform.relayed_response import RelayedResponse
 from ai_gateway.contract.call import Attempt, Call, Notes
 from ai_gateway.contract.deltas import Deltas
 from ai_gateway.contract.native import CREATE_MESSAGE, CREATE_RESPONSE, NativeOperation
@@ -115,7 +117,7 @@ class Told:
     end: bytes
 
 
-def told(sent: list[bytes], error: Exception | None, notes: Notes, reader: Relayed) -> Told:
+def reported(sent: list[bytes], error: Exception | None, notes: Notes, reader: Relayed) -> Told:
     return Told(
         b"".join(sent),
         str(error) if error is not None else None,
@@ -144,7 +146,7 @@ async def relayed(wire: str, packets: Sequence[bytes | list[bytes]], *, diverts:
                 sent.extend(reader.framed(arrived.events))
     except UpstreamInvalidResponse as raised:
         error = raised
-    return told(sent, error, notes, reader)
+    return reported(sent, error, notes, reader)
 
 
 def by_itself(wire: str, raw: bytes) -> Told:
@@ -158,13 +160,13 @@ def by_itself(wire: str, raw: bytes) -> Told:
             if event.strip() == b"[DONE]":
                 break
             name = reader.feed(event)
-            sent.append(reader.mended or f"event: {name}\ndata: ".encode() + event.replace(b"\n", b" ") + b"\n\n")
-            reader.mended = b""
+            sent.append(reader.repaired or f"event: {name}\ndata: ".encode() + event.replace(b"\n", b" ") + b"\n\n")
+            reader.repaired = b""
             if name in operation.last:
                 break
     except UpstreamInvalidResponse as raised:
         error = raised
-    return told(sent, error, notes, reader)
+    return reported(sent, error, notes, reader)
 
 
 def one_by_one(raw: bytes) -> Iterator[bytes]:
@@ -219,6 +221,8 @@ def streams(draw: st.DrawFn, wire: str) -> bytes:
     events = draw(st.lists(RESPONSES if wire == "responses" else MESSAGES, max_size=12))
     if wire == "messages" and draw(st.sampled_from([True, True, False])):
         events.insert(0, {"type": "message_start", "message": {"usage": draw(USAGE)}})
+    if draw(st.sampled_from([False, False, True])):  # as vLLM sends them
+        events = [dict(sorted(event.items(), key=lambda pair: pair[0] == "type")) for event in events]
     separators, is_ascii = draw(st.sampled_from([COMPACT, SPACED])), draw(st.booleans())
     return b"".join(draw(framed(event, separators, is_ascii=is_ascii)) for event in events)
 
@@ -259,13 +263,24 @@ async def test_any_packets_are_relayed_as_if_each_event_were_read(wire: str, dat
     assert await relayed(wire, apart, diverts=False) == expected
 
 
+@pytest.mark.parametrize("last", [False, True], ids=["type first", "type last"])
 @pytest.mark.parametrize("wire", READERS)
-def test_events_of_one_kind_are_one_run(wire: str) -> None:
+def test_events_of_one_kind_are_one_run(wire: str, *, last: bool) -> None:
     operation, _ = READERS[wire]
     kind = operation.deltas.decode().replace("[a-z_.]+", "output_text").replace("\\", "")
-    event = f'event: {kind}\ndata: {{"type":"{kind}","{operation.texts[0]}":"x"}}\n\n'.encode()
+    fields = [f'"type":"{kind}"', f'"{operation.texts[0]}":"x"']
+    data = ",".join(reversed(fields) if last else fields)
+    event = f"event: {kind}\ndata: {{{data}}}\n\n".encode()
     parser = EventParser(2**20, Deltas(operation))
     packet = b"event: x\ndata: {}\n\n" + event * 50 + b"data: [DONE]\n\n"
     assert list(parser.feed(packet)) == [b"{}", Run(event * 50), b"[DONE]"]
     pieces = [b"event: x\ndata: {}\n\n", *[event] * 50, b"data: [DONE]\n\n"]
     assert EventParser(2**20, Deltas(operation)).named(pieces) == [b"{}", Run(event * 50), b"[DONE]"]
+
+
+def test_an_event_that_ends_with_another_type_ends_a_run() -> None:
+    kind = "response.output_text.delta"
+    event = f'event: {kind}\ndata: {{"delta":"x","type":"{kind}"}}\n\n'.encode()
+    other = event.replace(b'"type":"response.output_text.delta"', b'"type":"response.output_text.done"')
+    run = Deltas(CREATE_RESPONSE).run_of([event, event, other, event], 0)
+    assert run == event * 2

@@ -15,7 +15,7 @@ from tests.support.gateway import HOST, TEST_KEY, LiveGateway, free_port, runnin
 
 pytestmark = pytest.mark.slow
 
-MOST_RSS = 200 * 2**20
+MAX_RSS = 200 * 2**20
 
 
 @contextmanager
@@ -82,7 +82,7 @@ async def hold(live: LiveGateway, streams: int, events: int) -> dict[str, float]
 async def judge(live: LiveGateway, streams: int, events: int) -> None:
     found = await hold(live, streams, events)
     sys.stdout.write(json.dumps(found) + "\n")
-    assert found["rss_mb"] * 2**20 <= MOST_RSS
+    assert found["rss_mb"] * 2**20 <= MAX_RSS
 
 
 async def test_three_hundred_streams_at_once_complete(gateway: LiveGateway) -> None:

@@ -16,7 +16,7 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.live
 
 READERS = 60
-MOST_HELD = 256 * 1024
+MAX_HELD = 256 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ async def test_a_reader_of_a_kilobyte_a_second_holds_at_most_256_kb(gateway: Liv
         ]
         assert len(still) == READERS, "a reader was given up, or all of a flood was taken for it"
     sys.stdout.write(f"{held / 1024:.0f} KB for each reader\n")
-    assert held <= MOST_HELD
+    assert held <= MAX_HELD
 
 
 async def test_the_kernel_holds_little_for_it_either(gateway: LiveGateway) -> None:

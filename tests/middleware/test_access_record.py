@@ -119,7 +119,7 @@ def test_any_model_is_told_in_one_line(capfd: pytest.CaptureFixture[str], model:
         assert "\u2028" not in line
 
 
-def test_a_key_that_is_learnt_later_is_struck_from_parts_that_were_kept(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_is_learnt_later_is_redacted_in_parts_that_were_kept(capfd: pytest.CaptureFixture[str]) -> None:
     secret = "learnt-later-0123456789"
     say = outcome(f"/{secret}", call=called(secret))
     assert lines_of(capfd, say)[0].count(secret) == 2

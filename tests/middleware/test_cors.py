@@ -78,7 +78,7 @@ def test_a_page_may_read_the_headers_that_anthropics_sdk_reads(listed: LiveGatew
 
 def test_limits_of_anthropics_wire_are_shown_to_pages() -> None:
     limit = (b"anthropic-ratelimit-requests-remaining", b"5")
-    (_, shown), *_ = (field for field in Cors([APP]).marks(APP.encode(), [limit]) if b"expose" in field[0])
+    (_, shown), *_ = (field for field in Cors([APP]).headers_for(APP.encode(), [limit]) if b"expose" in field[0])
     assert limit[0] in shown.split(b", ")
 
 

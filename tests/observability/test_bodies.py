@@ -202,7 +202,7 @@ def test_no_key_of_anybody_is_written_down(
 
 
 @pytest.mark.parametrize("door", PATHS)
-def test_a_key_is_struck_even_if_a_stream_spells_it_out(
+def test_a_key_is_redacted_even_if_a_stream_spells_it_out(
     keeping: LiveGateway, path: Path, upstream: Upstream, door: str
 ) -> None:
     def event(**delta: Any) -> bytes:
@@ -299,7 +299,7 @@ def test_what_cannot_be_written_is_lost_and_nobody_waits_for_it(tmp_path: Path) 
     assert not (tmp_path / "bodies.jsonl").exists()
 
 
-def test_a_key_at_the_edge_of_what_is_kept_is_struck_too(tmp_path: Path) -> None:
+def test_a_key_at_the_edge_of_what_is_kept_is_redacted_too(tmp_path: Path) -> None:
     remember("sk-at-the-edge-0123456789")
     body = Body(b"my key: sk-at-the-edge-01", "application/json", 1_000, is_cut=True)
     assert body.fields()["body"] == "my key: [key]"

@@ -95,14 +95,14 @@ def test_a_call_is_one_trace_of_it_its_attempt_and_what_is_stored(
     assert (own.name, own.kind, own.parent_id) == (f"POST {operation}", "server", "")
     assert (attempt.kind, attempt.parent_id) == ("client", own.span_id)
     assert all(own.start - 0.001 <= span.start <= span.end <= own.end + 0.001 for span in others)
-    told = {
+    reported = {
         Name.OPERATION: "chat",
         Name.PROVIDER: "lab",
         Name.REQUEST_MODEL: "good",
         Name.REQUEST_STREAM: stream,
         Name.ATTEMPT: 1,
     }
-    assert {name: attempt.attributes.get(name) for name in told} == told
+    assert {name: attempt.attributes.get(name) for name in reported} == reported
     assert attempt.attributes[Name.INPUT_TOKENS] > 0
     assert attempt.attributes[Name.OUTPUT_TOKENS] > 0
     assert (Name.FIRST_CHUNK in attempt.attributes) is stream
@@ -132,10 +132,10 @@ def test_a_callers_trace_is_gone_on_with_and_its_decision_kept(
             assert client.post("/lab/v1/chat/completions", json=body_of(CHAT, "good"), headers=all_headers).is_success
         return onward(upstream.last("good"))
 
-    told = sent("within", ("traceparent", PARENT), ("tracestate", "vendor=1"))
+    reported = sent("within", ("traceparent", PARENT), ("tracestate", "vendor=1"))
     own, *others = collector.trace("within", USUAL)
     assert (own.trace_id, own.parent_id) == (TRACE, SPAN)
-    assert told == (TRACE, by_name(others)["chat good"].span_id, True)
+    assert reported == (TRACE, by_name(others)["chat good"].span_id, True)
     assert upstream.last("good").header("tracestate") == "vendor=1"
     # One that its caller does not keep is not kept here either, but goes on, so that others can still be found by it.
     trace_id, _, kept = sent("unkept", ("traceparent", PARENT.replace(TRACE, "a" * 32)[:-1] + "0"))
@@ -242,7 +242,7 @@ def test_a_response_in_the_background_is_inside_of_the_request_that_queued_it(
     inside = [span for span in spans if span.parent_id == work.span_id]
     assert sorted(span.name for span in inside) == [f"chat {model}", "journal", "journal", "reserve", "settle", "store"]
     assert all(work.start - 0.001 <= span.start <= span.end <= work.end + 0.001 for span in inside)
-    told = {
+    reported = {
         Name.STATUS: status,
         Name.ERROR: code,
         Name.OPERATION: "chat",
@@ -252,7 +252,7 @@ def test_a_response_in_the_background_is_inside_of_the_request_that_queued_it(
         Name.REQUEST_ID: request_id,
         Name.METHOD: None,
     }
-    assert {name: work.attributes.get(name) for name in told} == told
+    assert {name: work.attributes.get(name) for name in reported} == reported
     assert (work.failed, attempt.failed) == (code is not None, code is not None)
     assert own.attributes[Name.STATUS] == 200
     assert onward(upstream.last(model)) == (own.trace_id, attempt.span_id, True)
@@ -350,8 +350,8 @@ def test_messages_are_told_where_that_is_switched_on(
         body["messages"].insert(0, {"role": "system", "content": "be brief"})
     assert post(telling, PATHS[door], {**body, **system}, headers={"x-request-id": request_id}).status_code == 200
     own, *_ = collector.trace(request_id, USUAL)
-    told, user = json.loads(own.attributes[Name.INPUT_MESSAGES])
-    assert told == {"role": "system", "parts": [{"type": "text", "content": "be brief"}]}
+    reported, user = json.loads(own.attributes[Name.INPUT_MESSAGES])
+    assert reported == {"role": "system", "parts": [{"type": "text", "content": "be brief"}]}
     assert user == {"role": "user", "parts": [{"type": "text", "content": "my key is [key]"}]}
     (said,) = json.loads(own.attributes[Name.OUTPUT_MESSAGES])
     plain = ask(telling, "good", provider="lab").json()["choices"][0]["message"]["content"]
@@ -364,14 +364,14 @@ def test_messages_of_a_response_in_the_background_are_told_by_its_span(
 ) -> None:
     administrator, where = Administrator(telling), "projects/default/data_retention"
     plain = ask(telling, "good", provider="lab").json()["choices"][0]["message"]["content"]
-    for kind, told in (("modified_abuse_monitoring", False), ("none", True)):
+    for kind, reported in (("modified_abuse_monitoring", False), ("none", True)):
         administrator.post(where, {"retention_type": kind})
         request_id = f"telling-background-{stream}-{kind}"
         body = {"model": "lab/good", "input": f"my key is {TEST_KEY}", "background": True, "stream": stream}
         assert post(telling, "/v1/responses", body, headers={"x-request-id": request_id}).status_code == 200
         work = by_name(collector.trace(request_id, IN_BACKGROUND))["background makeBackgroundResponse"]
         found = [work.attributes.get(name) for name in (Name.INPUT_MESSAGES, Name.OUTPUT_MESSAGES)]
-        if not told:
+        if not reported:
             assert found == [None, None]
             continue
         (user,), (said,) = (json.loads(str(each)) for each in found)
@@ -385,11 +385,14 @@ def test_data_retention_keeps_messages_out_of_traces(
 ) -> None:
     administrator = Administrator(telling)
     where = "projects/default/data_retention"
-    for kind, told in (("zero_data_retention", False), ("none", True), ("modified_abuse_monitoring", False)):
+    for kind, reported in (("zero_data_retention", False), ("none", True), ("modified_abuse_monitoring", False)):
         administrator.post(where, {"retention_type": kind})
         assert asked(telling, "openai", "lab/good", f"kept-{kind}") == 200
         own, *_ = collector.trace(f"kept-{kind}", USUAL)
-        assert (Name.INPUT_MESSAGES in own.attributes, Name.OUTPUT_MESSAGES in own.attributes) == (told, told), kind
+        assert (Name.INPUT_MESSAGES in own.attributes, Name.OUTPUT_MESSAGES in own.attributes) == (
+            reported,
+            reported,
+        ), kind
     administrator.post(where, {"retention_type": "organization_default"})
 
 
@@ -478,13 +481,13 @@ def test_a_tool_is_a_span_inside_of_the_calls_and_fails_as_one() -> None:
         raise InvalidRequest("no", code="wrong_query")
     good, bad = kept.get_finished_spans()
     assert good.name == bad.name == "execute_tool web_search"
-    told = {
+    reported = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "web_search",
         "gen_ai.tool.call.id": "call_1",
         "gen_ai.tool.type": "function",
     }
-    assert dict(good.attributes or {}) == told
+    assert dict(good.attributes or {}) == reported
     assert (bad.attributes or {})["error.type"] == "wrong_query"
     assert not bad.status.is_ok
     with tool_span(Call("createResponse", "r2"), "web_search", "call_3") as headers:

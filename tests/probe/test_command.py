@@ -109,11 +109,11 @@ def test_list_prints_the_checks_and_asks_nobody() -> None:
 
 
 def test_help_names_the_options() -> None:
-    told = run_command("probe", "--help", COLUMNS="200", PROBE_API_KEY=SECRET).stdout
+    reported = run_command("probe", "--help", COLUMNS="200", PROBE_API_KEY=SECRET).stdout
     for option in ("--key", "--model", "--embedding-model", "--only", "--timeout", "--parallel", "--json", "--list"):
-        assert option in told
-    assert "PROBE_API_KEY" in told
-    assert SECRET not in told
+        assert option in reported
+    assert "PROBE_API_KEY" in reported
+    assert SECRET not in reported
 
 
 def test_a_base_address_without_its_version_is_understood(gateway: LiveGateway) -> None:

@@ -192,10 +192,10 @@ def test_a_file_is_read_again_after_a_while_and_what_is_no_key_is_told(tmp_path:
     ],
 )
 def test_a_command_that_fails_is_told_to_the_operator_alone(command: tuple[str, ...], detail: str) -> None:
-    with pytest.raises(UpstreamAuthError, match="its operator has to check VERTEX_TOKEN_COMMAND") as told:
+    with pytest.raises(UpstreamAuthError, match="its operator has to check VERTEX_TOKEN_COMMAND") as reported:
         asyncio.run(rotating(KeySource("VERTEX_TOKEN_COMMAND", command=command), [0.0]).read())
-    assert detail in str(told.value.detail)
-    assert "nowhere" not in told.value.message
+    assert detail in str(reported.value.detail)
+    assert "nowhere" not in reported.value.message
 
 
 def test_those_who_wait_for_a_command_wait_for_one(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from ai_gateway.resilience.retry import RetryPolicy, retry_after
 
 
 def refused(status: int, **headers: str) -> UpstreamRefused:
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    return UpstreamRefused("no", status=status, type="t", code=None, param=None, headers=told)
+    reported = {name.replace("_", "-"): value for name, value in headers.items()}
+    return UpstreamRefused("no", status=status, type="t", code=None, param=None, headers=reported)
 
 
 @pytest.mark.parametrize(

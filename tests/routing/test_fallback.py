@@ -76,7 +76,7 @@ def live(upstreams: tuple[Upstream, Upstream], tmp_path_factory: pytest.TempPath
         yield running
 
 
-def told(reply: httpx2.Response) -> tuple[str | None, ...]:
+def reported(reply: httpx2.Response) -> tuple[str | None, ...]:
     return tuple(reply.headers.get(f"x-gateway-{name}") for name in ("provider", "model", "attempts"))
 
 
@@ -85,7 +85,7 @@ def told(reply: httpx2.Response) -> tuple[str | None, ...]:
 def test_what_another_target_may_not_share_is_passed_on_to_it(live: LiveGateway, model: str, stream: bool) -> None:
     reply = ask(live, model, stream=stream)
     assert reply.status_code == 200, reply.text
-    assert told(reply) == ("two", f"second#{model}", "2")
+    assert reported(reply) == ("two", f"second#{model}", "2")
     assert ("data: [DONE]" in reply.text) is stream
     assert SECRET_MARK not in reply.text
     assert "retry-after" not in reply.headers
@@ -94,7 +94,7 @@ def test_what_another_target_may_not_share_is_passed_on_to_it(live: LiveGateway,
 @pytest.mark.parametrize("model", STREAM_ONLY)
 def test_a_stream_that_fails_before_its_first_chunk_is_passed_on(live: LiveGateway, model: str) -> None:
     reply = ask(live, model, stream=True)
-    assert (reply.status_code, told(reply)[0]) == (200, "two")
+    assert (reply.status_code, reported(reply)[0]) == (200, "two")
     assert reply.text.endswith("data: [DONE]\n\n")
 
 
@@ -113,7 +113,7 @@ def test_the_end_that_a_failed_target_declared_is_not_the_next_ones(
     upstreams[0].program("only-done", head + b"data: [DONE]\n\n")
     upstreams[1].program("half#done", head + event)
     reply = ask(live, "done-then-half", "completions" if legacy else "chat/completions", n=2, stream=True)
-    assert told(reply)[0] == "two"
+    assert reported(reply)[0] == "two"
     assert "half" in reply.text
     assert "[DONE]" not in reply.text
     assert "upstream_stream_truncated" in reply.text
@@ -122,7 +122,7 @@ def test_the_end_that_a_failed_target_declared_is_not_the_next_ones(
 @pytest.mark.parametrize("operation", ["completions", "embeddings"])
 def test_every_operation_has_its_fallback(live: LiveGateway, operation: str) -> None:
     reply = ask(live, "status-500", operation)
-    assert (reply.status_code, told(reply)[0]) == (200, "two")
+    assert (reply.status_code, reported(reply)[0]) == (200, "two")
     if operation == "embeddings":
         assert reply.json()["data"][0]["embedding"] == VECTORS[0]
     else:
@@ -137,7 +137,7 @@ def test_what_the_caller_must_mend_goes_to_nobody_else(
     reply = ask(live, model, stream=stream)
     assert reply.status_code == int(model[-3:])
     assert reply.json()["error"]["code"] == "upstream_code"
-    assert told(reply)[0::2] == ("one", "1")
+    assert reported(reply)[0::2] == ("one", "1")
     assert upstreams[1].seen(f"second#{model}") == []
 
 
@@ -146,7 +146,7 @@ def test_after_the_first_chunk_a_failure_is_the_callers_to_see(
     live: LiveGateway, upstreams: tuple[Upstream, Upstream], model: str
 ) -> None:
     reply = ask(live, model, stream=True)
-    assert (reply.status_code, told(reply)[0]) == (200, "one")
+    assert (reply.status_code, reported(reply)[0]) == (200, "one")
     assert "[DONE]" not in reply.text
     assert '"error"' in reply.text
     assert upstreams[1].seen(f"second#{model}") == []
@@ -160,7 +160,7 @@ def test_when_all_fail_the_last_failure_says_how_many_and_the_wait_of_the_429_is
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (502, "upstream_unreachable")
     assert "All 3 targets" in error["message"]
-    assert told(reply) == ("dead", "x", "3")
+    assert reported(reply) == ("dead", "x", "3")
     assert reply.headers["retry-after"] == RATE_LIMITS["retry-after"]
     assert "x-ratelimit-limit-requests" not in reply.headers, "that is of an upstream that did not answer"
 
@@ -169,7 +169,7 @@ def test_each_target_gets_the_clients_own_body_under_its_own_policies(
     live: LiveGateway, upstreams: tuple[Upstream, Upstream]
 ) -> None:
     reply = ask(live, "policies", own_field={"a": 1}, seed=3)
-    assert (reply.status_code, told(reply)[0]) == (200, "two")
+    assert (reply.status_code, reported(reply)[0]) == (200, "two")
     assert "x-gateway-dropped-params" not in reply.headers, "the first target dropped it, the second one did not"
     first, last = upstreams[0].last("status-500#p").json, upstreams[1].last("good#p").json
     assert first == {"model": "status-500#p", "messages": ASK, "seed": 3}
@@ -177,17 +177,17 @@ def test_each_target_gets_the_clients_own_body_under_its_own_policies(
 
 
 def test_a_route_may_stand_behind_an_alias_and_before_a_prefix(live: LiveGateway) -> None:
-    assert told(ask(live, "nick")) == ("one", "good", "1")
-    assert told(ask(live, "one/taken")) == ("two", "good#taken", "1")
+    assert reported(ask(live, "nick")) == ("one", "good", "1")
+    assert reported(ask(live, "one/taken")) == ("two", "good#taken", "1")
 
 
 def test_a_call_without_a_route_stays_with_its_provider(live: LiveGateway) -> None:
     reply = ask(live, "one/status-500")
-    assert (reply.status_code, told(reply)) == (502, ("one", "status-500", "1"))
+    assert (reply.status_code, reported(reply)) == (502, ("one", "status-500", "1"))
 
 
 def test_weights_share_the_calls_among_the_targets(live: LiveGateway) -> None:
-    answered = [told(ask(live, "mixed"))[0] for _ in range(24)]
+    answered = [reported(ask(live, "mixed"))[0] for _ in range(24)]
     assert set(answered) == {"one", "two"}
 
 
@@ -240,7 +240,7 @@ async def test_one_gateway_can_have_the_built_in_provider_as_its_last_resort(tmp
     )
     async with running_application(GATEWAY_CONFIG=str(config)) as http:
         reply = await http.post("/v1/chat/completions", json=body_of(CHAT, "safe"))
-    assert (reply.status_code, told(reply)) == (200, ("custom", None, "2"))
+    assert (reply.status_code, reported(reply)) == (200, ("custom", None, "2"))
 
 
 async def test_a_target_that_only_fails_is_not_asked_for_a_while_and_nobody_answers_under_anothers_headers(
@@ -256,12 +256,12 @@ async def test_a_target_that_only_fails_is_not_asked_for_a_while_and_nobody_answ
     env = {"GATEWAY_CONFIG": str(config), "ONE_KEY": UPSTREAM_KEY, "BREAKER_THRESHOLD": "1"}
     async with running_application(**env) as http:
         replies = [await http.post("/v1/chat/completions", json=body_of(CHAT, "guarded")) for _ in range(3)]
-        assert [told(reply) for reply in replies] == [
+        assert [reported(reply) for reply in replies] == [
             ("two", "good#guarded", "2"),
             ("two", "good#guarded", "1"),
             ("two", "good#guarded", "1"),
         ]
         reply = await http.post("/v1/chat/completions", json=body_of(CHAT, "last"))
-        assert (reply.status_code, told(reply)) == (503, ("one", None, "1"))
+        assert (reply.status_code, reported(reply)) == (503, ("one", None, "1"))
         assert "All 2 targets" in reply.json()["error"]["message"]
     assert len(upstreams[0].seen("status-500#guarded")) == 1

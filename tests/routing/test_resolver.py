@@ -250,9 +250,9 @@ async def test_the_built_in_provider_never_answers_for_one_that_is_known(name: s
     where = Routing(Registry([CustomProvider("custom", "forward")]), Catalogue([]), rules)
     with pytest.raises(
         ModelNotFound, match=r"(?i)does not exist here: it needs provider .*: set [A-Z]+_API_KEY"
-    ) as told:
+    ) as reported:
         await where.resolve(None, name)
-    assert repr(name) in told.value.message
+    assert repr(name) in reported.value.message
     assert (await where.resolve(None, "someone/else")).targets[0].provider.name == "custom"
 
 

@@ -95,12 +95,12 @@ def test_a_route_that_cannot_work_stops_the_start(table: dict[str, Any], complai
 
 
 def test_what_leads_to_a_provider_without_a_key_is_a_warning_because_another_machine_may_have_it() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     route = RouteSettings(targets=["mistral/x", "openai/y", "lab/z"], mode="weighted", weights=[1, 0, 2])
     unreachable = RouteSettings(targets=["mistral/x"])
     settings = Settings(aliases={"a": "mistral/x"}, routes={"r": route, "s": unreachable})
-    found = read_rules(settings, PROVIDERS, {"lab": "set LAB_KEY"}, told)
-    assert told == [
+    found = read_rules(settings, PROVIDERS, {"lab": "set LAB_KEY"}, reported)
+    assert reported == [
         "alias 'a' leads to 'mistral/x', but that provider is not configured here: set MISTRAL_API_KEY",
         "route 'r' has the target 'mistral/x', but that provider is not configured here: set MISTRAL_API_KEY",
         "route 'r' has the target 'lab/z', but that provider is not configured here: set LAB_KEY",

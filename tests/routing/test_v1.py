@@ -139,12 +139,12 @@ def test_every_id_of_the_list_can_be_retrieved_and_asked(live: LiveGateway) -> N
             assert reply.choices[0].message.content
 
 
-def test_an_unknown_model_is_404_with_what_there_is_and_who_could_not_be_asked(live: LiveGateway) -> None:
+def test_an_unknown_model_is_404_with_what_there_is_and_which_provider_is_unavailable(live: LiveGateway) -> None:
     reply = post(live, {"model": "plain-modle", "messages": ASK})
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
     assert "Did you mean 'openai/plain-model'?" in error["message"]
-    assert "Could not be asked: vllm." in error["message"]
+    assert "Unavailable: vllm." in error["message"]
 
 
 @pytest.mark.parametrize("model", ["openai/a\r\nx-evil: 1", "openai/ü\x7f", "openai/" + "x" * 5_000, "openai/%41"])
@@ -158,6 +158,7 @@ def test_a_model_name_cannot_write_headers(live: LiveGateway, model: str) -> Non
     assert len(shown) <= 256
 
 
+@pytest.mark.slow
 async def test_health_asks_in_the_background_and_never_waits(upstream: Upstream, sick: Upstream) -> None:
     env = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "k", "VLLM_BASE_URL": sick.url}
     async with running_application(**env) as http:
@@ -184,9 +185,9 @@ def test_the_command_line_prints_the_same_list(upstream: Upstream, tmp_path: Pat
     assert json.loads(run_command("models", "--json", **env).stdout) == asyncio.run(served(**env))
 
 
-def test_the_command_line_says_who_could_not_be_asked_and_what_is_wrong() -> None:
+def test_the_command_line_says_which_provider_is_unavailable_and_what_is_wrong() -> None:
     silent = run_command("models", VLLM_BASE_URL="http://127.0.0.1:9/v1", LOG_LEVEL="error")
-    assert (silent.returncode, silent.stderr) == (1, "ai-gateway: could not be asked: vllm\n")
+    assert (silent.returncode, silent.stderr) == (1, "ai-gateway: unavailable: vllm\n")
     assert "custom/custom-chat" in silent.stdout
     wrong = run_command("models", MODEL_MAPPING_FILE="none.json")
     assert wrong.returncode == 2

@@ -180,9 +180,9 @@ def test_what_was_left_is_counted_by_reason() -> None:
 
 def test_the_report_tells_who_comes_and_goes_and_each_price_from_what_to_what() -> None:
     plain: Row = {"rates": {"input": 1_250_000, "output": 10_000_000}}
-    dearer: Row = {"since": "2026-12-01", "rates": {"input": 2_500_000, "output": 10_000_000}}
+    more_expensive: Row = {"since": "2026-12-01", "rates": {"input": 2_500_000, "output": 10_000_000}}
     before = PriceTable(render({"openai/a": [plain], "openai/b": [plain], "openai/b-1": "openai/b"}))
-    after = PriceTable(render({"openai/b": [plain, dearer], "openai/b-1": "openai/b", "openai/c": [plain]}))
+    after = PriceTable(render({"openai/b": [plain, more_expensive], "openai/b-1": "openai/b", "openai/c": [plain]}))
     lines = list(report(before, after, {"a reason": ["x", "y"]}))
     assert lines[0] == "not taken, 2: a reason: x, y"
     assert lines[1:] == [

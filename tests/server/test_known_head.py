@@ -37,8 +37,8 @@ class Seen:
         while message.get("more_body"):
             message = await receive()
             body += message.get("body", b"")
-        told = {name: value for name, value in scope.items() if name not in {"connection", "fields", "head_size"}}
-        self.requests.append((told, fields, body, message["type"]))
+        reported = {name: value for name, value in scope.items() if name not in {"connection", "fields", "head_size"}}
+        self.requests.append((reported, fields, body, message["type"]))
         scope["left"] = scope["state"]["behind"] = "for nobody"
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
@@ -88,7 +88,12 @@ async def test_a_head_that_comes_again_is_not_parsed_whatever_the_length_of_its_
         connection.data_received(packet(body))
     assert [body for _, _, body, _ in app.requests] == [b"first", b"again", b"", b"x" * 12_345]
     assert [fields["content-length"] for _, fields, _, _ in app.requests] == ["5", "5", "0", "12345"]
-    assert [dict(told["headers"])[b"content-length"] for told, *_ in app.requests] == [b"5", b"5", b"0", b"12345"]
+    assert [dict(reported["headers"])[b"content-length"] for reported, *_ in app.requests] == [
+        b"5",
+        b"5",
+        b"0",
+        b"12345",
+    ]
     assert len(wire.writes) == 4
     await assert_same(packet(b"first"), packet(b"again"), packet(b""), packet(b"x" * 12_345))
 
@@ -98,8 +103,10 @@ async def test_no_request_gets_what_another_has_left_in_its_scope() -> None:
     connection, _ = connect(app)
     for _ in range(3):
         connection.data_received(packet(b"body"))
-    assert all("left" not in told and told["state"] == {"behind": "for nobody"} for told, *_ in app.requests)
-    states = [id(told["state"]) for told, *_ in app.requests]
+    assert all(
+        "left" not in reported and reported["state"] == {"behind": "for nobody"} for reported, *_ in app.requests
+    )
+    states = [id(reported["state"]) for reported, *_ in app.requests]
     assert len(set(states)) == 3
 
 

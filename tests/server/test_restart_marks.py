@@ -49,6 +49,7 @@ def test_nothing_goes_on_reading_the_settings_of_the_start(reloaded: Reloaded) -
     assert not reloaded.report["still_in_use"]
 
 
+@pytest.mark.slow
 def test_the_log_names_every_changed_setting_that_takes_a_restart(reloaded: Reloaded) -> None:
     assert reloaded.record["takes_a_restart"] == [name.upper() for name in marked(RESTART)]
 

@@ -66,11 +66,11 @@ def test_readiness_is_503_at_once_while_the_stream_goes_on_and_new_work_is_still
 def test_after_a_moment_no_connection_is_taken_and_the_grace_time_bounds_it_all(upstream: Upstream) -> None:
     with streaming(upstream, "drip#bounded", GRACE_PERIOD_S="3", DRAIN_DELAY_S="0.5") as (live, texts):
         live.process.send_signal(signal.SIGTERM)
-        told = time.monotonic()
+        reported = time.monotonic()
         eventually(lambda: refused(live))
         assert live.process.poll() is None
         assert live.process.wait(60) == 0
-        assert time.monotonic() - told > 2.5
+        assert time.monotonic() - reported > 2.5
     assert '"code":"overloaded"' in texts[0]
     assert "[DONE]" not in texts[0]
     assert upstream.last("drip#bounded").gone.wait(15)

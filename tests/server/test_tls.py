@@ -261,12 +261,12 @@ def test_a_start_without_a_usable_pair_names_the_setting(authority: Authority, t
     encrypted = tmp_path / "encrypted.key"
     command = ["openssl", "ec", "-aes256", "-passout", "pass:secret", "-in", str(key), "-out", str(encrypted)]
     subprocess.run(command, check=True, capture_output=True, timeout=30)
-    for files, told in (
+    for files, reported in (
         ((certificate, None), "and its key are no pair that can be used"),
         ((None, key), "SSL_KEYFILE is set, but SSL_CERTFILE is missing: set both"),
         ((certificate, encrypted), f"SSL_KEYFILE: '{encrypted}' holds a key that is encrypted"),
     ):
-        with pytest.raises(SettingsError, match=re.escape(told)):
+        with pytest.raises(SettingsError, match=re.escape(reported)):
             certificate_of(Settings(ssl_certfile=files[0], ssl_keyfile=files[1]))
     done = run_cli("serve", SSL_CERTFILE="/nowhere.crt")
     assert done.returncode == 2

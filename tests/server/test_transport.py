@@ -133,6 +133,7 @@ async def test_who_is_still_sending_when_it_is_closed_reads_the_answer_and_gets_
     assert inner.is_closing()
 
 
+@pytest.mark.slow
 async def test_but_not_for_ever() -> None:
     near, far = socket.socketpair()
     inner, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=near)

@@ -52,7 +52,7 @@ def test_it_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
             assert subprocess.run(check, env={"HOME": "/nonexistent", **env}, check=False).returncode == status
         second = run_cli("serve", SERVICE_SOCKET=str(path))
         assert second.returncode == 2
-        assert f"SERVICE_SOCKET: cannot listen on '{path}': somebody listens there" in second.stderr
+        assert f"SERVICE_SOCKET: cannot listen on '{path}': another process listens there" in second.stderr
     assert not path.exists()
 
 
@@ -67,10 +67,12 @@ def test_with_keys_and_workers_it_serves_what_a_proxy_passes_on(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("file", "something else is there"), ("missing/gateway.sock", "No such file or directory")]
+    ("name", "reported"), [("file", "something else is there"), ("missing/gateway.sock", "No such file or directory")]
 )
-def test_what_else_is_there_is_left_alone(name: str, told: str, tmp_path: Path) -> None:
+def test_what_else_is_there_is_left_alone(name: str, reported: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious", encoding="utf-8")
-    with pytest.raises(SettingsError, match=re.escape(f"SERVICE_SOCKET: cannot listen on '{tmp_path / name}': {told}")):
+    with pytest.raises(
+        SettingsError, match=re.escape(f"SERVICE_SOCKET: cannot listen on '{tmp_path / name}': {reported}")
+    ):
         bind_unix(tmp_path / name)
     assert (tmp_path / "file").read_text("utf-8") == "precious"

@@ -82,8 +82,8 @@ async def on_openai(exchange: Exchange) -> None:
             message |= {name: value for name, value in delta.items() if name != "content"}
         for call in message.get("tool_calls", []):
             del call["index"]
-        told = {"content": _tokens(found), "refusal": None} if found.tops is not None else None
-        whole["choices"][0] |= {"message": message, "finish_reason": finish, "logprobs": told}
+        reported = {"content": _tokens(found), "refusal": None} if found.tops is not None else None
+        whole["choices"][0] |= {"message": message, "finish_reason": finish, "logprobs": reported}
         whole["usage"] = {**USAGE, "completion_tokens": len(found.words), "total_tokens": 7 + len(found.words)}
         return await exchange.json(whole)
     return await _stream_openai(exchange, found, finish)

@@ -211,10 +211,10 @@ def _must_think_on(body: dict[str, Any], turns: list[list[dict[str, Any]]]) -> b
 
 async def refuse(exchange: Exchange, status: int, message: str = "") -> None:
     """An error of the API. What its operator only is to read holds the mark, and the key."""
-    told = message or f"told {status}"
+    reported = message or f"told {status}"
     if status in {401, 403} or status >= 500:
-        told += f" {SECRET_MARK} {exchange.seen.header('x-api-key')}"
-    error = {"type": ERRORS.get(status, "api_error" if status >= 500 else "invalid_request_error"), "message": told}
+        reported += f" {SECRET_MARK} {exchange.seen.header('x-api-key')}"
+    error = {"type": ERRORS.get(status, "api_error" if status >= 500 else "invalid_request_error"), "message": reported}
     headers = {"request-id": "req_011CS", **(limits() if status == 429 else {})}
     await exchange.json({"type": "error", "error": error, "request_id": "req_011CS"}, status=status, headers=headers)
 

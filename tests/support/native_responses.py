@@ -139,14 +139,14 @@ class NativeTap:
 
 
 async def _chat(exchange: Exchange) -> None:
-    told = {"role": "assistant", "content": "translated"}
+    reported = {"role": "assistant", "content": "translated"}
     envelope: dict[str, Any] = {"id": "c", "created": 1, "model": "m"}
     if not exchange.seen.json.get("stream"):
-        choice = {"index": 0, "finish_reason": "stop", "message": told}
+        choice = {"index": 0, "finish_reason": "stop", "message": reported}
         await exchange.json({**envelope, "object": "chat.completion", "choices": [choice]})
         return
     await exchange.open_stream()
-    choice = {"index": 0, "finish_reason": "stop", "delta": told}
+    choice = {"index": 0, "finish_reason": "stop", "delta": reported}
     await exchange.event({**envelope, "object": "chat.completion.chunk", "choices": [choice]})
     await exchange.chunk(b"data: [DONE]\n\n")
     await exchange.end_stream()

@@ -1,9 +1,9 @@
 """What every suite shares, as a pytest plugin: the processes that tests run against, and the kind of each test.
 
-A test has exactly one of four marks: `unit` (starts no gateway), `live` (asks a gateway that runs as a process of its
-own), `slow` (a second or more by itself) and `soak` (minutes). The last two are written at the test; the first two
-follow from what a test and its fixtures name. A file without a unit test says so by a mark of its own, and is not even
-imported where only unit tests are wanted.
+A test has exactly one of four marks: `unit` (starts no gateway), `live` (asks a gateway, a database or a sandbox that
+runs as a process of its own), `slow` (a second or more by itself) and `soak` (minutes). The last two are written at the
+test; the first two follow from what a test and its fixtures name. A file without a unit test says so by a mark of its
+own, and is not even imported where only unit tests are wanted.
 """
 
 import gc
@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -172,21 +172,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Confi
 def _kind(item: pytest.Item) -> str:
     """The one at the test itself, or else its file's, or else what it names; given to it as a mark in any case."""
     own = {mark.name for mark in item.own_markers if mark.name in KINDS}
+    if len(own) > 1 and own.intersection(mark.name for mark in _marks_of_parameters(item)):
+        own = {max(own, key=KINDS.index)}  # a slow test with a parameter that needs a process, say
+        item.own_markers = [mark for mark in item.own_markers if mark.name in own or mark.name not in KINDS]
     if len(own) > 1:
         raise pytest.UsageError(f"{item.nodeid} is marked {' and '.join(sorted(own))}: a test has one kind")
     of_file = (mark.name for mark in item.iter_markers() if mark.name in KINDS)
-    kind = next(iter(own), None) or next(of_file, None) or ("live" if _needs_a_gateway(item) else "unit")
+    kind = next(iter(own), None) or next(of_file, None) or ("live" if _needs_a_process(item) else "unit")
     if kind not in own:
         item.add_marker(kind)
     return kind
 
 
-def _needs_a_gateway(item: pytest.Item) -> bool:
+def _marks_of_parameters(item: pytest.Item) -> Sequence[pytest.Mark | pytest.MarkDecorator]:
+    return item.callspec.marks if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+
+
+_PROCESSES = frozenset({"gateway_for", "postgres", "valkey"})
+"""Fixtures that start them. A fixture that asks for one by its name at run time marks its parameter itself."""
+
+
+def _needs_a_process(item: pytest.Item) -> bool:
     if not isinstance(item, pytest.Function):
         return False
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     functions = [item.obj, *(definition[-1].func for definition in fixtures)]
-    return "gateway_for" in item.fixturenames or any(_starts_a_process(inspect.unwrap(each)) for each in functions)
+    return not _PROCESSES.isdisjoint(item.fixturenames) or any(
+        _starts_a_process(inspect.unwrap(each)) for each in functions
+    )
 
 
 @cache

@@ -49,7 +49,7 @@ def picture() -> Image:
 
 
 @server.tool()
-def told(context: Context[Any, Any]) -> str:
+def reported(context: Context[Any, Any]) -> str:
     """Say what the request has said"""
     return str(dict(context.headers or {}))
 

@@ -24,6 +24,8 @@ from ai_gateway.tools.tool import Result, Use
 from tests.support.processes import children, is_alive
 from tests.tools.hostile_code import BOUNDED, Bait, generated
 
+pytestmark = pytest.mark.live
+
 LIMITS = CodeLimits(seconds=0.4, output=4_000, workers=3)
 PATIENT = CodeLimits(seconds=20.0, output=4_000, workers=3)
 # 1.15 times the limit on a machine that has nothing else to do; the bound here is one for machines that have.

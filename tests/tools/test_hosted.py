@@ -259,9 +259,9 @@ def test_what_cannot_work_is_told_at_the_start(
         command = [sys.executable, "-c", program, "check", "--offline"]
         env["HOME"] = str(tmp_path)
         ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-        code, told = ran.returncode, ran.stderr
+        code, reported = ran.returncode, ran.stderr
     else:
         checked = run_command("check", "--offline", **env)
-        code, told = checked.returncode, checked.stderr
-    assert code == 2, told
-    assert problem in told
+        code, reported = checked.returncode, checked.stderr
+    assert code == 2, reported
+    assert problem in reported

@@ -90,10 +90,11 @@ async def asks_back(exchange: Exchange, number: int) -> None:
     await exchange.end_stream()
 
 
-ODD = (answers_another, promises_more, promises_less, is_no_result, complains, hangs)
+ODD = (promises_more, promises_less, is_no_result, complains)
+SILENT = [pytest.param(odd, marks=pytest.mark.slow) for odd in (answers_another, hangs)]  # waited for until it is late
 
 
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
+@pytest.mark.parametrize("odd", [*ODD, *SILENT], ids=lambda odd: odd.__name__)
 async def test_a_reply_that_is_none_is_a_failed_result_in_time_and_the_next_call_works(odd: Any) -> None:
     fake = FakeMcp([listed("odd"), listed("good")], {"odd": odd, "good": {"content": [TEXT]}})
     with running_mcp(fake) as server:
@@ -166,6 +167,7 @@ async def test_a_description_is_bounded() -> None:
     assert len(function.description) < 2_100
 
 
+@pytest.mark.slow
 async def test_the_streams_of_many_sessions_leave_connections_for_calls() -> None:
     fake = FakeMcp([listed("t")], {"t": {"content": [TEXT]}}, sessions=True)
     with running_mcp(fake) as server:
@@ -183,6 +185,7 @@ ASKING = 200
 SOON_S = 60.0  # where each waits for those before it, the last waits for a hundred seconds or more
 
 
+@pytest.mark.slow
 async def test_many_who_wait_for_the_tools_of_a_silent_server_wait_as_long_as_one() -> None:
     fake = FakeMcp([listed("t")], silent=True)
     with running_mcp(fake) as server:
@@ -194,6 +197,7 @@ async def test_many_who_wait_for_the_tools_of_a_silent_server_wait_as_long_as_on
             assert await functions_of(tool), "it is asked again as soon as somebody needs it"
 
 
+@pytest.mark.slow
 async def test_tools_that_are_known_are_offered_at_once_after_their_server_fell_silent() -> None:
     fake = FakeMcp([listed("t")])
     with running_mcp(fake) as server:
@@ -206,6 +210,7 @@ async def test_tools_that_are_known_are_offered_at_once_after_their_server_fell_
                     assert (await functions_of(tool)).keys() == offered.keys()
 
 
+@pytest.mark.slow
 async def test_a_client_that_leaves_takes_the_list_of_tools_from_nobody_else() -> None:
     fake = FakeMcp([listed("t")], silent=True)
     with running_mcp(fake) as server:
@@ -217,8 +222,8 @@ async def test_a_client_that_leaves_takes_the_list_of_tools_from_nobody_else() -
                 await staying
 
 
-MOST_OF_ONE = 6
-FEW = {"most_sessions": MOST_OF_ONE + 2, "most_of_one": MOST_OF_ONE}
+MAX_OF_ONE = 6
+FEW = {"most_sessions": MAX_OF_ONE + 2, "most_of_one": MAX_OF_ONE}
 
 
 async def test_a_server_that_hangs_and_a_caller_who_calls_it_leave_places_for_others() -> None:
@@ -232,9 +237,9 @@ async def test_a_server_that_hangs_and_a_caller_who_calls_it_leave_places_for_ot
             async def call(name: str, caller: Caller, session: str) -> Result:
                 return await functions[f"mcp_{name}"].run(Use(caller, "c", session, {}, {}, 60.0))
 
-            calls = [asyncio.create_task(call("lab_odd", one, f"s{at}")) for at in range(MOST_OF_ONE)]
+            calls = [asyncio.create_task(call("lab_odd", one, f"s{at}")) for at in range(MAX_OF_ONE)]
             async with asyncio.timeout(30):
-                while len(asked(hanging, "tools/call")) < MOST_OF_ONE:  # noqa: ASYNC110 - the server has a thread
+                while len(asked(hanging, "tools/call")) < MAX_OF_ONE:  # noqa: ASYNC110 - the server has a thread
                     await asyncio.sleep(0.01)
                 refused = await call("lab_good", one, "more")
                 assert refused == Result("There are too many sessions with the server 'lab': try later.", failed=True)
@@ -250,14 +255,15 @@ async def test_a_conversation_keeps_its_session_although_there_is_no_room_for_an
     fake = FakeMcp([listed("t")], {"t": {"content": [TEXT]}})
     with running_mcp(fake) as server:
         async with tool_of(lab(server.url), **FEW) as tool:
-            for at in (*range(MOST_OF_ONE), 0, 1, 2):
+            for at in (*range(MAX_OF_ONE), 0, 1, 2):
                 assert await called(tool, "t", session=f"s{at}") == Result("said")
-        assert len(asked(server, "initialize")) == 1 + MOST_OF_ONE
+        assert len(asked(server, "initialize")) == 1 + MAX_OF_ONE
 
 
 AT_ONCE = 150
 
 
+@pytest.mark.slow
 async def test_more_calls_at_once_than_a_hundred_each_get_their_answer() -> None:
     async def is_slow(exchange: Exchange, number: int) -> None:
         waiting.append(number)

@@ -168,18 +168,24 @@ def test_a_tool_that_is_taken_from_a_project_in_the_middle_is_run_no_more(
     assert [asked_by(seen).text for seen in searches.requests].count("fast again") == 0
 
 
-@BOTH
-def test_tools_leave_time_for_an_answer(gateway_for: SharedGateways, model: Upstream, stream: bool) -> None:
+def test_tools_leave_time_for_an_answer(gateway_for: SharedGateways, model: Upstream) -> None:
+    """To a whole one and to a stream, which are waited for at once."""
     with running_upstream(slow.behave) as searches:
         patient = gateway_for(
             PROVIDER_LAB_BASE_URL=model.url, TOOL_WEB_SEARCH="searxng", REQUEST_TIMEOUT_S="8", TOOL_TIMEOUT_S="60",
             TOOL_WEB_SEARCH_URL=f"http://127.0.0.1:{searches.port}", **ONE_ATTEMPT,
         )  # fmt: skip
         rounds = Says(calls=(search("hangs"),)), Says("So be it.")
-        message = message_of(asked(patient, f"in-time-{stream}", *rounds, stream=stream))
-    (run,) = message["gateway_tool_calls"]
-    assert (run["status"], "was stopped" in run["result"]["content"]) == ("failed", True)
-    assert message["content"] == "So be it."
+
+        def answer(stream: bool) -> Any:
+            return message_of(asked(patient, f"in-time-{stream}", *rounds, stream=stream))
+
+        with ThreadPoolExecutor() as pool:
+            messages = list(pool.map(answer, [False, True]))
+    for message in messages:
+        (run,) = message["gateway_tool_calls"]
+        assert (run["status"], "was stopped" in run["result"]["content"]) == ("failed", True)
+        assert message["content"] == "So be it."
 
 
 DOORS: dict[str, dict[str, Any]] = {

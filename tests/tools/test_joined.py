@@ -60,15 +60,15 @@ def test_a_refusal_before_a_call_is_kept(tooled: LiveGateway, stream: bool) -> N
     assert (message["refusal"], message["content"]) == ("Not that. Nor that.", "This.")
 
 
-@pytest.mark.parametrize("told", [(True, True), (True, False), (False, True)], ids=["all", "first", "last"])
+@pytest.mark.parametrize("reported", [(True, True), (True, False), (False, True)], ids=["all", "first", "last"])
 def test_log_probabilities_of_every_round_that_tells_them_are_kept(
-    tooled: LiveGateway, told: tuple[bool, bool]
+    tooled: LiveGateway, reported: tuple[bool, bool]
 ) -> None:
     texts = "One ", "two."
-    rounds = Says(texts[0], (search(),), logprobs=told[0]), Says(texts[1], logprobs=told[1])
-    reply = asked(tooled, f"probable-{told}", *rounds, logprobs=True)
+    rounds = Says(texts[0], (search(),), logprobs=reported[0]), Says(texts[1], logprobs=reported[1])
+    reply = asked(tooled, f"probable-{reported}", *rounds, logprobs=True)
     tokens = [one["token"] for one in reply["choices"][0]["logprobs"]["content"]]
-    assert tokens == [text for text, is_told in zip(texts, told, strict=True) if is_told]
+    assert tokens == [text for text, is_told in zip(texts, reported, strict=True) if is_told]
     assert message_of(reply)["content"] == "One two."
     assert len(message_of(reply)["gateway_tool_calls"]) == 1
 

@@ -284,9 +284,9 @@ def test_a_stream_tells_when_a_tool_starts_and_when_it_is_over(tooled: LiveGatew
     body = {"model": "tells", "messages": [{"role": "user", "content": "a"}], "tools": [SEARCH], "stream": True}
     chunks = events_of(post(tooled, "/lab/v1/chat/completions", body)).chunks
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
-    told = ["text" if delta.get("content") else delta["gateway_tool_calls"][0].get("status", "started")
+    reported = ["text" if delta.get("content") else delta["gateway_tool_calls"][0].get("status", "started")
             for delta in deltas if delta.get("content") or "gateway_tool_calls" in delta]  # fmt: skip
-    assert told == ["text", "text", "started", "completed", "text"]
+    assert reported == ["text", "text", "started", "completed", "text"]
     assert not any("usage" in chunk and chunk["usage"] for chunk in chunks), "it was not asked for"
 
 

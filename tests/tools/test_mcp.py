@@ -180,10 +180,10 @@ async def test_replies_have_no_more_memory_together_than_there_is(url: str) -> N
 async def test_a_bearer_is_sent_and_never_shown() -> None:
     with running_server(TOKEN) as (url, _):
         async with tool_of(lab(url, token=TOKEN)) as tool:
-            told = await called(tool, "told")
-            assert not told.failed
-            assert TOKEN not in told.text
-            assert "[key]" in told.text
+            reported = await called(tool, "reported")
+            assert not reported.failed
+            assert TOKEN not in reported.text
+            assert "[key]" in reported.text
             assert TOKEN not in repr(lab(url, token=TOKEN))
         async with tool_of(lab(url)) as tool:
             with pytest.raises(Unavailable):

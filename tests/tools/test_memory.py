@@ -30,7 +30,7 @@ def shared_database(postgres: Server) -> str:
     return asyncio.run(migrated_database(postgres))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.live)])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Makes stores of one database, one for each replica."""
     if request.param == "sqlite":

@@ -98,8 +98,8 @@ def test_the_next_request_shows_the_model_all_of_it(tooled: LiveGateway, model: 
     again = model.last(name).json["messages"]
     assert [each["role"] for each in again] == ["user", "assistant", "tool", "tool", "assistant", "user"]
     assert [each["function"]["name"] for each in again[1]["tool_calls"]] == ["gateway_web_search"] * 2
-    told = {each["content"] for each in first if each["role"] == "tool"}
-    assert {each["content"] for each in again if each["role"] == "tool"} == told
+    reported = {each["content"] for each in first if each["role"] == "tool"}
+    assert {each["content"] for each in again if each["role"] == "tool"} == reported
     assert again[1]["content"] == "I search."
 
 

@@ -29,8 +29,8 @@ def test_a_tool_is_run_for_a_client_of_ollama(gateway: LiveGateway) -> None:
 def test_a_stream_tells_of_it_line_by_line(gateway: LiveGateway) -> None:
     reply = post(gateway, "/api/chat", {"model": "custom-chat", "messages": ASK, "tools": TOOLS})
     lines: list[dict[str, Any]] = [json.loads(line) for line in reply.text.splitlines()]
-    told = [run for line in lines for run in line["message"].get("gateway_tool_calls", [])]
-    assert [run.get("status", "started") for run in told] == ["started", "completed"]
+    reported = [run for line in lines for run in line["message"].get("gateway_tool_calls", [])]
+    assert [run.get("status", "started") for run in reported] == ["started", "completed"]
     assert "[1]" in "".join(line["message"]["content"] for line in lines)
     assert lines[-1]["done"]
 

@@ -169,6 +169,7 @@ async def test_a_caller_with_many_slow_pages_leaves_others_their_turn(server: Up
     assert readers() == []
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_who_gets_no_reader_in_time_is_told_so(server: Upstream) -> None:
     pages, url = Pages(Egress(anywhere)), f"http://127.0.0.1:{server.port}/page"
@@ -176,7 +177,7 @@ async def test_who_gets_no_reader_in_time_is_told_so(server: Upstream) -> None:
         await pages._readers.take("many", 0)
     with pytest.raises(NotRead, match="The gateway is busy with other pages"):
         await pages.read(url, 6, caller="another")
-    pages._readers.give_back("many")
+    pages._readers.release("many")
     assert "Tea is grown" in (await pages.read(url, 60, caller="another")).text
 
 

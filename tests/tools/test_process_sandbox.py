@@ -25,7 +25,7 @@ __all__ = ["bait"]
 LIMITS = CodeLimits(seconds=0.4, output=4_000, workers=3)
 PATIENT = CodeLimits(seconds=20.0, output=4_000, workers=4)
 
-pytestmark = pytest.mark.skipif(unsupported() is not None, reason="not on this platform")
+pytestmark = [pytest.mark.live, pytest.mark.skipif(unsupported() is not None, reason="not on this platform")]
 
 
 async def ran(code: str, limits: CodeLimits = PATIENT) -> Result:

@@ -163,11 +163,11 @@ def test_the_history_of_a_stored_response_is_shown_to_the_model(
         response, dropped = asked(doors, items, *tools, **fields)
         assert dropped == ""
         assert [item["type"] for item in response["output"]] == ["message"], "what a server has is told once"
-        told = [each for each in model.last(name).json["messages"] if each["role"] != "user"]
-        assert [each["role"] for each in told] == ["assistant", "tool", "tool", "assistant"]
-        names = [each["function"]["name"] for each in told[0]["tool_calls"]]
+        reported = [each for each in model.last(name).json["messages"] if each["role"] != "user"]
+        assert [each["role"] for each in reported] == ["assistant", "tool", "tool", "assistant"]
+        names = [each["function"]["name"] for each in reported[0]["tool_calls"]]
         assert names == ["gateway_mcp_lab_echo", "gateway_code_execution"]
-        assert [each["content"] for each in told[1:]] == ["hello", "42", "Done."]
+        assert [each["content"] for each in reported[1:]] == ["hello", "42", "Done."]
 
 
 @STREAM
@@ -231,12 +231,12 @@ def test_items_of_calls_at_once_are_open_beside_each_other(doors: LiveGateway) -
     reply = post(doors, "/lab/v1/responses", fields)
     check(reply.content)
     events = events_of(reply.text)
-    told = [
+    reported = [
         event["type"].removeprefix("response.")
         for event in events
         if event["type"].endswith(("call.in_progress", "call.completed"))
     ]
-    assert told == [
+    assert reported == [
         *("mcp_call.in_progress", "web_search_call.in_progress", "web_search_call.completed", "mcp_call.completed")
     ]
     assert [item["type"] for item in events[-1]["response"]["output"]][1:3] == ["mcp_call", "web_search_call"]
@@ -330,9 +330,9 @@ def test_a_clients_own_calls_end_the_turn_beside_those_that_run_here(
     ]
     again, _ = asked(doors, outputs, MCP, own, patch, previous_response_id=response["id"], **fields)
     assert again["output"][-1]["content"][0]["text"] == "Done."
-    told = model.last(name).json["messages"]
-    called = {call["id"] for message in told for call in message.get("tool_calls", ())}
-    assert {message["tool_call_id"] for message in told if message["role"] == "tool"} == called
+    reported = model.last(name).json["messages"]
+    called = {call["id"] for message in reported for call in message.get("tool_calls", ())}
+    assert {message["tool_call_id"] for message in reported if message["role"] == "tool"} == called
     assert len(called) == 3
 
 

@@ -66,12 +66,12 @@ async def test_a_result_is_charged_until_its_request_ends() -> None:
 
     made, budget = Offer(), ByteBudget(14_000)
     made.add(0, "memory", {}, 0, [Function("says", "", {"type": "object"}, says)])
-    call = Call("c", "r", room=Allocation(budget))
+    call = Call("c", "r", allocation=Allocation(budget))
     calls = [Called(f"c{at}", "gateway_says", "{}") for at in range(4)]
     found = [ran async for ran in run_all(call, made, calls, Limits(), 60)]
     assert [ran.result.failed for ran in found if ran] == [False, False, True, True]
     assert budget.used == 12_000
-    call.room.release()
+    call.allocation.release()
     assert budget.used == 0
 
 
@@ -94,7 +94,7 @@ def test_a_model_that_streams_arguments_without_end_is_stopped() -> None:
 
     async def play() -> None:
         body = models.CreateChatCompletionRequest.model_validate({**BODY, "stream": True}, strict=True)
-        call = Call("c", "req_1", room=Allocation(budget))
+        call = Call("c", "req_1", allocation=Allocation(budget))
         loop = ToolLoop(Endless([Said("", ())]), call, body, offer(), LIMITS, seconds=600, provider="lab")
         async for _ in loop.chunks():
             pass

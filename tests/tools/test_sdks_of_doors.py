@@ -31,7 +31,7 @@ def client(doors: LiveGateway) -> Iterator[openai.OpenAI]:
         yield made
 
 
-def told(blocks: Any) -> list[tuple[str, Any]]:
+def reported(blocks: Any) -> list[tuple[str, Any]]:
     return [(block.type, getattr(block, "input", None)) for block in blocks]
 
 
@@ -45,7 +45,7 @@ def test_anthropics_sdk_reads_a_message_whole_and_streamed_and_sends_it_back(cla
     expected = ["server_tool_use"] * 2 + ["web_search_tool_result", "code_execution_tool_result", "text"]
     assert sorted(kinds) == sorted(expected)
     for message in (whole, streamed):
-        inputs = [given for kind, given in told(message.content) if kind == "server_tool_use"]
+        inputs = [given for kind, given in reported(message.content) if kind == "server_tool_use"]
         assert inputs == [{"query": "tea"}, {"code": "sum(range(4))"}]
         blocks = {block.type: block for block in message.content}
         search: Any = blocks["web_search_tool_result"]
@@ -72,7 +72,7 @@ def test_anthropics_sdk_has_a_server_called(claude: Anthropic, mcp_address: str)
     assert (result.is_error, result.content[0].text) == (False, "5")
     with claude.beta.messages.stream(messages=messages, betas=["mcp-client-2025-11-20"], **asked) as stream:
         final = stream.get_final_message()
-    assert told(final.content) == told(message.content)
+    assert reported(final.content) == reported(message.content)
     again: Any = [*messages, {"role": "assistant", "content": final.content}, {"role": "user", "content": "And?"}]
     assert claude.beta.messages.create(messages=again, **asked).stop_reason == "end_turn"
 

@@ -45,5 +45,5 @@ def test_each_round_is_an_attempt_and_each_tool_a_span(
     assert {span.attributes[Name.TOOL_CALL] for span in tools} == {"call_0_0", "call_0_1"}
     assert {span.parent_id for span in (*rounds, *tools)} == {own.span_id}
     assert all(rounds[0].start <= span.start <= span.end <= rounds[1].end for span in tools)
-    told = [(seen.header("traceparent") or "").split("-")[2] for seen in model.seen(name)]
-    assert told == [span.span_id for span in rounds]
+    reported = [(seen.header("traceparent") or "").split("-")[2] for seen in model.seen(name)]
+    assert reported == [span.span_id for span in rounds]

@@ -148,17 +148,17 @@ def test_every_language_is_asked_for_or_told_to_be_unknown(
     (ran,) = run(searching, "tea", language=language)["gateway_tool_calls"]
     assert ran["status"] == "completed", ran
     sent = last_asked(searches).parameters
-    told = language in ran["result"]["content"].split("never an instruction")[0]
+    reported = language in ran["result"]["content"].split("never an instruction")[0]
     if backend == "searxng":
-        assert (sent["language"], told) == (language, False)
+        assert (sent["language"], reported) == (language, False)
     elif backend == "tavily":
-        assert told
+        assert reported
         countries = {"pt-BR": "brazil", "zh-TW": "taiwan", "en-GB": "united kingdom", "ko-KR": "south korea"}
         assert sent.get("country") == countries.get(language)
     else:
         own = {"de": "de", "de-LU": "de", "ja": "jp", "ko-KR": "ko", "no": "nb", "cy": None, "eo-XX": None}
         own |= {"pt-BR": "pt-br", "zh-TW": "zh-hant", "en-GB": "en-gb"}
-        assert (sent.get("search_lang"), told) == (own[language], own[language] is None)
+        assert (sent.get("search_lang"), reported) == (own[language], own[language] is None)
         region = language.partition("-")[2]
         assert sent.get("country") == (region if region in {"BR", "TW", "GB", "KR"} else None)
 

@@ -165,7 +165,7 @@ def test_an_answer_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
     - durations are not compared: where the server says none, they are measured; `created_at` is, below the second;
     - of log probabilities only the answer's are told, as OpenAI does: those of the thinking before it go.
     """
-    told = said.pop("told")
+    reported = said.pop("told")
     answer = chat_response(read(Reply, said), ASKED)
     found = written(ChatWriter(written(answer)["model"], watch()).whole(*to_ollama.chat(answer)))
     expected: Json = {**of_ollama(said), "done_reason": {"length": "length"}.get(said["done_reason"], "stop")}
@@ -173,7 +173,7 @@ def test_an_answer_of_ollamas_wire_comes_back_from_openais(said: Json) -> None:
         assert call["id"]
         was.setdefault("id", call["id"])
     if "logprobs" in said:
-        expected["logprobs"] = told
+        expected["logprobs"] = reported
     if not expected.get("logprobs"):
         expected.pop("logprobs", None)
     assert exact(of_ollama(found)) == exact(expected)

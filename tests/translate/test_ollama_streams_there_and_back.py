@@ -108,7 +108,7 @@ def call_deltas(draw: st.DrawFn, index: int, call: Json) -> list[Json]:
     return [head, *({"index": index, "function": {"arguments": text[a:b]}} for a, b in pairwise(cuts))]
 
 
-def told(chunks: list[Json]) -> Json:
+def reported(chunks: list[Json]) -> Json:
     """What a stream says: its pieces in order, and what they amount to."""
     found: Json = {"order": [], "calls": {}, "tokens": [], "images": []}
     for chunk in chunks:
@@ -164,9 +164,9 @@ def test_a_stream_of_openais_wire_comes_back_from_ollamas(said: list[Json]) -> N
     model = said[0]["model"]
     lines = as_lines(chunks, ChatWriter(model, watch()))
     found = as_chunks(lines, ChatStreamTranslator(ASKED, include_usage=True))
-    assert exact(told(found)) == exact(told(said))
+    assert exact(reported(found)) == exact(reported(said))
     texts = [kind for kind in form(found) if kind == "text"]
-    made = told(found)
+    made = reported(found)
     assert form(found) == ["role", *texts, *["tool_calls"] * bool(made["calls"]), "finish", "usage"]
     assert {(one["id"], one["created"], one["model"]) for one in found} == {("chatcmpl-req-1", AT, model)}
 

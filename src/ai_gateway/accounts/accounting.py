@@ -1,6 +1,6 @@
 """Hold, settle, record: what a call may cost is held before it is made, what it did cost counted after it.
 
-Every call that may go on to an upstream begins with a start and ends with one record, whoever left.
+Every call that may go on to an upstream begins with a start and ends with one record, also if its caller disconnects.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from ai_gateway.observability.trace_names import Step
 
 _MAY_CALL = frozenset({"all", "model.request", "api.model.request"})
 _RETRY_S = 1.0
-_MOST_PLANS = 1_024  # names of models come from callers
+_MAX_PLANS = 1_024  # names of models come from callers
 # In place of a limit, where what is in flight already has to be counted.
 _NO_LIMIT = 2**62
 _NO_COUNTERS = Unavailable(
@@ -122,7 +122,7 @@ class Accounting(Observer):
             cost += turn.tools_bound
         at_ms = int(now * 1000)
         identifier = self._ids.next(at_ms // 1000)
-        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # which nobody else looks into
+        scopes: tuple[Scope, ...] = caller.scopes  # type: ignore[assignment] # private to accounts
         limits = self._limits
         state = limits.state if limits is not None else caller.limits_state
         if limits is not None and state != caller.limits_state:  # there was a change since the caller was let in
@@ -230,7 +230,7 @@ class Accounting(Observer):
         for scope in scopes:
             if not scope.allows(model, names):
                 raise model_not_allowed(scope, model)
-        if len(self._plans) >= _MOST_PLANS:
+        if len(self._plans) >= _MAX_PLANS:
             self._plans.clear()
         plan = self._plans[key] = Plan(scopes, {model}.union(*names), now)
         return plan
@@ -335,7 +335,7 @@ class Accounting(Observer):
         reservation.later = (*reservation.later, CountedHold(identifier, held, answer.at))
         later = [(each.id, each.at, *each.held.rows()) for each in reservation.later]
         reservation.start = reservation.start._replace(later_holds=later)
-        self.log.started(reservation.start)  # once more, so that whoever finds it gives these back as well
+        self.log.started(reservation.start)  # once more, so that a recovery releases these as well
 
     # -- after it --
 
@@ -366,7 +366,7 @@ class Accounting(Observer):
         return True
 
     def soon(self, work: Awaitable[None]) -> None:
-        """Have something done that nobody waits for."""
+        """Run something in the background."""
         self._in_background(work, self._settling)
 
     @staticmethod

@@ -237,7 +237,7 @@ class Alerts:
 
     async def _send(self, alert: SpendAlert, notice: _Notice) -> None:
         if notice.attempts > len(self._pace.pauses_s) + 1:
-            raise NotDelivered("whoever made the last attempt has died", is_final=True)
+            raise NotDelivered("the worker that made the last attempt has died", is_final=True)
         ((body,),) = await self.ledger.store.fetch(BODY, notice.id)
         if alert.webhook_url is not None:
             await post(alert.webhook_url, alert.webhook_secret or "", notice.id, str(body).encode(), self.network)

@@ -9,7 +9,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ai_gateway.accounts.price import MOST_SEARCHES
+from ai_gateway.accounts.price import MAX_SEARCHES
 from ai_gateway.conform.stream import prompt_count
 from ai_gateway.contract.open_lists import UnknownKinds
 from ai_gateway.contract.tokens import quickly
@@ -89,7 +89,7 @@ def _chat_bound(body: models.CreateChatCompletionRequest, tokens: int, is_open: 
     choices, output, older = body.n or 1, body.max_completion_tokens, body.max_tokens
     if older is not None or (output is not None and output <= 0):
         output = _limit(output, older)
-    searches = 0 if body.web_search_options is None else MOST_SEARCHES
+    searches = 0 if body.web_search_options is None else MAX_SEARCHES
     if body.__pydantic_extra__:
         more = _more(body.__pydantic_extra__)
         choices, is_open = max(choices, more.choices), is_open or more.is_open
@@ -132,7 +132,7 @@ def whole_bound(bound: Bound, unknown: UnknownKinds | None, input_tokens: int) -
     If only the model limits the input, `input_tokens` is its bound.
     """
     if unknown is not None and unknown.tools:
-        bound = bound._replace(searches=MOST_SEARCHES, is_open=True)
+        bound = bound._replace(searches=MAX_SEARCHES, is_open=True)
     elif unknown is not None and unknown.others:
         bound = bound._replace(is_open=True)
     return bound._replace(input=max(bound.input, input_tokens)) if bound.is_open else bound
@@ -163,7 +163,7 @@ def _more(fields: Mapping[str, object], depth: int = 0) -> _More:
     total = _More()
     for name, value in fields.items():
         if any(part in name for part in _SEARCHES):
-            total = total.plus(_More(searches=MOST_SEARCHES))
+            total = total.plus(_More(searches=MAX_SEARCHES))
         if any(part in name for part in _ELSEWHERE):
             total = total.plus(_More(is_open=True))
         if isinstance(value, dict) and depth < _MAX_DEPTH:

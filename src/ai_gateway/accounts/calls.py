@@ -77,7 +77,7 @@ async def page_of_calls(store: Store, wanted: CallFilter, before: Place, limit: 
 async def _parts(store: Store, wanted: CallFilter, before: Place) -> AsyncIterator[tuple[int, Place]]:
     """The time ranges to search, newest first: a single one if there is an index for the filter.
 
-    Otherwise matches may be rare, and a scan takes seconds: the sums tell the hours that have matches.
+    Otherwise matches may be rare, and a scan takes seconds: the sums show the hours that have matches.
     """
     if not wanted.needs_scan:
         yield wanted.start, before

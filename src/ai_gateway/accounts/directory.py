@@ -146,11 +146,11 @@ class Directory:
 
     async def look(self) -> bool:
         """Load newer entities, rate-limited. Returns whether there were any. Raises StoreError."""
-        before, asked = self._revision, time.monotonic()
+        before, requested_at = self._revision, time.monotonic()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(max(0.0, _LOOK_S - self.age_s)))
         await asyncio.wait({self._looking}, timeout=_MAX_LOOK_S)
-        if self.refreshed_at < asked - _LOOK_S:
+        if self.refreshed_at < requested_at - _LOOK_S:
             raise StoreError(f"{self.store.name} does not answer")
         return self._revision != before
 

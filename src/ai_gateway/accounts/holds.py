@@ -20,15 +20,15 @@ PICO_PER_CENT = 10**10
 _new = object.__new__
 
 
-TOLD: Mapping[Kind, tuple[str, str, str]] = {
+RATE_LIMIT_HEADERS: Mapping[Kind, tuple[str, str, str]] = {
     "requests": ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     "tokens": ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 }
 """The headers with the limit, what is left of it and when all of it is there again, of the kinds that have such."""
-type Told = tuple[int, tuple[str, str, str], OwnText]
-"""Of which hold callers are told, in which headers, and its limit."""
-type ToldLines = tuple[int, str, str]
-"""The same as lines: of which hold, and what is before and after what is left of it."""
+type Reported = tuple[int, tuple[str, str, str], OwnText]
+"""A hold that the headers report, the names of its headers, and its limit."""
+type ReportedLines = tuple[int, str, str]
+"""The same as lines of a head: the hold, and what is before and after what is left of it."""
 
 
 @dataclass(slots=True)  # never changed
@@ -46,7 +46,7 @@ class Reason:
 class Held:
     """Holds and the reason of each. `windows` are those of money. `is_share` says that this replica counts alone.
 
-    `told` is what callers are told of, and `lines` the same as lines; None where that takes a look at how much is left
+    `reported` are those that headers report, and `lines` the same as lines; None where that depends on how much is left
     of each. `varying` has the places of what is not the same for each call, with whether it is money, and `settled`
     what is counted of the others in the end; both are None unless the holds are those of a plan.
     """
@@ -55,8 +55,8 @@ class Held:
     reasons: Sequence[Reason]
     windows: Mapping[str, tuple[Scope, Window]]
     is_share: bool = False
-    told: Sequence[Told] | None = None
-    lines: Sequence[ToldLines] | None = None
+    reported: Sequence[Reported] | None = None
+    lines: Sequence[ReportedLines] | None = None
     varying: Sequence[tuple[int, bool]] | None = None
     settled: Sequence[int] | None = None
 
@@ -72,27 +72,29 @@ class Held:
         """The holds whose counters are not among `counted`, with this limit."""
         kept = [pair for pair in zip(self.holds, self.reasons, strict=True) if pair[0].counter not in counted]
         holds = [replace(hold, limit=limit) for hold, _ in kept]
-        return replace(self, holds=holds, reasons=[reason for _, reason in kept], told=None, lines=None, varying=None)
+        return replace(
+            self, holds=holds, reasons=[reason for _, reason in kept], reported=None, lines=None, varying=None
+        )
 
     def divided_by(self, replicas: int) -> "Held":
-        """The same for one of so many replicas that cannot ask each other."""
+        """The same for one of so many replicas that cannot reach each other."""
         holds = [replace(hold, limit=max(1, hold.limit // replicas)) for hold in self.holds]
-        return replace(self, holds=holds, told=None, lines=None, varying=None)
+        return replace(self, holds=holds, reported=None, lines=None, varying=None)
 
     def share_of(self, replicas: int) -> "Held":
-        """The same for one of so many replicas while they cannot ask each other; money is not counted then."""
+        """The same for one of so many replicas while they cannot reach each other; money is not counted then."""
         return replace(self.without_money().divided_by(replicas), is_share=True)
 
     def without_money(self) -> "Held":
-        """The same where nobody could count money."""
+        """The same without the holds of money."""
         kept = [(hold, reason) for hold, reason in zip(self.holds, self.reasons, strict=True) if not hold.money]
         holds, reasons = [hold for hold, _ in kept], [reason for _, reason in kept]
-        return replace(self, holds=holds, reasons=reasons, windows={}, told=None, lines=None, varying=None)
+        return replace(self, holds=holds, reasons=reasons, windows={}, reported=None, lines=None, varying=None)
 
     def true_amounts(self, tokens: Tokens, cost: int | None) -> Sequence[int]:
         """What the call took of each, once it is over. The ledger counts no more of it.
 
-        A cost that nobody knows is all that was held for it.
+        An unknown cost counts as all that was held for it.
         """
         if self.varying is not None and self.settled is not None:
             varying, amounts = self.varying, list(self.settled)
@@ -118,8 +120,8 @@ def _settled(reasons: Sequence[Reason]) -> list[int]:
     return [int(reason.kind == "requests") for reason in reasons]
 
 
-def _lines(told: Told) -> ToldLines:
-    at, (limit, remaining, reset), text = told
+def _lines(reported: Reported) -> ReportedLines:
+    at, (limit, remaining, reset), text = reported
     return at, f"{limit}: {text}\r\n{remaining}: ", f"\r\n{reset}: "
 
 
@@ -150,8 +152,8 @@ class Plan:
                 self._add_rate(scope, rate)
             if scope.spend is not None:
                 self._add_money(scope, scope.spend, now)
-        self._told = self._unambiguous()
-        self._lines = [_lines(told) for told in self._told] if self._told is not None else None
+        self._reported = self._unambiguous()
+        self._lines = [_lines(each) for each in self._reported] if self._reported is not None else None
         self._varying, self._settled = _varying(self._reasons), _settled(self._reasons)
 
     def is_good(self, now: float) -> bool:
@@ -172,18 +174,23 @@ class Plan:
             varied.unit_s, varied.money, varied.until = hold.unit_s, hold.money, hold.until
         held = _new(Held)
         held.holds, held.reasons, held.windows, held.is_share = holds, self._reasons, self._windows, False
-        held.told, held.lines, held.varying, held.settled = self._told, self._lines, self._varying, self._settled
+        held.reported, held.lines, held.varying, held.settled = (
+            self._reported,
+            self._lines,
+            self._varying,
+            self._settled,
+        )
         return held
 
-    def _unambiguous(self) -> Sequence[Told] | None:
-        """What callers are told of, if there is one limit of each kind at most."""
-        kinds = [reason.kind for reason in self._reasons if reason.kind in TOLD]
+    def _unambiguous(self) -> Sequence[Reported] | None:
+        """What the headers report, if there is one limit of each kind at most."""
+        kinds = [reason.kind for reason in self._reasons if reason.kind in RATE_LIMIT_HEADERS]
         if len(set(kinds)) < len(kinds):
             return None
         return [
-            (at, TOLD[reason.kind], OwnText(self._holds[at].limit))
+            (at, RATE_LIMIT_HEADERS[reason.kind], OwnText(self._holds[at].limit))
             for at, reason in enumerate(self._reasons)
-            if reason.kind in TOLD
+            if reason.kind in RATE_LIMIT_HEADERS
         ]
 
     def _add_rate(self, scope: Scope, rate: RateLimit) -> None:

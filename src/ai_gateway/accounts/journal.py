@@ -142,7 +142,7 @@ class Journal(Source):
         """To be called about once a second: start to write again after a failure, or if the files were removed."""
         current = self._current
         if current is not None and not (self._directory and self._directory.is_there and current.path.exists()):
-            self._stop_writing("somebody removed it")
+            self._stop_writing("it was removed")
         if self._current is None:
             self._begin_segment()
 
@@ -206,7 +206,7 @@ class Journal(Source):
 
     @property
     def waiting(self) -> int | None:
-        """The number of records that the ledger lacks; None if only the files tell."""
+        """The number of records that the ledger lacks; None if only the files show it."""
         return None if self._behind else len(self._fresh) + len(self._unwritten)
 
     @property

@@ -31,9 +31,9 @@ _HOW = "Send the header Authorization: Bearer <key>."
 # Seconds for which cached keys are accepted while the store is unavailable and revocations are unknown.
 _LONGEST_AWAY_S = 60.0
 # Only valid keys are cached; the number of wrong ones is unbounded.
-_MOST_CALLERS = 100_000
-# Keys that are struck in full from output; each takes some kilobytes.
-_MOST_REMEMBERED = 5_000
+_MAX_CALLERS = 100_000
+# Keys that are redacted in full; each takes some kilobytes.
+_MAX_REMEMBERED = 5_000
 _STORE_AWAY = Unavailable(
     "The gateway cannot read its keys at the moment: send the request again in a few seconds.",
     headers={"retry-after": "5"},
@@ -77,7 +77,7 @@ class ConfiguredKey:
 
 
 class KeyRing:
-    """The gateway's keys: looked up by digest, and struck from output if known in plain text."""
+    """The gateway's keys: looked up by digest, and redacted in all output if known in plain text."""
 
     def __init__(self, configured: Iterable[ConfiguredKey] = (), directory: Directory | None = None) -> None:
         keys = list(configured)
@@ -104,7 +104,7 @@ class KeyRing:
         self._callers.clear()
         self.state = next(_states)
 
-    async def learn(self) -> bool:
+    async def refresh(self) -> bool:
         """Look for new keys in the store. Returns whether there are changes.
 
         Raises Unavailable: without the store, a key cannot be called wrong.
@@ -137,7 +137,7 @@ class KeyRing:
             raise MissingApiKey(f"No API key was sent. {_HOW}")
         caller = self.find(key)
         if caller is None:
-            # Clients such as LiteLLM's recognise a wrong key by OpenAI's message.
+            # Clients recognise a wrong key by OpenAI's message, as neuro-san does (`API_KEY_EXCEPTIONS`).
             raise InvalidApiKey(f"Incorrect API key provided: it is none of this gateway's. {_HOW}")
         return caller
 
@@ -191,7 +191,7 @@ class KeyRing:
         return made
 
     def _made(self, digest: bytes, key: str) -> Caller | None:
-        """The caller of a valid key, cached; the key is struck from output from now on."""
+        """The caller of a valid key, cached; the key is redacted in all output from now on."""
         configured = self._configured.get(digest)
         stored = self._directory.key(digest) if self._directory is not None else None
         if configured is not None:
@@ -200,10 +200,10 @@ class KeyRing:
             caller = self._stored_caller(stored) if stored is not None and stored.deleted_at is None else None
         if caller is None:
             return None
-        if caller.is_stored and digest not in self._remembered and len(self._remembered) < _MOST_REMEMBERED:
+        if caller.is_stored and digest not in self._remembered and len(self._remembered) < _MAX_REMEMBERED:
             self._remembered.add(digest)
             remember(key, beginnings=True)
-        if len(self._callers) >= _MOST_CALLERS:
+        if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()
         self._callers[digest] = caller
         return caller

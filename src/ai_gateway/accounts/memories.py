@@ -70,7 +70,7 @@ class Quota:
 
 
 class QuotaReached(ValueError):
-    """The quota is used up. The message tells a model what to do."""
+    """The quota is used up. The message is for the model."""
 
 
 class Memories:

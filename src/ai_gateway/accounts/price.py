@@ -11,7 +11,7 @@ from ai_gateway.contract.tokens import Tokens
 INPUT = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image")
 OUTPUT = ("output", "reasoning", "output_audio", "output_image")
 SEARCHES = "searches"
-MOST_SEARCHES = 20
+MAX_SEARCHES = 20
 """The assumed maximum of an upstream's searches for a request. Vendors state none, but Anthropic's `max_uses`."""
 _MILLIONTH = 10**6  # of a USD, in 1e-12 USD: the price of a token if a million cost 1 USD
 # The service tiers in replies that have the standard price.
@@ -132,7 +132,7 @@ class Price:
     def bound(self, input_tokens: int, output_tokens: int, service_tier: str | None = None, searches: int = 0) -> int:
         """The maximum cost of so many tokens and searches, of any class.
 
-        Some models search without being asked: OpenAI's and Perplexity's, by their names.
+        Some models search unrequested: OpenAI's and Perplexity's, by their names.
 
         `service_tier` is the requested one. Without one, or with "auto", the upstream may choose any; with another one,
         it may still choose the standard one.
@@ -143,7 +143,7 @@ class Price:
         if self._is_plain:
             return -(-self.rates.bound(input_tokens, output_tokens, searches) // self.per)
         if not searches and self.rates.searches and ("search" in self.model or "sonar" in self.model):
-            searches = MOST_SEARCHES
+            searches = MAX_SEARCHES
         most = self._bound(input_tokens, output_tokens, searches)
         for name, price in self.service_tiers.items():
             if service_tier in {None, "auto", name}:

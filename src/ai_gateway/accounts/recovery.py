@@ -21,7 +21,7 @@ class Recovery(Holder):
         self._counters = counters
 
     @override
-    async def give_back(self, start: Start) -> None:
+    async def release(self, start: Start) -> None:
         """Settle a call of a dead process at its maximum cost. Raises CountersError."""
         for identifier, at, *holds in [*([(start.id, *start.holds)] if start.holds else []), *start.later_holds]:
             read = [Hold(*each) for each in holds]

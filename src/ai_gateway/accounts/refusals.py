@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import ceil
 
 from ai_gateway.accounts.counters.base import Refused
-from ai_gateway.accounts.holds import TOLD, Held, Kind, Reason, Told
+from ai_gateway.accounts.holds import RATE_LIMIT_HEADERS, Held, Kind, Reason, Reported
 from ai_gateway.accounts.limits import Scope
 from ai_gateway.contract.call import OwnText
 from ai_gateway.errors import RETRY_HINT, InsufficientQuota, ModelNotAllowed, ModelNotPriced, RateLimited
@@ -20,7 +20,7 @@ _UNITS = {"requests": "requests", "tokens": "tokens", "parallel": "parallel requ
 def limit_headers(held: Held, left: Sequence[int], resets: Sequence[float]) -> dict[str, str]:
     """`x-ratelimit-*` as OpenAI sends them: for each kind, the limit that is nearest to being reached."""
     headers: dict[str, str] = {}
-    for at, (limit, remaining, reset), text in _nearest(held, left) if held.told is None else held.told:
+    for at, (limit, remaining, reset), text in _nearest(held, left) if held.reported is None else held.reported:
         headers[limit] = text
         headers[remaining] = OwnText(left[at])
         headers[reset] = duration(resets[at])
@@ -44,14 +44,18 @@ def _end(seconds: int) -> str:
     return str(_whole(seconds)) + "\r\n"
 
 
-def _nearest(held: Held, left: Sequence[int]) -> Sequence[Told]:
+def _nearest(held: Held, left: Sequence[int]) -> Sequence[Reported]:
     nearest: dict[Kind, tuple[int, int, int]] = {}
     for at, (hold, reason, rest) in enumerate(zip(held.holds, held.reasons, left, strict=True)):
         this = rest, hold.limit, at
         known = nearest.setdefault(reason.kind, this)
         if this < known:
             nearest[reason.kind] = this
-    return [(at, TOLD[kind], OwnText(limit)) for kind, (_, limit, at) in nearest.items() if kind in TOLD]
+    return [
+        (at, RATE_LIMIT_HEADERS[kind], OwnText(limit))
+        for kind, (_, limit, at) in nearest.items()
+        if kind in RATE_LIMIT_HEADERS
+    ]
 
 
 def limited(held: Held, refused: Refused, model: str, now: float) -> RateLimited:
@@ -141,13 +145,13 @@ def _no_money(reason: Reason, refused: Refused, now: float, headers: dict[str, s
             headers["retry-after"] = str(max(1, math.ceil(hold.until - now)))
     advice = "Wait for calls in flight to end, or ask for fewer tokens (max_completion_tokens)." if frees else ""
     per = "in total" if reason.per == "total" else f"per {reason.per}"
-    told = (
+    sentences = (
         f"You exceeded your current quota: {_called(reason.scope)} has a spend limit of {usd(hold.limit)} {per}.",
         f"Spent {usd(refused.used)}, reserved {usd(refused.held)}, this request can cost up to {usd(hold.amount)}.",
         ends,
         advice,
     )
-    return InsufficientQuota(" ".join(filter(None, told)), headers=headers)
+    return InsufficientQuota(" ".join(filter(None, sentences)), headers=headers)
 
 
 def _called(scope: Scope) -> str:

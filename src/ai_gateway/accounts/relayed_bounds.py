@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ai_gateway.accounts.bounds import FOR_TOOLS, PER_IMAGE, PER_MESSAGE, Bound
-from ai_gateway.accounts.price import MOST_SEARCHES
+from ai_gateway.accounts.price import MAX_SEARCHES
 
 # The fields with parts, the types of parts that are not text, and the fields with their bytes.
 _CONTENTS = ("content", "output", "source", "input_audio")
@@ -34,7 +34,7 @@ def relayed_bound(fields: Mapping[str, object], size: int) -> Bound:
         max(tokens + PER_MESSAGE * len(kinds), 0),
         _output(fields),
         service_tier=tier if isinstance(tier, str) else None,
-        searches=MOST_SEARCHES if any("search" in kind for kind in kinds) else 0,
+        searches=MAX_SEARCHES if any("search" in kind for kind in kinds) else 0,
         is_open=is_open,
     )
 

@@ -42,7 +42,7 @@ class Settling(Protocol):
         """The same without waiting. Returns whether that was possible."""
 
     def soon(self, work: Awaitable[None]) -> None:
-        """Have something done that nobody waits for."""
+        """Run something in the background."""
 
 
 class CountedHold(NamedTuple):
@@ -220,7 +220,7 @@ class CallReservation(Reservation):
                 "whole" if code is None and outcome.status is not None and not left else self._end(outcome),
                 self._basis,
                 outcome.status,
-                code if not left else None,  # of an error that nobody was there to read
+                code if not left else None,  # of an error that no client was there to read
                 self._cost,
                 self._priced_by,
                 tuple(sorted(notes.repairs)) if notes.repairs else (),
@@ -242,15 +242,15 @@ class CallReservation(Reservation):
         """Sum up what the attempts have come to, with the tools that were run after them."""
         attempts = self._attempts
         notes = attempts[0] if len(attempts) == 1 else None
-        if notes is not None and notes.failure is None and (tokens := notes.told) is not None:
-            self._tell(tokens, notes.service_tier)  # as nearly always
+        if notes is not None and notes.failure is None and (tokens := notes.reported) is not None:
+            self._use_reported(tokens, notes.service_tier)  # as nearly always
         else:
             self._sum_up([notes for notes in attempts if notes.model])
         if self._tools and self._cost is not None:
             self._cost += sum(tool.cost for tool in self._tools.values())
 
-    def _tell(self, tokens: Tokens, tier: str | None) -> None:
-        """What the upstream of the only attempt has told."""
+    def _use_reported(self, tokens: Tokens, tier: str | None) -> None:
+        """What the upstream of the only attempt has reported."""
         price = self._price
         cost = self._cost = price.cost(tokens, tier) if price is not None else None
         self._priced_by = price.basis if price is not None else None
@@ -259,7 +259,7 @@ class CallReservation(Reservation):
             self._search_cost = price.search_cost(tokens.searches)
 
     def _sum_up(self, attempts: Sequence[Notes]) -> None:
-        """What upstreams have told, and an estimate where one has not."""
+        """What upstreams have reported, and an estimate where one has not."""
         total = Tokens()
         cost: int | None = 0
         search_cost = 0
@@ -267,7 +267,7 @@ class CallReservation(Reservation):
         by: str | None = None
         records: list[AttemptRecord] = []
         for notes in attempts:
-            tokens = notes.told
+            tokens = notes.reported
             if tokens is None:
                 tokens = self._estimated(notes)
                 basis = "estimated" if tokens is not None else basis
@@ -285,7 +285,7 @@ class CallReservation(Reservation):
     def _estimated(self, notes: Notes) -> Tokens | None:
         """For an attempt that an upstream has worked at without telling how much; None if it refused.
 
-        Input that it has told is kept.
+        Input that it has reported is kept.
         """
         failure = notes.failure
         if failure is not None and not notes.text_bytes and not _may_have_worked(failure):
@@ -325,7 +325,7 @@ def _may_have_worked(failure: Exception) -> bool:
 
 
 def estimated_tokens(size: int) -> int:
-    """Tokens of so many bytes, where nobody has counted them."""
+    """An estimate of the tokens of so many bytes."""
     return -(-size // _BYTES_PER_TOKEN)
 
 

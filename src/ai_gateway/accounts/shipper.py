@@ -25,7 +25,7 @@ _INTERVAL_S = 0.4
 _FEW = 100
 _BATCH = 500
 _LOOK_FOR_DEAD_S = 2.0
-_UPKEEP_S = 60.0
+_MAINTENANCE_S = 60.0
 _LAST_S = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -36,19 +36,19 @@ type Traced = Callable[[Step, Attributes], AbstractContextManager[None]]
 class Holder(Protocol):
     """The counters' part that releases holds of dead processes."""
 
-    async def give_back(self, start: Start) -> None:
+    async def release(self, start: Start) -> None:
         """Release the holds of a lost call; may be repeated if this process dies meanwhile."""
 
     async def settle_rest(self, owner: str, find: Callable[[str], Awaitable[StoredCall | None]]) -> None:
         """Settle the other holds of a dead process after shipping its journals; `find` looks calls up in the ledger."""
 
     async def forget_dead(self, is_finished: Callable[[str], bool]) -> None:
-        """Release the holds of dead processes whose journals are finished, as `is_finished` tells."""
+        """Release the holds of dead processes whose journals are finished, as `is_finished` says."""
 
 
 class _Nothing(Holder):
     @override
-    async def give_back(self, start: Start) -> None:
+    async def release(self, start: Start) -> None:
         pass
 
     @override
@@ -172,7 +172,7 @@ class Shipper:
             try:
                 self.journal.tend()
                 await self.ship()
-                await self._keep_house()
+                await self._maintain()
             except Exception as error:  # a fault here must not end the shipping for good
                 _log.error("records not shipped", exc_info=error)
 
@@ -196,7 +196,7 @@ class Shipper:
         """Release the holds of lost calls, or try again later."""
         try:
             for record in batch.records:
-                await self._holder.give_back(record.start)
+                await self._holder.release(record.start)
         except Exception as error:  # counters that are away must hold up neither records nor calls
             if not self._held_up:
                 _log.error("what lost calls held is not given back yet", calls=len(batch.records), exc_info=error)
@@ -247,8 +247,8 @@ class Shipper:
                     count(Event.RECORD_DROPPED)
                     _log.error("record that cannot be stored", id=record.start.id, record=str(record), exc_info=error)
 
-    async def _keep_house(self) -> None:
-        if time.monotonic() - self._kept_at < _UPKEEP_S:
+    async def _maintain(self) -> None:
+        if time.monotonic() - self._kept_at < _MAINTENANCE_S:
             return
         self._kept_at = time.monotonic()
         with suppress(StoreError):  # then next time

@@ -53,7 +53,7 @@ _NO_PAGES = (
 class Access:
     """Authorises callers by key. Without keys the gateway is open, but only to its own machine.
 
-    `allows` tells whether web pages of an origin may call.
+    `allows` says whether web pages of an origin may call.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class Access:
             raise Forbidden("You have insufficient permissions for this operation: it takes an administrator's key.")
         return caller
 
-    async def learn(self, scope: Scope) -> bool:
+    async def refresh(self, scope: Scope) -> bool:
         """Refresh the keys after one was refused; returns whether there are new ones.
 
         Raises RateLimited for an address with too many wrong keys, or Unavailable if the store cannot be read.
         """
         address = address_of(scope)
         self.wrong_keys.check(address)
-        if await self.keys.learn():
+        if await self.keys.refresh():
             return True
         await self.wrong_keys.add(address)
         return False

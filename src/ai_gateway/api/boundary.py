@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, override
+from typing import TYPE_CHECKING, ClassVar, override
 
 from starlette.types import Scope
 
@@ -12,6 +12,9 @@ from ai_gateway.contract.call import Caller
 from ai_gateway.contract.route import Boundary, Security
 from ai_gateway.contract.wire import Wire
 from ai_gateway.errors import Forbidden
+
+if TYPE_CHECKING:  # the administration of the command line needs no gateway
+    from ai_gateway.gateway import Gateway
 
 
 class WireBoundary(Boundary):
@@ -28,8 +31,8 @@ class WireBoundary(Boundary):
         self.body_limits = replace(body_limits, any_type=wire.any_content_type)
 
     @override
-    async def learn(self, scope: Scope) -> bool:
-        return await self.access.learn(scope)
+    async def refresh(self, scope: Scope) -> bool:
+        return await self.access.refresh(scope)
 
     @override
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
@@ -39,8 +42,17 @@ class WireBoundary(Boundary):
         return caller
 
 
-def with_default_model(default: str | None, provider: str | None, value: object) -> object:
-    """The request with DEFAULT_MODEL, if it is routed by model and has none."""
-    if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
-        return {**value, "model": default}
-    return value
+class ModelBoundary(WireBoundary):
+    """A wire whose requests may leave the model out."""
+
+    def __init__(self, wire: Wire, access: Access, body_limits: BodyLimits, gateway: "Gateway") -> None:
+        super().__init__(wire, access, body_limits)
+        self.gateway = gateway
+
+    @override
+    def complete(self, provider: str | None, value: object) -> object:
+        """The request with DEFAULT_MODEL, if it is routed by model and has none."""
+        default = self.gateway.routing.rules.default_model
+        if default and provider is None and isinstance(value, dict) and value.get("model") in (None, ""):
+            return {**value, "model": default}
+        return value

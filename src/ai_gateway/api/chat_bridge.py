@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from ai_gateway.conform.chat_turn import ChatTurn
 from ai_gateway.conform.turn import Parts
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.stream import Continued, Framed, Item, LastFramed, LastTogether, Stream, Together
@@ -34,7 +34,7 @@ class ChatBridge(ABC):
         self.turn = ChatTurn(events, keeps)
         self._events = events
         self.call = call
-        self._charged = UNWEIGHED
+        self._charged = UNCHARGED
 
     @abstractmethod
     def _begun(self, chunk: models.CreateChatCompletionStreamResponse) -> bytes:
@@ -79,7 +79,7 @@ class ChatBridge(ABC):
 
     def _reserve_memory(self) -> None:
         """Reserve memory for twice the present text. Raises Overloaded."""
-        self.call.room.charge_at_most(self._charged * _PER_BYTE, "replies")
+        self.call.allocation.charge_at_most(self._charged * _PER_BYTE, "replies")
         self._charged *= 2
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ai_gateway.contract.call import Call
+from ai_gateway.errors import InvalidRequest
 from ai_gateway.observability.metrics import Event, count
 
 
@@ -32,3 +33,11 @@ class FieldNames:
 
     def _countable(self, fields: Iterable[str]) -> set[str]:
         return {name if name in self.labels else "other" for name in fields}
+
+
+def unknown_field() -> InvalidRequest:
+    """The error for fields outside the contract where UNKNOWN_PARAMS is `reject`."""
+    return InvalidRequest(
+        "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
+        code="unknown_parameter",
+    )

@@ -103,7 +103,7 @@ class MessageBridge(ChatBridge):
         return self._message.begin()
 
     def _charge(self, size: int) -> None:
-        self.call.room.charge_at_most(size * _PER_EXTRA_BYTE, "replies")
+        self.call.allocation.charge_at_most(size * _PER_EXTRA_BYTE, "replies")
 
     @override
     def _ended(self, finish: str) -> bytes:

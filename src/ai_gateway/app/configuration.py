@@ -180,7 +180,7 @@ def _unverified(upstreams: Sequence[Upstream]) -> Iterator[str]:
     for upstream in upstreams:
         if not upstream.network.tls.verify and (upstream.base_url or upstream.row.base_url).startswith("https:"):
             yield (
-                f"provider '{upstream.name}': DISABLE_SSL_VERIFICATION is on, so that whoever stands between can read "
+                f"provider '{upstream.name}': DISABLE_SSL_VERIFICATION is on, so that anyone in between can read "
                 "and change everything, its key included: set ca_file in its table instead"
             )
 

@@ -62,7 +62,7 @@ def _pattern(path: str) -> str:
 
 
 def wants_websocket(scope: Scope) -> bool:
-    """Whether the request asks for an upgrade to WebSocket. Our own server has renamed the Upgrade header."""
+    """Whether the request is an upgrade to WebSocket. Our own server has renamed the Upgrade header."""
     return scope["type"] == "http" and any(
         name in {b"upgrade", b"x-upgrd"} and value.lower() == b"websocket" for name, value in scope["headers"]
     )

@@ -190,7 +190,7 @@ class Meters:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         samples.add(families.CPU, usage.ru_utime + usage.ru_stime, worker)
         samples.add(families.STARTED, self._started, worker)
-        samples.add(families.MOST_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0], worker)
+        samples.add(families.MAX_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0], worker)
         with suppress(OSError, ValueError):  # not all systems have /proc
             pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
             samples.add(families.MEMORY, pages * os.sysconf("SC_PAGE_SIZE"), worker)

@@ -10,20 +10,13 @@ from typing import Annotated, override
 import typer
 from typer.core import TyperGroup
 
-from ai_gateway.cli.chat import chat
-from ai_gateway.cli.check import check
+from ai_gateway.cli.commands import chat, check, init, models, probe, reload, routes, serve
 from ai_gateway.cli.docs import docs
-from ai_gateway.cli.init import init
 from ai_gateway.cli.keys import keys
 from ai_gateway.cli.limits import budget, limits
 from ai_gateway.cli.memories import memories
-from ai_gateway.cli.models import models
 from ai_gateway.cli.openapi import openapi
-from ai_gateway.cli.probe import probe
 from ai_gateway.cli.projects import projects
-from ai_gateway.cli.reload import reload
-from ai_gateway.cli.routes import routes
-from ai_gateway.cli.serve import serve
 from ai_gateway.cli.store import store
 from ai_gateway.cli.usage import costs, usage
 from ai_gateway.config.constants import CONFIG_VARIABLE, DOTENV_VARIABLE, VERSION
@@ -39,10 +32,10 @@ class Commands(TyperGroup):
         except typer.BadParameter as error:
             from pydantic import ValidationError  # noqa: PLC0415 - help must not pay for it
 
-            from ai_gateway.config.validation import complaint  # noqa: PLC0415
+            from ai_gateway.config.validation import first_problem  # noqa: PLC0415
 
             if isinstance(error.__cause__, ValidationError):
-                error.message = complaint(error.__cause__)
+                error.message = first_problem(error.__cause__)
             raise
 
 

@@ -63,7 +63,7 @@ def _keys(application: Application) -> str:
         counts = [f"{configured} configured"] * bool(configured) + [f"{stored} stored"] * bool(stored or not configured)
         return f"required ({', '.join(counts)})"
     is_private = settings.service_socket is not None or is_loopback(settings.service_host)
-    where = "this machine only" if is_private else "anybody who can reach this address"
+    where = "this machine only" if is_private else "everyone who can reach this address"
     place = application.parts.accounts.place
     advice = " (make one: ai-gateway keys create NAME)" if place is not None and place.is_kept else ""
     return f"not required: open to {where}{advice}"

@@ -22,7 +22,7 @@ from ai_gateway.contract.stream import Continued, Framed, Item, Stream, Together
 from ai_gateway.errors import GatewayError
 from ai_gateway.gateway import Gateway
 from ai_gateway.observability.printable import printable_lines
-from ai_gateway.redaction import remember, strike
+from ai_gateway.redaction import redact, remember
 from gateway_contract.openai.models import CreateChatCompletionRequest, CreateChatCompletionStreamResponse
 
 _REMOTE = "remote"
@@ -145,7 +145,7 @@ class _Talk:
         except GatewayError as error:
             typer.echo("\n" if answer else "", nl=False)
             message = error.message if self._url is None else error.message.replace(f"Provider {_REMOTE!r}", self._url)
-            print_problems([strike(message)])
+            print_problems([redact(message)])
             return False
         typer.echo()
         self._messages = [*messages, {"role": "assistant", "content": "".join(answer)}]
@@ -167,8 +167,8 @@ class _Talk:
                     for text in _texts(item):
                         yield text
         finally:
-            for leave in call.leaving:
-                leave()
+            for callback in call.at_end:
+                callback()
 
 
 def _texts(item: _Chunk | Item[_Chunk] | Verbatim | Continued | Framed | Together) -> Iterator[str]:

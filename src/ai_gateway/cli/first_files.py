@@ -23,7 +23,7 @@ _TABLES = """\
 # [aliases]
 # small = "lab/llama-3.1-8b"
 
-# A model with several targets: the next one is asked when one cannot answer.
+# A model with several targets: the next one is called when one fails.
 # [routes."safe"]
 # targets = ["lab/llama-3.1-8b", "openai/gpt-4o-mini"]
 

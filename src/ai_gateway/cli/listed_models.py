@@ -22,7 +22,7 @@ def print_models(*, as_json: bool) -> None:
     shown = [models.model_dump_json(exclude_unset=True)] if as_json else lines
     typer.echo("\n".join(map(printable_text, shown)))  # names are the upstreams'
     if missing:
-        typer.echo(f"ai-gateway: could not be asked: {missing}", err=True)
+        typer.echo(f"ai-gateway: unavailable: {missing}", err=True)
         raise typer.Exit(1)
 
 

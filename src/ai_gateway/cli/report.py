@@ -19,7 +19,7 @@ from ai_gateway.observability.logging import configure_logging
 from ai_gateway.observability.printable import printable_text
 from ai_gateway.providers.config.upstreams import known_variables, network_variables
 from ai_gateway.providers.upstream import Upstream
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 from ai_gateway.routing.provider_models import CachedModels
 
 _HIDDEN = "(set, not shown)"
@@ -42,7 +42,7 @@ _ADVICE_ON = {401: _CHECK_KEY, 403: _CHECK_KEY, 404: _CHECK_ADDRESS}
 
 
 def check(*, host: str | None, port: int | None, log_level: str | None, workers: int | None, offline: bool) -> None:
-    """Print all settings and ask the providers. Raises typer.Exit if something is wrong."""
+    """Print all settings and check the providers. Raises typer.Exit if something is wrong."""
     problems: list[str] = []
     loaded = load(problems, host=host, port=port, log_level=log_level, workers=workers)
     if (settings := loaded.settings) is not None:
@@ -56,13 +56,13 @@ def check(*, host: str | None, port: int | None, log_level: str | None, workers:
     _print(_settings(loaded.sources, application.settings))
     _print([(name, _of_variable(name, value), origin) for name, value, origin in _variables(loaded.sources)])
     for warning in loaded.configuration.warnings:
-        typer.echo(f"warning: {printable_text(strike(warning))}")
+        typer.echo(f"warning: {printable_text(redact(warning))}")
     if not asyncio.run(_providers_answer(application, loaded, offline=offline)):
         raise typer.Exit(1)
 
 
 def _print(rows: Iterable[tuple[str, str, str]]) -> None:
-    made = [tuple(printable_text(strike(cell)) for cell in row) for row in rows]
+    made = [tuple(printable_text(redact(cell)) for cell in row) for row in rows]
     widths = [max((len(row[column]) for row in made), default=0) for column in (0, 1)]
     for name, value, origin in made:
         typer.echo(f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}")
@@ -133,8 +133,8 @@ async def _providers_answer(application: Application, loaded: Loaded, *, offline
         rows = [(each, _found(each, upstreams.get(each.provider.name), timeout_s)) for each in catalogue.cached]
     width = max((len(each.provider.name) for each, _ in rows), default=0)
     for each, found in rows:
-        state = "not asked" if offline else found
-        typer.echo(f"provider {each.provider.name:{width}}  {printable_text(strike(state))}")
+        state = "not checked" if offline else found
+        typer.echo(f"provider {each.provider.name:{width}}  {printable_text(redact(state))}")
     if not rows:
         typer.echo("no provider is configured: set a key, such as OPENAI_API_KEY, or a base URL")
     return all(each.state != "unreachable" for each, _ in rows)

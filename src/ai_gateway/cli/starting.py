@@ -80,7 +80,7 @@ def built(**options: object) -> Application:
 
 
 def start(*, host: str | None, port: int | None, log_level: str | None, workers: int | None) -> None:
-    """Serve until told to stop. Exits with code 2 if there are problems."""
+    """Serve until stopped. Exits with code 2 if there are problems."""
     problems: list[str] = []
     loaded = load(problems, host=host, port=port, log_level=log_level, workers=workers)
     settings = loaded.settings

@@ -104,7 +104,7 @@ def costs(  # noqa: PLR0913 - a command has as many parameters as options
     url: Url = None,
     admin_key: AdminKey = None,
 ) -> None:
-    """Show what was spent, by day unless told otherwise."""
+    """Show what was spent, by day by default."""
     _show(by or [By.day], start, end, _form("costs", as_csv=as_csv, as_json=as_json), url, admin_key)
 
 

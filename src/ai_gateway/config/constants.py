@@ -17,7 +17,7 @@ CONFIG_VARIABLE = "GATEWAY_CONFIG"
 DOTENV_FILE = ".env"
 DOTENV_VARIABLE = "GATEWAY_ENV_FILE"
 
-# The version string that OpenAI's API answers with; clients log it.
+# The header `openai-version` of OpenAI's API; clients log it.
 OPENAI_VERSION = "2020-10-01"
 
 # The version of Ollama whose API is served; clients refuse older servers than they need.

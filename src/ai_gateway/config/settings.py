@@ -60,7 +60,8 @@ class PerProvider(BaseModel):
         LOWER_CASE,
     ] = None
     disable_ssl_verification: Annotated[
-        bool, Field(description="do not check whose certificate an upstream shows: anybody may read what is sent to it")
+        bool,
+        Field(description="do not check the certificate of an upstream: anyone in between can read what is sent"),
     ] = False
 
 
@@ -221,7 +222,7 @@ class Settings(Telemetry, PerProvider):
         LOWER_CASE,
     ] = "private"
     wrong_keys_per_minute: Annotated[
-        int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is told to stop; 0 for no bound")
+        int, Field(ge=0, le=1_000_000, description="wrong keys of one address until it is rejected; 0 for no bound")
     ] = 30
     allow_anonymous: Annotated[bool, Field(description="serve without keys on any address")] = False
     custom_provider: Annotated[bool, Field(description="serve the built-in provider at /custom/v1")] = True
@@ -232,7 +233,7 @@ class Settings(Telemetry, PerProvider):
         Seconds, Field(description="seconds until a stream's head goes out although its first chunk is late"), RESTART
     ] = 15.0
     max_retries: Annotated[
-        int, Field(ge=0, le=10, description="times to ask an upstream again that failed before its first byte")
+        int, Field(ge=0, le=10, description="retries of an upstream that failed before its first byte")
     ] = 2
     retry_refusals: Annotated[
         Refusals, Field(description="refusals of an upstream that are tried again: any of 408, 409 and 429")

@@ -67,16 +67,16 @@ def _lines(error: ValidationError, origin: Callable[[str], str]) -> Iterator[str
             continue
         is_secret = place[0] in _SECRETS or not _SECRET_PARTS.isdisjoint(place)
         value = "" if is_secret or details["type"] == "missing" else shown(details["input"])
-        yield f"{name}: {_complaint(details, value)} ({origin(place[0])})"
+        yield f"{name}: {_problem(details, value)} ({origin(place[0])})"
 
 
-def complaint(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """What is wrong with a single value."""
     details = error.errors(include_url=False)[0]
-    return _complaint(details, "" if details["type"] == "value_error" else shown(details["input"]))
+    return _problem(details, "" if details["type"] == "value_error" else shown(details["input"]))
 
 
-def _complaint(details: ErrorDetails, value: str) -> str:
+def _problem(details: ErrorDetails, value: str) -> str:
     words = _WORDS.get(details["type"])
     if words is None:  # an error of our own validators, or an unexpected type
         message = details["msg"].removeprefix("Value error, ")

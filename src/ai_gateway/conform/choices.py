@@ -9,7 +9,7 @@ from ai_gateway.conform import finish_reasons
 from ai_gateway.conform.parts import join_parts
 from ai_gateway.conform.tool_calls import made_call_id
 from ai_gateway.errors import UpstreamError
-from ai_gateway.redaction import strike_all
+from ai_gateway.redaction import redact_all
 
 type Object = dict[str, Any]
 type ItemRepair = Callable[[Object, int], bool]
@@ -79,7 +79,8 @@ def _is_blank(call: object) -> bool:
 def map_finish(choice: Object, _at: int) -> bool:
     """Map a finish reason of another name, or a name for none. Raises UpstreamError for one that is a failure."""
     reason = choice.get("finish_reason")
-    name = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's own API gives an object
+    # SGLang's /generate gives an object: docs.sglang.ai "SGLang Native APIs".
+    name = reason.get("type") if isinstance(reason, dict) else reason
     if not isinstance(name, str) or name in finish_reasons.allowed(choice):
         return False
     if finish_reasons.is_no_reason(name):
@@ -90,7 +91,7 @@ def map_finish(choice: Object, _at: int) -> bool:
         raise UpstreamError.gave_up(detail=f"finish reason {name.strip()[:_MAX_NAME_LENGTH]}")
     if meaning is None:
         return False
-    choice.setdefault("native_finish_reason", strike_all(reason))
+    choice.setdefault("native_finish_reason", redact_all(reason))
     choice["finish_reason"] = meaning if meaning in finish_reasons.allowed(choice) else "stop"
     return True
 
@@ -104,7 +105,7 @@ def tell_unknown_finish(choice: Object, at: int) -> bool:
         or map_finish(choice, at)
     ):
         return False
-    choice.setdefault("native_finish_reason", strike_all(reason))
+    choice.setdefault("native_finish_reason", redact_all(reason))
     choice["finish_reason"] = "length"
     return True
 

@@ -38,8 +38,8 @@ def text_size(reply: BaseModel) -> int:
     """The characters of all texts in a chunk or reply: content, reasoning, arguments of tool calls, ids and names."""
     size = 0
     for choice in getattr(reply, "choices", ()):
-        said = choice.__dict__
-        part = said.get("delta") or said.get("message")
+        fields = choice.__dict__
+        part = fields.get("delta") or fields.get("message")
         if part is None:
             size += _text_size(choice) - len(choice.finish_reason or "")
         else:

@@ -24,7 +24,7 @@ from ai_gateway.conform.rules import (
 from ai_gateway.conform.source import Source
 from ai_gateway.conform.surrogates import SplitSurrogates
 from ai_gateway.conform.usage import GROQ, ImpossibleCount, tokens_of
-from ai_gateway.contract.budget import UNWEIGHED, parsed_size
+from ai_gateway.contract.budget import UNCHARGED, parsed_size
 from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.lenient_json import NUMBER, TEXT, read_leniently, whole_texts
 from ai_gateway.contract.stream import DONE, Done, Item, Received
@@ -47,8 +47,8 @@ class Conformer:
     """
 
     __slots__ = (
-        "_allocation", "_charged", "_enforces", "_halves", "_model", "_notes", "_request_id", "_source",
-        "content_fields", "facts", "known", "observes", "usage_beside",
+        "_allocation", "_charged", "_enforces", "_halves", "_model", "_notes", "_source",
+        "content_fields", "facts", "known", "observes", "request_id", "usage_beside",
     )  # fmt: skip
 
     def __init__(self, source: Source, attempt: Attempt, model: str) -> None:
@@ -59,10 +59,10 @@ class Conformer:
         self.facts: Facts | None = None
         self.usage_beside: models.CompletionUsage | None = None
         call = attempt.call
-        self._allocation = call.room
+        self._allocation = call.allocation
         self._charged = 0
         self._model = model
-        self._request_id = call.request_id
+        self.request_id = call.request_id
         self._halves: SplitSurrogates | None = None
         mode = source.conformance
         self._enforces = mode == "enforce"
@@ -99,7 +99,7 @@ class Conformer:
     def item[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model]:
         """A reply or chunk as the exact model. Raises the error if it is one, or UpstreamInvalidResponse."""
         if isinstance(received, bytes):
-            if len(received) > UNWEIGHED:
+            if len(received) > UNCHARGED:
                 self._charge(received)
             exact = exact_json(model, received)
             item = Item(exact, received) if exact is not None else self._inexact(model, received)
@@ -170,7 +170,7 @@ class Conformer:
     def event[Model: BaseModel](self, model: type[Model], received: Received[Model]) -> Item[Model] | Done | None:
         """The same for an event of a stream, which may also be its terminator, or not a chunk."""
         if isinstance(received, bytes):
-            if len(received) > UNWEIGHED:
+            if len(received) > UNCHARGED:
                 self._charge(received)
             exact = self.exact(model, received)
             if exact is not None and self.facts is not None:  # without usage
@@ -226,7 +226,7 @@ class Conformer:
 
     def _repaired[Model: BaseModel](self, model: type[Model], value: object) -> Model:
         try:
-            repaired, rules = repair(model, value, ReplyContext(self._model, self._request_id, self.content_fields))
+            repaired, rules = repair(model, value, ReplyContext(self._model, self.request_id, self.content_fields))
             self._report_all(rules)
         except UpstreamInvalidResponse:
             self._count_beside(value)

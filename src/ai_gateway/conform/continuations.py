@@ -154,14 +154,14 @@ class Continuations:
         """Note that these texts of events with this template have been sent."""
         notes = self._notes
         if not template.is_noted:
-            said = self._content_fields.setdefault(template.choice, set())
+            sent = self._content_fields.setdefault(template.choice, set())
             if template.gaps == 1:
                 template.is_noted = any(texts)
                 if template.is_noted:
-                    said |= template.names
+                    sent |= template.names
             else:
-                said.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
-                template.is_noted = said >= template.names
+                sent.update(name for at, name in enumerate(template.fields) if any(texts[at :: template.gaps]))
+                template.is_noted = sent >= template.names
         chunks = len(texts) // template.gaps
         if self._credit < _MAX_CREDIT:
             self._credit += chunks
@@ -226,6 +226,10 @@ def _is_continuation(chunk: Chunk) -> bool:
         return False
     choice = chunk.choices[0]
     if choice.finish_reason is not None:
+        return False
+    if isinstance(choice, models.CreateChatCompletionStreamResponseChoice) and (
+        choice.delta.function_call is not MISSING
+    ):  # rare today; its name is watched
         return False
     calls = calls_of(choice)
     if len(calls) != 1:

@@ -54,7 +54,7 @@ def _check_vectors(data: list[models.Embedding], dimensions: int | None) -> None
             raise UpstreamInvalidResponse("The provider sent a vector that holds something else than numbers.")
         if dimensions is not None and len(vector) != dimensions:
             raise UpstreamInvalidResponse(
-                f"The provider sent vectors of {len(vector)} dimensions where {dimensions} were asked for: "
+                f"The provider sent vectors of {len(vector)} dimensions where {dimensions} were requested: "
                 "leave `dimensions` out, or choose a model that can."
             )
 

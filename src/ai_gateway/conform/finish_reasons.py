@@ -44,7 +44,7 @@ _NAMES: dict[Meaning, tuple[str, ...]] = {
     "failure": (
         "error", "failed", "failure", "cancelled", "canceled", "user_cancel", "user_cancelled", "timeout",
         "interrupted", "incomplete", "server_error", "internal_error", "overloaded",
-        "abort", "aborted",  # vLLM, SGLang
+        "abort", "aborted",  # `FINISH_REASON_STRINGS` in vllm/v1/engine/__init__.py; SGLang
         "network_error",  # docs.z.ai
         "insufficient_system_resource",  # api-docs.deepseek.com
         # ai.google.dev "FinishReason"; Bedrock's Converse

@@ -53,6 +53,7 @@ _FIRST_NUMBER = 10 ** (_DIGITS - 1)
 # characters takes eight times as long.
 _TEXT = rb'([^"]*+(?:(?<=\\)"[^"]*+)*+)'
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
+_ID = rb'((?!")' + _TEXT[1:]  # an empty one is filled in
 _MAX_LENGTH = 8 * 1024  # larger replies are mostly one text, which the validator reads as fast
 _NAMES = frozenset((*TEXTS, *NUMBERS))
 _WHOLE = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 2}  # the counts that every usage has, in order
@@ -125,9 +126,9 @@ def forms_of[Rep: BaseModel](provider: str, model: str, kind: type[Rep]) -> Form
 
 @dataclass(slots=True)
 class _Gap:
-    """The kind of value in a gap. Token counts have a place in the template's own usage."""
+    """The values of a gap. Token counts have a place in the template's own usage."""
 
-    is_text: bool
+    pattern: bytes
     counts: dict[str, Any] | None = None
     name: str = ""
 
@@ -139,7 +140,7 @@ class _Template:
         first, *others = map(re.escape, constants)
         pieces = [
             first,
-            *((_TEXT if gap.is_text else _NUMBER) + other for gap, other in zip(gaps, others, strict=True)),
+            *(gap.pattern + other for gap, other in zip(gaps, others, strict=True)),
         ]
         self._pattern = re.compile(b"".join(pieces))
         values = vars(reply)
@@ -199,7 +200,8 @@ def _parts_of(usage: models.CompletionUsage | None) -> tuple[dict[str, int], dic
 
 def _proven(reply: BaseModel, raw: bytes) -> _Template | None:
     """The template of a reply; None if the proof of its gaps fails."""
-    spots = [match.span(match.lastindex or 0) for match in _VALUE.finditer(raw)]
+    found = [*_VALUE.finditer(raw)]
+    spots = [match.span(match.lastindex or 0) for match in found]
     are_texts = [raw[start - 1 : start] == b'"' for start, _ in spots]
     marks: list[object] = [_TEXT_MARK % at if is_text else _FIRST_NUMBER + at for at, is_text in enumerate(are_texts)]
     if not 0 < len(spots) <= _MAX_GAPS or any(str(mark).encode() in raw for mark in marks):
@@ -208,7 +210,10 @@ def _proven(reply: BaseModel, raw: bytes) -> _Template | None:
     copy = exact_json(type(reply), _filled(constants, marks))
     if copy is None:
         return None
-    gaps = [_Gap(is_text) for is_text in are_texts]
+    gaps = [
+        _Gap(_NUMBER if not is_text else _ID if match[0].startswith(b'"id"') else _TEXT)
+        for match, is_text in zip(found, are_texts, strict=True)
+    ]
     left = dict(zip(marks, gaps, strict=True))
     usage = vars(copy).get("usage")
     counts = [id(fields) for fields, _, _ in _slots(usage)]

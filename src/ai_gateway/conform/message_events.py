@@ -23,7 +23,7 @@ type Fields = dict[str, JsonValue]
 _START, _DELTA, _STOP = b"content_block_start", b"content_block_delta", b"content_block_stop"
 _SERVED: Final = "server_tool_use"
 _THINKING, _REDACTED = "thinking", "redacted_thinking"
-_FIRST_TEXT = ("text", b'{"type":"text","text":"","citations":[]}')  # null is refused by the AI SDK's provider
+_FIRST_TEXT = ("text", b'{"type":"text","text":"","citations":[]}')  # null is refused by @ai-sdk/anthropic 3.0.140
 _FIRST_THINKING = (_THINKING, b'{"type":"thinking","thinking":"","signature":""}')
 _FORMS: Final = {
     "text": (b"text_delta", b"text"),

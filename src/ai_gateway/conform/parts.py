@@ -17,7 +17,7 @@ _KINDS: dict[str | None, tuple[str, str]] = {
     "summary_text": ("text", "reasoning_content"),
 }
 # Fields that a part may have beside its text, and that can be dropped without losing content.
-_PLAIN = frozenset({"type", "index", "closed"})  # `closed`: Mistral's, whether the thinking goes on in the next chunk
+_PLAIN = frozenset({"type", "index", "closed"})  # `closed`: `ThinkChunk` of mistralai/client-ts
 _REST = "other_blocks"
 
 

@@ -1,4 +1,4 @@
-"""What a reply took that is refused, so that nobody gets it: it is paid for all the same.
+"""What a reply took that is refused, and so not delivered: it is paid for all the same.
 
 A reply of any wire may come from any upstream, so its usage is read in every form there is.
 """

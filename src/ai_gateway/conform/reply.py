@@ -15,7 +15,7 @@ from ai_gateway.conform.large import is_large, parts_of
 from ai_gateway.conform.objects import REPAIRS, ReplyContext
 from ai_gateway.conform.rules import DROP_INVALID, DROP_NULL, FILL_NULL, Rule
 from ai_gateway.contract.strict_json import may_be_refused, read_json
-from ai_gateway.contract.validation_errors import NOTHING, step_into
+from ai_gateway.contract.validation_errors import NOTHING, step_into, value_at
 from ai_gateway.errors import UpstreamInvalidResponse
 
 # Each round can reveal errors one level deeper; replies nest far less than this.
@@ -107,7 +107,7 @@ def _validated[Model: BaseModel](model: type[Model], value: object, applied: lis
             if rule not in applied:
                 applied.append(rule)
         for path, places in gone.items():
-            items = _at(value, path)
+            items = value_at(value, path)
             if isinstance(items, list):
                 items[:] = [item for at, item in enumerate(items) if at not in places]
             touched = {spot: rule for spot, rule in touched.items() if spot[: len(path)] != path}
@@ -120,7 +120,7 @@ def _dropped_around(value: object, path: Path, touched: dict[Path, Rule], gone: 
     Items of lists are only noted in `gone`, so that indexes stay valid until all are known.
     """
     for end in range(len(path) - 1, 0, -1):
-        key, holder = path[end - 1], _at(value, path[: end - 1])
+        key, holder = path[end - 1], value_at(value, path[: end - 1])
         if key in _HOLDERS:
             return None
         if isinstance(holder, dict) and key in holder and key not in _PRECIOUS:
@@ -175,9 +175,3 @@ def _repaired(spot: _Spot, touched: Mapping[Path, Rule], *, sealed: bool) -> Rul
         return None
     del spot.holder[spot.key]
     return DROP_NULL if spot.value is None or is_empty else DROP_INVALID
-
-
-def _at(value: object, path: Path) -> object:
-    for step in path:
-        value = step_into(value, step)
-    return value

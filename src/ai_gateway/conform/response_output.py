@@ -40,7 +40,7 @@ class Output:
         self._response_id = response_id
         self._here = ran
         self._running: dict[str, tuple[Fields, str, int]] = {}  # by call index: item, id, place
-        self._untold: list[int] = []  # indexes of items that wait for earlier ones
+        self._waiting: list[int] = []  # indexes of items that wait for earlier ones
 
     def _event(self, name: bytes, fields: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
@@ -90,10 +90,10 @@ class Output:
         """End one item. Items are done in the order of the list, as clients expect."""
         item, events = self._here.ended(call, item_id)
         self._output[place] = to_json(item)
-        self._untold.append(place)
+        self._waiting.append(place)
         written = self._with_place(item_id, place, events)
         first = min((place for _, _, place in self._running.values()), default=len(self._output))
-        while self._untold and (done := min(self._untold)) < first:
-            self._untold.remove(done)
+        while self._waiting and (done := min(self._waiting)) < first:
+            self._waiting.remove(done)
             written += self._event(DONE, b'"output_index":%d,"item":%b' % (done, self._output[done]))
         return written

@@ -11,21 +11,21 @@ from typing import Any, Final
 type _Fields = dict[str, Any]
 
 # Texts of parts, by the prefix of their events: the list, the name of the index in it, and the part's field.
-_PARTS: Final[Mapping[str, tuple[str, str, str]]] = {
+PARTS: Final[Mapping[str, tuple[str, str, str]]] = {
     "response.output_text": ("content", "content_index", "text"),
     "response.refusal": ("content", "content_index", "refusal"),
     "response.reasoning_text": ("content", "content_index", "text"),
     "response.reasoning_summary_text": ("summary", "summary_index", "text"),
 }
-_PART_EVENTS: Final = {"content": "response.content_part", "summary": "response.reasoning_summary_part"}
-_KINDS_OF_PARTS: Final = {
+PART_EVENTS: Final = {"content": "response.content_part", "summary": "response.reasoning_summary_part"}
+KINDS_OF_PARTS: Final = {
     "output_text": "response.output_text",
     "refusal": "response.refusal",
     "reasoning_text": "response.reasoning_text",
     "summary_text": "response.reasoning_summary_text",
 }
 # Arguments of calls, by the prefix of their events.
-_GIVEN: Final[Mapping[str, str]] = {
+GIVEN: Final[Mapping[str, str]] = {
     "response.function_call_arguments": "arguments",
     "response.custom_tool_call_input": "input",
     "response.mcp_call_arguments": "arguments",
@@ -42,7 +42,7 @@ _CUT: Final[Mapping[str, str | None]] = {
 }
 # Events after which an item has its whole content.
 _FOUND: Final = frozenset({"response.web_search_call.completed", "response.file_search_call.completed"})
-_DONE: Final = "response.output_item.done"
+DONE: Final = "response.output_item.done"
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class _Part:
         if self.done:
             return self.fields
         cited = {"annotations": self.annotations} if self.annotations else {}
-        return {**self.fields, _PARTS[self.stem][2]: "".join(self.texts), **cited}
+        return {**self.fields, PARTS[self.stem][2]: "".join(self.texts), **cited}
 
 
 @dataclass(slots=True)
@@ -76,11 +76,11 @@ class _Open:
     def event(self, name: str, value: Mapping[str, Any]) -> None:
         stem, _, what = name.rpartition(".")
         self.found = self.found or name in _FOUND
-        if stem in _PARTS:
+        if stem in PARTS:
             self._text(stem, what, value)
-        elif stem in _GIVEN:
+        elif stem in GIVEN:
             self._give(stem, what, value)
-        elif (at := next((each for each, own in _PART_EVENTS.items() if own == stem), None)) is not None:
+        elif (at := next((each for each, own in PART_EVENTS.items() if own == stem), None)) is not None:
             self._part(at, what, value)
         elif name == "response.output_text.annotation.added" and (part := self._known("content", value)) is not None:
             part.annotations.append(value.get("annotation"))
@@ -89,7 +89,7 @@ class _Open:
         return self.parts.get((at, _place(value, "content_index" if at == "content" else "summary_index")))
 
     def _text(self, stem: str, what: str, value: Mapping[str, Any]) -> None:
-        at, index, name = _PARTS[stem]
+        at, index, name = PARTS[stem]
         part = self.parts.setdefault((at, _place(value, index)), _Part(_empty(stem), stem))
         if what == "delta" and isinstance(value.get("delta"), str):
             part.texts.append(value["delta"])
@@ -98,14 +98,14 @@ class _Open:
 
     def _part(self, at: str, what: str, value: Mapping[str, Any]) -> None:
         part = value.get("part")
-        stem = _KINDS_OF_PARTS.get(str(part.get("type"))) if isinstance(part, dict) else None
+        stem = KINDS_OF_PARTS.get(str(part.get("type"))) if isinstance(part, dict) else None
         if not isinstance(part, dict) or stem is None:
             return
-        key = (at, _place(value, _PARTS[stem][1]))
+        key = (at, _place(value, PARTS[stem][1]))
         self.parts[key] = _Part(dict(part), stem, done=what == "done")
 
     def _give(self, stem: str, what: str, value: Mapping[str, Any]) -> None:
-        name = _GIVEN[stem]
+        name = GIVEN[stem]
         if what == "delta" and isinstance(value.get("delta"), str):
             self.given.setdefault(stem, []).append(value["delta"])
         elif what == "done" and isinstance(value.get(name), str):
@@ -116,26 +116,26 @@ class _Open:
         """The events that end the item, and set `item` to its final form."""
         place = {"item_id": self.item.get("id"), "output_index": index}
         for (at, number), part in sorted(self.parts.items()):
-            current, name = part.current, _PARTS[part.stem][2]
+            current, name = part.current, PARTS[part.stem][2]
             if not part.done:
-                where = {**place, _PARTS[part.stem][1]: number}
+                where = {**place, PARTS[part.stem][1]: number}
                 if not part.text_done:
                     more: _Fields = {"logprobs": []} if part.stem == "response.output_text" else {}
                     yield {"type": f"{part.stem}.done", **where, name: current[name], **more}
-                yield {"type": f"{_PART_EVENTS[at]}.done", **where, "part": current}
+                yield {"type": f"{PART_EVENTS[at]}.done", **where, "part": current}
         for at in {at for at, _ in self.parts}:
             self.item[at] = [part.current for (where, _), part in sorted(self.parts.items()) if where == at]
         for stem, texts in self.given.items():
-            self.item[_GIVEN[stem]] = "".join(texts)
+            self.item[GIVEN[stem]] = "".join(texts)
         yield from self._given_end(place)
         status = _CUT[str(self.item["type"])]
         if status is not None:
             self.item["status"] = "completed" if self.found else status
-        yield {"type": _DONE, "output_index": index, "item": self.item}
+        yield {"type": DONE, "output_index": index, "item": self.item}
 
     def _given_end(self, place: _Fields) -> Iterator[_Fields]:
         kind = self.item["type"]
-        for stem, name in _GIVEN.items():
+        for stem, name in GIVEN.items():
             if not stem.startswith(f"response.{kind}_") or stem in self.given_done:
                 continue
             named = {"name": self.item.get("name")} if kind == "function_call" else {}
@@ -160,7 +160,7 @@ class SoFar:
         item = value.get("item")
         if name == "response.output_item.added" and isinstance(item, dict):
             self._open[index] = _Open(dict(item))
-        elif name == _DONE:
+        elif name == DONE:
             self._open.pop(index, None)
             self._done[index] = item
         elif index in self._open:
@@ -189,6 +189,6 @@ def _place(value: Mapping[str, Any], name: str) -> int:
 
 def _empty(stem: str) -> _Fields:
     """A part without an `added` event."""
-    kind = next(kind for kind, own in _KINDS_OF_PARTS.items() if own == stem)
+    kind = next(kind for kind, own in KINDS_OF_PARTS.items() if own == stem)
     more: _Fields = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
-    return {"type": kind, _PARTS[stem][2]: "", **more}
+    return {"type": kind, PARTS[stem][2]: "", **more}

@@ -31,7 +31,10 @@ def _rule(name: str, repairs: str, *, advisory: bool = False) -> Rule:
     return RULES.setdefault(name, Rule(name, repairs, advisory))
 
 
-FILL_ID = _rule("fill-id", "no id: one derived from the request's id")
+FILL_ID = _rule(
+    "fill-id",
+    "no id of a response, or of a relayed message or item, or an empty one: one derived from the request's id",
+)
 FIX_OBJECT = _rule("fix-object", "another `object` than the operation's")
 FIX_MODEL_OBJECT = _rule("fix-model-object", "another `object` in a listed model")
 FILL_CREATED = _rule(
@@ -64,13 +67,19 @@ MAP_FINISH_REASON = _rule(
 )
 TELL_UNKNOWN_FINISH = _rule(
     "tell-unknown-finish-reason",
-    "a finish reason that nobody knows: `length`, which does not claim that the answer is whole, and the "
+    "an unknown finish reason: `length`, which does not claim that the answer is whole, and the "
     "upstream's own in `native_finish_reason`",
 )
 FILL_FINISH_REASON = _rule(
     "fill-finish-reason",
     "a response without a finish reason that is complete: a stream is if it ends with `[DONE]`, and a relayed message "
     "with `message_stop`",
+)
+FILL_EVENT = _rule(
+    "fill-event",
+    "a relayed stream of another API without an event that clients put the reply together by, such as "
+    "`content_block_stop`, `message_stop` after a stop reason, `response.created` or `response.output_item.done`: the "
+    "event, made from what the others say",
 )
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
 FILL_TEXT = _rule(
@@ -93,7 +102,7 @@ SKIP_EVENT = _rule(
 JOIN_EVENTS = _rule("join-events", "a stream where a complete response was requested: joined")
 FILL_LOGPROBS = _rule("fill-logprobs", "a token without its list of alternatives")
 LIST_CALLS = _rule("list-tool-calls", "one tool call by itself where a list is required")
-FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id")
+FILL_CALL_ID = _rule("fill-tool-call-id", "a tool call without id, or with an empty one")
 FILL_CALL_TYPE = _rule(
     "fill-tool-call-type",
     "a tool call without type, or with another than that of what it holds; a streamed custom one has none",
@@ -121,7 +130,7 @@ FILL_CHOICES = _rule("fill-choices", "a chunk with usage only, or with null, and
 MESSAGE_AS_DELTA = _rule(
     "message-as-delta", "a chunk's delta under the name `message`, or as a text alone, also under the name `text`"
 )
-DROP_SUMMARY = _rule("drop-summary", "a complete message after its deltas: what they have said already is removed")
+DROP_SUMMARY = _rule("drop-summary", "a complete message after its deltas: what they contained is removed")
 FILL_DELTA = _rule("fill-delta", "a chunk's choice without delta")
 NUMBER_CHOICES = _rule(
     "number-choices",

@@ -2,7 +2,7 @@
 
 Legal: one id, model and time; the role in a choice's first delta; a tool call's id, type and name when it is first
 mentioned and never again; one finish reason a choice and nothing after it; usage last, in a chunk of its own, and only
-if it was asked for. A stream that ends while a choice is unfinished is truncated, and says so.
+if it was requested. A stream that ends while a choice is unfinished is truncated, and says so.
 
 Legal chunks pass unchanged. An illegal one is changed in a copy, so that its original bytes are not relayed.
 """
@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import MISSING
 
 from ai_gateway.conform import rules
+from ai_gateway.conform.choice_state import ChoiceState
 from ai_gateway.conform.chunks import (
     AnyChoice,
     AnyChunk,
@@ -35,25 +36,6 @@ from ai_gateway.errors import UpstreamInvalidResponse, UpstreamStreamTruncated
 from gateway_contract.openai import models
 
 _MAX_HEADLESS = 100  # chunks without choices that are kept until the first with one, of which there may be many
-
-
-@dataclass(slots=True)
-class ChoiceState:
-    """The state of one choice. `content_fields` names the fields of its deltas that had content.
-
-    It is `finished` while its last chunk has a finish reason, and `closed` once that has been sent.
-    """
-
-    calls: ToolCalls
-    content_fields: set[str]
-    begun: bool = False
-    finished: bool = False
-    closed: bool = False
-    reason: str | None = None
-
-    def note(self, delta: models.ChatCompletionStreamResponseDelta, fields: set[str]) -> None:
-        """Add those of the fields that have content."""
-        self.content_fields.update(name for name in fields if getattr(delta, name))
 
 
 @dataclass(slots=True, eq=False)
@@ -148,7 +130,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         return self._without_usage(legal)
 
     def take_known(self, chunk: Chunk, facts: Facts) -> bool:
-        """Take a chunk if it passes unchanged, which these facts about it tell sooner than `take` does."""
+        """Take a chunk if it passes unchanged, which these facts show sooner than `take` does."""
         head, state = self._head, self._choices.get(facts.index)
         if self._only or (self._shows_null and facts.is_null is not self._include_usage):
             return False
@@ -182,7 +164,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             return False
         if isinstance(choice, models.CreateChatCompletionStreamResponseChoice):
             delta = choice.delta
-            if delta.tool_calls is not MISSING:
+            if delta.tool_calls is not MISSING or delta.function_call is not MISSING:
                 return False
             if not state.content_fields.issuperset(delta.model_fields_set):
                 state.note(delta, delta.model_fields_set)
@@ -208,7 +190,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
         for index, state in self._choices.items():
             if not state.closed:
                 self._report(rules.FILL_FINISH_REASON)
-                state.calls.end()
+                state.end_calls()
                 self._early.append(Item(self._made(head, [_end_of(head, index, state)])))
         is_beside, self.usage = self.usage is None, self.usage or beside
         early = self.early()
@@ -240,8 +222,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             if state.finished and not state.closed:
                 state.closed = True
                 self._closed += 1
-                if state.calls:
-                    state.calls.end()
+                state.end_calls()
         if self._counted is not None and not self._include_usage:
             self._add_rest_of(self._counted.model)
         self._early += [held.sent() for held in self._released()]
@@ -273,12 +254,16 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
     def _stable(self, chunk: Chunk) -> Chunk:
         head = self._head
         if head is None:
+            if not chunk.id:
+                self._report(rules.FILL_ID)
+                chunk = chunk.model_copy(update={"id": f"chatcmpl-{self._request_id}"})
             self._head = chunk
             self._early += [Item(self._without_usage(self._stable(early))) for early in self._headless]
             return chunk
         if is_headed_by(chunk, head):
             return chunk
-        self._report(rules.KEEP_HEAD)
+        if chunk.id:  # all are without one, where the first one is
+            self._report(rules.KEEP_HEAD)
         return chunk.model_copy(update={"id": head.id, "model": head.model, "created": head.created})
 
     def _without_usage(self, chunk: Chunk) -> Chunk:
@@ -377,6 +362,7 @@ class StreamState[Chunk: (models.CreateChatCompletionStreamResponse, models.Crea
             calls = [state.calls.take(call) for call in delta.tool_calls]
             if any(new is not old for new, old in zip(calls, delta.tool_calls, strict=True)):
                 delta = delta.model_copy(update={"tool_calls": [call for call in calls if call is not None]})
+        delta = state.take_function(delta, self._report)
         if delta is not choice.delta:
             choice = choice.model_copy(update={"delta": delta})
         if choice.finish_reason == "stop" and state.calls:

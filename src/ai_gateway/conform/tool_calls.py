@@ -79,7 +79,7 @@ class _Call:
     index: int
     id: str = ""
     name: str = ""
-    introduced: bool = False
+    begun: bool = False
     arguments: list[str] = field(default_factory=list)
     nesting: Nesting = field(default_factory=Nesting)
     beside: dict[str, Any] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class ToolCalls:
         if not call.id and (ident := _text(chunk.id)):
             call.id = ident
             self._by_id[ident] = call
-        if call.introduced:
+        if call.begun:
             return self._continued(chunk, call)
         call.name += _name(chunk)
         call.arguments.append(_arguments(chunk))
@@ -135,9 +135,9 @@ class ToolCalls:
     def end(self) -> None:
         """The choice ends. Raises UpstreamInvalidResponse for a call that still waits for its name.
 
-        An empty name is none: nobody offers such a function, and OpenAI refuses a conversation that has the call.
+        An empty name is none: no request offers such a function, and OpenAI refuses a conversation that has the call.
         """
-        if not all(call.introduced and call.name for call in self._all):
+        if not all(call.begun and call.name for call in self._all):
             raise UpstreamInvalidResponse(NAMELESS)
 
     def _next(self, first: int) -> _Call:
@@ -152,7 +152,7 @@ class ToolCalls:
         call, ident = self._current.get(chunk.index), _text(chunk.id)
         if call is None or (ident and ident != call.id):
             call = self._current[chunk.index] = self._next(chunk.index)
-            call.id, call.introduced = ident, True
+            call.id, call.begun = ident, True
         call.name += _text(custom.get("name"))
         return call
 
@@ -164,7 +164,7 @@ class ToolCalls:
         name, ident = _name(chunk), _text(chunk.id)
         if ident and ident != call.id and ident in self._by_id:
             return True
-        if not name or not call.introduced:
+        if not name or not call.begun:
             return bool(ident and call.id and ident != call.id and name)
         if ident and call.id:
             return ident != call.id
@@ -172,7 +172,7 @@ class ToolCalls:
 
     def _begun(self, chunk: CallChunk, call: _Call) -> CallChunk:
         """The first piece of a call: the name has to be the provider's, the rest can be filled in."""
-        call.introduced = True
+        call.begun = True
         if _is_whole(chunk, call):
             return chunk
         if not call.id:

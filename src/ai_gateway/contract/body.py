@@ -79,7 +79,8 @@ def read_arrived(
 ) -> bytes | None:
     """The same if all of it has arrived; None if it has to be awaited."""
     # Programs may omit the media type if the wire's own server ignores it. Web pages (requests with Origin) may not:
-    # without a JSON type, browsers send cross-origin requests without a preflight.
+    # without a JSON type, browsers send cross-origin requests without a preflight (fetch.spec.whatwg.org,
+    # "CORS-safelisted request-header").
     if headers.get("content-type") != "application/json" and (not limits.any_type or "origin" in headers):
         _check_type(headers)
     if "content-encoding" in headers:

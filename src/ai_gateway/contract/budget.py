@@ -86,7 +86,7 @@ class Loan:
 type Held = Literal["request bodies", "replies"]
 
 # Smaller translations are not charged beside the body's bytes: MAX_IN_FLIGHT bounds them well enough.
-UNWEIGHED = 64 * 1024
+UNCHARGED = 64 * 1024
 _OBJECT_BYTES = 512  # a parsed object, with the model that is made of it
 _VALUE_BYTES = 32
 
@@ -133,7 +133,7 @@ class Allocation:
     def charge_translation(self, size: int) -> None:
         """Charge a translated body. Raises PayloadTooLarge if it can never fit."""
         self.check_possible(size, "The body has more messages, calls and images than can be translated: send fewer.")
-        if size > UNWEIGHED:
+        if size > UNCHARGED:
             self.charge_at_most(size)
 
     def handed_over(self) -> "Allocation":
@@ -157,7 +157,7 @@ class Growth:
         self._allocation = allocation
         self._per_byte = per_byte
         self._size = 0
-        self._paid = UNWEIGHED
+        self._paid = UNCHARGED
 
     def add(self, size: int) -> None:
         """Add a piece of this size. Raises Overloaded if it does not fit."""

@@ -23,7 +23,7 @@ from ai_gateway.observability.trace_names import Attributes, Step
 DROPPED_HEADER = "x-gateway-dropped-params"
 OWN_ID = re.compile("req_[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 """Matches a request id that the gateway has made."""
-_MOST_NAMES = 50
+_MAX_NAMES = 50
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_NAME = 256
 _LIMITS = "x-ratelimit-"
@@ -126,8 +126,8 @@ class Notes:
         return not (self.limits or self.dropped or self.repairs or self.missing or self.upstream_model is not None)
 
     @property
-    def told(self) -> Tokens | None:
-        """The upstream's own count, unless it is zeros, or has no output beside a text: nobody has counted then."""
+    def reported(self) -> Tokens | None:
+        """The upstream's own count, unless it is zeros, or lacks the output of a text: then it has not counted."""
         tokens = self.tokens
         if tokens is None or tokens.output:  # as nearly always
             return tokens
@@ -158,7 +158,7 @@ class Notes:
 def header_list(names: Iterable[str]) -> str:
     """Names as a header value: sorted; `+2` at the end for two more that do not fit or cannot be in a header."""
     names = list(names)
-    harmless = sorted(filter(_HARMLESS.fullmatch, names))[:_MOST_NAMES]
+    harmless = sorted(filter(_HARMLESS.fullmatch, names))[:_MAX_NAMES]
     more = len(names) - len(harmless)
     return ",".join([*harmless, *([f"+{more}"] if more else [])])
 
@@ -229,11 +229,11 @@ class Call:
     the model selects the provider. `parsed` is the body as JSON, which has the order of keys and fields that the models
     lack; `written` is its compact form, if that is known, and `unknown` what the contract does not list of it.
     `attempts` has the notes of every attempt; the last one's reply, or failure, goes out. `sink`, if the server has
-    one, writes more of a started stream at once, or returns False. `leaving` are callbacks for the request's end, and
-    `room` is its part of the memory that all requests share. `size` is the body's in bytes, `recalled` that of stored
-    items which go upstream with it. `reservation` is set before the first upstream is called. `bridge` is set for a
-    stream that goes to its caller on another wire than that of its operation. `round` is the current round of a tool
-    loop, and `rounds` are those before it. `trace` is set where spans are made.
+    one, writes more of a started stream at once, or returns False. `at_end` are callbacks for the request's end, and
+    `allocation` is its part of the memory that all requests share. `size` is the body's in bytes, `recalled` that of
+    stored items which go upstream with it. `reservation` is set before the first upstream is called. `bridge` is set
+    for a stream that goes to its caller on another wire than that of its operation. `round` is the current round of a
+    tool loop, and `rounds` are those before it. `trace` is set where spans are made.
     """
 
     operation: str
@@ -245,13 +245,13 @@ class Call:
     parsed: Mapping[str, object] | None = None
     unknown: UnknownKinds | None = None
     sink: Sink | None = None
-    room: Allocation = field(default_factory=unbounded, repr=False)
+    allocation: Allocation = field(default_factory=unbounded, repr=False)
     size: int = 0
     trace: Trace | None = None
     written: bytes | None = None
     native: Native | None = None
     attempts: list[Notes] = field(default_factory=list)
-    leaving: list[Callable[[], None]] = field(default_factory=list)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
     recalled: int = 0
     reservation: Reservation | None = None
     round: Round | None = None
@@ -263,7 +263,7 @@ class Call:
         return self.trace.step(step, attributes) if self.trace is not None else _UNTRACED
 
     def afterwards(self) -> "Call":
-        """A copy of the call for work that outlasts the request. That work calls `leave` at its end.
+        """A copy of the call for work that outlasts the request. That work calls `release` at its end.
 
         The request's part of the shared memory moves to it.
         """
@@ -271,21 +271,21 @@ class Call:
             self,
             attempts=[],
             sink=None,
-            leaving=[],
-            room=self.room.handed_over(),
+            at_end=[],
+            allocation=self.allocation.handed_over(),
             reservation=None,
             bridge=None,
             trace=self.trace.afterwards() if self.trace is not None else None,
         )
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Run the callbacks of the request's end."""
-        self.room.release()
+        self.allocation.release()
         if self.reservation is not None:
             self.reservation.abandon()
-        for leave in self.leaving:
-            leave()
-        self.leaving.clear()
+        for callback in self.at_end:
+            callback()
+        self.at_end.clear()
 
     def begin_attempt(self, notes: Notes) -> Notes:
         """Add the notes of another attempt."""
@@ -295,10 +295,10 @@ class Call:
         return notes
 
     @property
-    def asks_for_stream(self) -> bool:
+    def requests_stream(self) -> bool:
         """Whether the reply should be a stream: by the body, or by the wire's default."""
-        asked = self.parsed.get("stream") if self.parsed is not None else None
-        return bool(asked) if asked is not None else self.operation in self.wire.streams
+        stream = self.parsed.get("stream") if self.parsed is not None else None
+        return bool(stream) if stream is not None else self.operation in self.wire.streams
 
     async def settle(self) -> None:
         """Settle its reservation, if there is one."""

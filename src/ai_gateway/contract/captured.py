@@ -1,6 +1,6 @@
 """The bodies of one request and its reply, captured for a log or a trace: up to a bound, on any wire.
 
-They are kept as received. Observers that write them out strike the keys in them.
+They are kept as received. Observers that write them out redact the keys in them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,24 +10,24 @@ from starlette.types import Message, Receive, Send
 
 from ai_gateway.contract.body import BufferedBody
 
-_ROOM = 32 * 2**20
+_MAX_TOTAL = 32 * 2**20
 
 
 class Capturing:
     """Whether bodies are captured at present, and the memory limit for captured ones.
 
-    `most` limits one body in bytes, `room` all of them together; only a first part is kept of a body that does not fit.
+    `most` limits one body in bytes, `total` all of them together; of a body that does not fit the beginning is kept.
     """
 
-    def __init__(self, most: int, room: int = _ROOM) -> None:
+    def __init__(self, most: int, total: int = _MAX_TOTAL) -> None:
         self.is_on = False
         self.most = most
         self.used = 0
-        self._room = room
+        self._total = total
 
     def take(self, size: int) -> bool:
         """Charge bytes; False if they do not fit."""
-        if self.used + size > self._room:
+        if self.used + size > self._total:
             return False
         self.used += size
         return True

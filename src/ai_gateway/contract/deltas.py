@@ -12,6 +12,7 @@ from ai_gateway.contract.stream import Run
 _NUMBER = re.compile(rb'"sequence_number": ?(?=\d)')
 _BETWEEN = b"\n\n"
 _CLOSED = b"}" + _BETWEEN
+_LAST = re.compile(rb', ?"type": ?"[a-z_.]+"\}\n\n\Z')
 _MAX_RUN = 64  # events that are compared together; bounds the work that a mismatch wastes
 
 
@@ -28,6 +29,8 @@ class Deltas:
         """What events begin with, up to their number, or their text if they have none."""
         self._mark = b""
         """What is in front of their text then, if that does not follow."""
+        self._after = _CLOSED
+        """What events end with: their type too, where it is not in what they begin with."""
         self._inner = itemgetter(slice(0))
 
     def run_in(self, chunk: bytes, at: int = 0) -> Run | None:
@@ -63,15 +66,17 @@ class Deltas:
         number = _NUMBER.search(event, 0, text.start(1))
         self._before = event[: text.start(1) if number is None else number.end()]
         self._mark = b"" if number is None else text[0][: text.start(1) - text.start()]
-        self._inner = itemgetter(slice(len(self._before), -len(_CLOSED)))
+        last = None if event.startswith(b'{"type":', event.index(b"\ndata: ") + 7) else _LAST.search(event)
+        self._after = _CLOSED if last is None else last[0]
+        self._inner = itemgetter(slice(len(self._before), -len(self._after)))
         return True
 
     def _size_of(self, events: list[bytes]) -> int | None:
         """The size of the events' texts; None if they do not all begin so, or are not single events."""
-        before = self._before
+        before, after = self._before, self._after
         inner = [*map(self._inner, events)]
         # An event that is shorter than what it should begin and end with makes the result longer.
-        if b"".join(events) != b"%b%b%b" % (before, (_CLOSED + before).join(inner), _CLOSED):
+        if b"".join(events) != b"%b%b%b" % (before, (after + before).join(inner), after):
             return None
         joined = b"".join(inner)
         if b"\n" in joined:

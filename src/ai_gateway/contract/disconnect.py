@@ -42,8 +42,8 @@ class Connection:
         self.lost = True
         self.write, self.abort = _cannot, _nothing  # breaks the reference cycle with the protocol
         self.let_in = None  # there is a key in it
-        for leave in list(self.callbacks):
-            leave()
+        for callback in list(self.callbacks):
+            callback()
 
 
 class DisconnectGuard:
@@ -53,7 +53,7 @@ class DisconnectGuard:
     on entry if the client has disconnected already.
     """
 
-    __slots__ = ("_connection", "_gone", "_receive", "_task", "_watcher")
+    __slots__ = ("_connection", "_disconnected", "_receive", "_task", "_watcher")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         task = asyncio.current_task()
@@ -62,7 +62,7 @@ class DisconnectGuard:
         self._connection: Connection | None = scope.get("connection")
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
-        self._gone = False
+        self._disconnected = False
 
     def __enter__(self) -> Self:
         if self._connection is None:
@@ -70,26 +70,26 @@ class DisconnectGuard:
         elif self._connection.lost:
             raise ClientDisconnected
         else:
-            self._connection.callbacks.add(self._leave)
+            self._connection.callbacks.add(self._on_disconnect)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._connection is not None:
-            self._connection.callbacks.discard(self._leave)
+            self._connection.callbacks.discard(self._on_disconnect)
         if self._watcher is not None:
             self._watcher.cancel()
 
     def cancelled_here(self) -> bool:
         """Whether the client's disconnect cancelled the task; the cancellation is then undone (`Task.uncancel`)."""
-        if self._gone:
+        if self._disconnected:
             self._task.uncancel()
-        return self._gone
+        return self._disconnected
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._leave()
+        self._on_disconnect()
 
-    def _leave(self) -> None:
-        self._gone = True
+    def _on_disconnect(self) -> None:
+        self._disconnected = True
         self._task.cancel()

@@ -59,10 +59,10 @@ class Direct:
                 return route.app(scope, receive, send)
         return self._other(scope, receive, send)
 
-    def _matching(self, scope: Scope, asked: Scope) -> Operation | None:
-        """The first operation that fits what is asked; its parameters are put into the scope."""
+    def _matching(self, scope: Scope, request_scope: Scope) -> Operation | None:
+        """The first operation that fits the request; its parameters are put into the scope."""
         for route in self._routes:
-            match, found = route.matches(asked)
+            match, found = route.matches(request_scope)
             if match is Match.FULL:
                 scope.update(found)
                 return route

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-# Some clients decode before they split into lines: they take Unicode's further line ends inside strings for ends.
+# Clients that decode before they split take Unicode's line ends inside strings for ends: `LineDecoder`, httpx 0.28.
 _LINE_ENDS = {char.encode(): rb"\u%04x" % ord(char) for char in "\u0085\u2028\u2029"}
 
 

@@ -62,7 +62,7 @@ def read_open[Model: BaseModel](
     if "messages" in model.model_fields:
         _open_chat(body, found)
     for name in _VALUES:
-        if name in model.model_fields and isinstance(body.get(name), str) and not _takes(model, name, body[name]):
+        if name in model.model_fields and isinstance(body.get(name), str) and not takes(model, name, body[name]):
             del body[name]
             found.fields.add(name)
     if model.model_config.get("extra") == "forbid":
@@ -85,7 +85,8 @@ class _Found:
     equal: bool = False
 
 
-def _takes(model: type[BaseModel], name: str, value: str) -> bool:
+def takes(model: type[BaseModel], name: str, value: object) -> bool:
+    """Whether the value is valid for this field of the model."""
     try:
         model.__pydantic_validator__.validate_assignment(model.model_construct(), name, value, strict=True)
     except ValidationError:
@@ -97,17 +98,17 @@ def _open_chat(body: Object, found: _Found) -> None:
     tools = body.get("tools")
     if isinstance(tools, list):
         named = [_as_function(tool, found) for tool in tools]
-        found.tools |= {at for at, tool in enumerate(named) if _is_unknown(tool, _TOOLS)}
+        found.tools |= {at for at, tool in enumerate(named) if is_unknown(tool, _TOOLS)}
         body["tools"] = [tool for at, tool in enumerate(named) if at not in found.tools]
         if not body["tools"] and found.tools:
             del body["tools"]
     choice, form = body.get("tool_choice"), body.get("response_format")
-    if (isinstance(choice, str) and choice not in _CHOICES) or _is_unknown(choice, _CHOICE_KINDS):
+    if (isinstance(choice, str) and choice not in _CHOICES) or is_unknown(choice, _CHOICE_KINDS):
         body["tool_choice"], found.others = "auto", True
     elif found.tools and "tools" not in body and choice is not None:  # it is about tools that are not there now
         body.pop("tool_choice")
         found.fields.add("tool_choice")
-    if _is_unknown(form, _FORMATS):
+    if is_unknown(form, _FORMATS):
         body["response_format"], found.others = {"type": "text"}, True
     _open_modalities(body, found)
     _open_inside(body, "web_search_options", found)
@@ -140,7 +141,8 @@ def _as_function(tool: object, found: _Found) -> object:
     return tool
 
 
-def _is_unknown(value: object, kinds: frozenset[str]) -> bool:
+def is_unknown(value: object, kinds: frozenset[str]) -> bool:
+    """Whether it is an object of a type that is not listed."""
     kind = value.get("type") if isinstance(value, dict) else None
     return isinstance(kind, str) and kind != "" and kind not in kinds
 
@@ -169,7 +171,7 @@ def _each(items: object, found: _Found, opened: Callable[[object, _Found], objec
 
 def _part_of(kinds: frozenset[str]) -> Callable[[object, _Found], object]:
     def opened(part: object, found: _Found) -> object:
-        if not _is_unknown(part, kinds):
+        if not is_unknown(part, kinds):
             if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str) or kind not in _INSIDE:
                 return part
             known = dict(part)

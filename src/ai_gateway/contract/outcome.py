@@ -56,7 +56,7 @@ class Outcome:
         """Whether the reply is a stream or, without a reply, a stream was requested."""
         if self.streamed is not None:
             return self.streamed
-        return self.call is not None and self.call.asks_for_stream
+        return self.call is not None and self.call.requests_stream
 
     @property
     def upstream_s(self) -> float | None:

@@ -63,8 +63,8 @@ def too_long(error: GatewayError, *, is_refusal: bool) -> str | None:
         return f"{_TOO_LONG}: {size} tokens > {most} maximum" if size > most else None
     if message.startswith(_TOO_LONG):
         return error.message
-    is_told = _ABOUT_SIZE.search(message) and _IS_TOO_MUCH.search(message) and not _ABOUT_OUTPUT.search(message)
-    if error.code == "context_length_exceeded" or (is_refusal and is_told):
+    is_about_input = _ABOUT_SIZE.search(message) and _IS_TOO_MUCH.search(message) and not _ABOUT_OUTPUT.search(message)
+    if error.code == "context_length_exceeded" or (is_refusal and is_about_input):
         return f"{_TOO_LONG}: {error.message}"
     return None
 

@@ -70,7 +70,7 @@ class Boundary(Protocol):
     def authorize(self, scope: Scope, headers: Mapping[str, str], security: Security) -> Caller:
         """The authenticated caller. Raises Unauthorized; reads nothing of the body."""
 
-    async def learn(self, scope: Scope) -> bool:  # noqa: ARG002 - what an override needs
+    async def refresh(self, scope: Scope) -> bool:  # noqa: ARG002 - what an override needs
         """Whether an unknown key may have become known meanwhile: then authorisation is tried once more."""
         return False
 
@@ -88,7 +88,7 @@ class Boundary(Protocol):
         return None
 
 
-_NOBODY = Caller(name="nobody")  # until authorisation
+_UNAUTHENTICATED = Caller(name="nobody")  # until authorisation
 
 
 class Exchange:
@@ -111,7 +111,7 @@ class Exchange:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.caller = _NOBODY
+        self.caller = _UNAUTHENTICATED
         self.headers: Mapping[str, str] = {}
         self.parsed: Mapping[str, object] | None = None
         self.written: bytes | None = None
@@ -280,10 +280,10 @@ class Exchange:
             headers = dict(wire.headers(headers, request_id))
             await send_error(self._send, known.status, wire.render(known, request_id), headers)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Release the request's resources."""
         if self.made is not None:
-            self.made.leave()
+            self.made.release()
         elif self.allocation is not None:
             self.allocation.release()
 
@@ -300,7 +300,7 @@ class Exchange:
             known = known_as(known)
         if (outcome := self.outcome) is not None:
             outcome.code = known.code
-            outcome.caller = self.caller if self.caller is not _NOBODY else None
+            outcome.caller = self.caller if self.caller is not _UNAUTHENTICATED else None
         return known
 
     def _log_failure(self, error: Exception) -> None:
@@ -354,7 +354,7 @@ class ContractRouter:
                         try:
                             await stub(exchange)
                         except InvalidApiKey:
-                            if not await self._boundary.learn(scope):
+                            if not await self._boundary.refresh(scope):
                                 raise
                             await stub(exchange)
                 except Exception as error:  # every failure is answered in the wire's error format
@@ -365,7 +365,7 @@ class ContractRouter:
                     if "connection" not in scope:  # our own server cancels only to stop, and the client is answered now
                         raise
                 finally:
-                    exchange.leave()
+                    exchange.release()
 
             self.routes.append(route_to(method, path, operation, stub, endpoint))
             return stub

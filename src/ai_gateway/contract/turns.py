@@ -31,11 +31,11 @@ class Turns:
         try:
             yield
         finally:
-            self.give_back(caller)
+            self.release(caller)
 
     async def take(self, caller: Hashable, seconds: float) -> None:
         """Take a place, to be given back once. Raises NoPlace if none is free within so many seconds."""
-        if self._free and self._may_have_more(caller):  # then nobody waits who might have it
+        if self._free and self._may_have_more(caller):  # then no caller waits that could have it
             self._grant(caller)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -44,7 +44,7 @@ class Turns:
             await asyncio.wait((turn,), timeout=seconds)
         except asyncio.CancelledError:
             if turn.done():
-                self.give_back(caller)
+                self.release(caller)
             else:
                 self._stop_waiting(caller, turn)
             raise
@@ -52,8 +52,8 @@ class Turns:
             self._stop_waiting(caller, turn)
             raise NoPlace
 
-    def give_back(self, caller: Hashable) -> None:
-        """Give a place back, to whoever is next."""
+    def release(self, caller: Hashable) -> None:
+        """Release a place to the next caller."""
         self._free += 1
         self._held[caller] -= 1
         if not self._held[caller]:

@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -59,7 +59,7 @@ def explain(error: ValidationError, value: object, known: Iterable[str] = ()) ->
         name = _render([*path])
         return MissingParameter(f"Missing required parameter: {_quoted(name)}. Add it.", param=name)
     same_place = [other for other_path, other in located if other_path == path]
-    if isinstance(_at(value, path), list) and all(other["type"] in _WANTED for other in same_place):
+    if isinstance(value_at(value, path), list) and all(other["type"] in _WANTED for other in same_place):
         # Where a string or a list may be given and a list is, the error is inside the list.
         inside = [(_path(each, value), each) for each in error.errors(include_url=False, include_input=False)]
         deeper = [pair for pair in inside if pair[0][: len(path)] == path and len(pair[0]) > len(path)]
@@ -77,7 +77,8 @@ def explain(error: ValidationError, value: object, known: Iterable[str] = ()) ->
     return _invalid(_render(path), same_place, known if len(path) == 1 else ())
 
 
-def _at(value: object, path: list[str | int]) -> object:
+def value_at(value: object, path: Sequence[str | int]) -> object:
+    """What is at this path of a JSON value; NOTHING if there is none."""
     for step in path:
         value = step_into(value, step)
     return value

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ai_gateway.contract.framing import EVENTS_DONE, NDJSON, SSE, Framing
 from ai_gateway.errors import GatewayError, MissingParameter, Overloaded, is_own_shortage
-from ai_gateway.redaction import strike, strike_all
+from ai_gateway.redaction import redact, redact_all
 
 type Headers = Iterable[tuple[bytes, bytes]]
 """The headers of an ASGI request; names are in lower case."""
@@ -40,11 +40,11 @@ class Wire:
 
     def render(self, error: GatewayError, request_id: str = "") -> bytes:
         """The JSON body of an error: its message, which may quote upstream or caller, is bounded and without keys."""
-        if error.told is not None and error.told[0] == self.name:
-            return strike(error.told[1].decode(errors="replace")).encode()
+        if error.native is not None and error.native[0] == self.name:
+            return redact(error.native[1].decode(errors="replace")).encode()
         words = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
         shown = {name: new for name, old in words.items() if old and (new := _shown(old)) != old}
-        extras = {"extras": strike_all(error.extras)} if error.extras else {}
+        extras = {"extras": redact_all(error.extras)} if error.extras else {}
         return self.envelope(error.changed(**shown, **extras) if shown or extras else error, request_id)
 
 
@@ -70,7 +70,7 @@ OLLAMA = Wire(
 
 
 def _shown(words: str) -> str:
-    return strike(words) if len(words) <= _MAX_LENGTH else f"{strike(words[:_MAX_LENGTH])} ..."
+    return redact(words) if len(words) <= _MAX_LENGTH else f"{redact(words[:_MAX_LENGTH])} ..."
 
 
 INTERNAL = GatewayError("The gateway failed. Try again; if it persists, report the request id.")

@@ -14,7 +14,7 @@ from ai_gateway.contract.body import SLOWEST_RATE
 from ai_gateway.contract.call import OWN_ID, UPSTREAMS_LIMITS, Call, Notes, OwnText
 from ai_gateway.contract.disconnect import ClientDisconnected
 from ai_gateway.contract.stream import Content, Item
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 
 _JSON = b"application/json"
 _JSON_LINE = b"content-type: application/json\r\n"
@@ -47,17 +47,14 @@ def encoded(reply: BaseModel | Item[Any] | str | None) -> tuple[bytes | None, by
     return (None, b"") if reply is None else (b"text/plain; charset=utf-8", reply.encode())
 
 
-def _is_bare_text(media: str) -> bool:
-    return media.startswith("text/") and "charset" not in media
-
-
 async def send_content(send: Send, content: Content[str], headers: Mapping[str, str], status: int = 200) -> None:
     """A reply that is not JSON, whole or piece by piece.
 
     The first piece is awaited before the status line, so that an early failure keeps its status. After a later one the
     connection is closed, since a file has no place for an error.
     """
-    media = content.media.encode() + (b"; charset=utf-8" if _is_bare_text(content.media) else b"")
+    has_no_charset = content.media.startswith("text/") and "charset" not in content.media
+    media = content.media.encode() + (b"; charset=utf-8" if has_no_charset else b"")
     if isinstance(content.data, bytes):
         await send_whole(send, status, media, content.data, headers)
         return
@@ -102,7 +99,7 @@ def lines_of(call: Call, own: bytes) -> bytes:
 
 @lru_cache(256)
 def _plain_lines(own: bytes, provider: str, attempts: int) -> bytes:
-    """The lines for an attempt about which nothing else is to be said."""
+    """The lines for an attempt about which there is nothing else to report."""
     return own + b"".join(_line(name, value) for name, value in Notes(provider, attempts=attempts).headers().items())
 
 
@@ -153,4 +150,4 @@ def _is_own(name: str) -> bool:
 
 def _is_clean(name: str, value: str) -> bool:
     """Whether a header, which may be an upstream's, contains no key; one that does is dropped."""
-    return OWN_ID.fullmatch(value) is not None or (strike(name) == name and strike(value) == value)
+    return OWN_ID.fullmatch(value) is not None or (redact(name) == name and redact(value) == value)

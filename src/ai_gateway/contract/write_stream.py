@@ -205,7 +205,7 @@ class LateHeads:
         self._waiting: dict[_Head, float] = {}  # all wait equally long, so the first is the first to be late
         self._watched_by: asyncio.AbstractEventLoop | None = None
         self._open: dict[_Head, int] = {}  # with the number of chunks at the last visit
-        self._heard_by: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, head: _Head) -> None:
         """Send this head when its time is over, unless it is discarded before."""
@@ -223,8 +223,8 @@ class LateHeads:
         """Send keep-alives whenever this started stream is silent."""
         self._open[head] = head.chunks
         loop = asyncio.get_running_loop()
-        if self._heard_by is not loop:
-            self._heard_by = loop
+        if self._loop is not loop:
+            self._loop = loop
             loop.call_later(self._every_s, self._listen, loop)
 
     def unwatch(self, head: _Head) -> None:
@@ -244,7 +244,7 @@ class LateHeads:
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._open:
-            self._heard_by = None
+            self._loop = None
             return
         for head, chunks in self._open.items():
             if head.chunks == chunks:

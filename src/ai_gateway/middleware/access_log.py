@@ -18,7 +18,7 @@ _PLAIN_FROM = 10**8
 _PER_MS = 100_000  # hundredths of a millisecond in a second
 # How they are written behind whole milliseconds: to format a float takes twice as long.
 _HUNDREDTHS = tuple(repr(number / 100)[1:] for number in range(100))
-# What is asked every few seconds, and tells nothing as long as it goes well.
+# Requested every few seconds, and of no interest as long as it succeeds.
 _PROBES = frozenset(
     {
         *("getLiveness", "headLiveness", "getReadiness", "headReadiness", "getHealth", "headHealth"),
@@ -30,16 +30,16 @@ _FOREIGN = frozenset({"path", "code", "model", "upstream_model", "dropped"})
 _MAX_KEPT, _MAX_KEPT_LENGTH = 1024, 1024
 _logger = logging.getLogger("ai_gateway.access")
 
-type _Asked = tuple[str, str, str, str, int | None, bool, bool]
-type _Answered = tuple[str | None, str, bool, str | None, bool, str, str | None, int]
+type _Request = tuple[str, str, str, str, int | None, bool, bool]
+type _Answer = tuple[str | None, str, bool, str | None, bool, str, str | None, int]
 
 # Parts of records by the values in them, of which callers choose some.
-_known: dict[_Asked | _Answered, str] = {}
+_known: dict[_Request | _Answer, str] = {}
 on_remember(_known.clear)
 
 
 class AccessLog(Observer):
-    """Writes who asked for what, who answered, how it ended and what it took; bodies and headers never.
+    """Writes each request: its caller, provider, end and duration; bodies and headers never.
 
     What there is nothing to say of is left out.
     """
@@ -59,7 +59,7 @@ class AccessLog(Observer):
             outcome.left,
             code is None,
         )
-        asked = _known.get(request)
+        what = _known.get(request) or _request_part(request, outcome.end)
         duration, begun = int((outcome.ended - started) * _PER_MS), ""
         if first_byte is not None:
             first = int((first_byte - started) * _PER_MS)
@@ -71,7 +71,7 @@ class AccessLog(Observer):
         # Ids need no escapes: they are checked, or made here.
         write_line(
             f'{{"timestamp":"{timestamp()}","level":"{"debug" if probe else "info"}","event":"request"'
-            f',"request_id":"{outcome.request_id}"{_asked(request, outcome.end) if asked is None else asked}'
+            f',"request_id":"{outcome.request_id}"{what}'
             f',"duration_ms":{duration // 100}{_HUNDREDTHS[duration % 100]}{begun}'
             f"{'' if call is None else _call(call, outcome)}}}\n"
         )
@@ -81,7 +81,7 @@ def _part(fields: dict[str, object]) -> str:
     return f",{fragment(fields, _FOREIGN)}" if fields else ""
 
 
-def _kept(values: _Asked | _Answered, fields: dict[str, object]) -> str:
+def _kept(values: _Request | _Answer, fields: dict[str, object]) -> str:
     part = _part(fields)
     if len(part) <= _MAX_KEPT_LENGTH and MARK not in part:  # a key is not kept for the sake of its mark
         if len(_known) >= _MAX_KEPT:
@@ -90,8 +90,8 @@ def _kept(values: _Asked | _Answered, fields: dict[str, object]) -> str:
     return part
 
 
-def _asked(values: _Asked, end: End) -> str:
-    """What was asked for, and how it ended."""
+def _request_part(values: _Request, end: End) -> str:
+    """The request, and how it ended."""
     method, path, operation, client, status, _, _ = values
     fields = {"method": method or None, "path": path or None, "operation": operation or None, "client": client or None}
     return _kept(values, {**fields, "status_code": status, "end": end})
@@ -116,11 +116,9 @@ def _call(call: Call, outcome: Outcome) -> str:
         upstream_model[:_MAX_LENGTH] if upstream_model is not None else None,
         notes.attempts,
     )
-    answered = _known.get(values)
-    if answered is None:
-        answered = _answered(values)
+    answer = _known.get(values) or _answer_part(values)
     if not notes.provider:
-        return answered
+        return answer
     counts = more = spent = cost = ""
     tokens, upstream_s = notes.tokens, outcome.upstream_s
     if tokens is not None:
@@ -137,7 +135,7 @@ def _call(call: Call, outcome: Outcome) -> str:
     if call.reservation is not None and (pico := call.reservation.cost()) is not None:
         # Python writes a smaller float with an exponent, which not every reader of logs takes for a number.
         cost = f',"cost_usd":{pico / _PICO!r}' if pico >= _PLAIN_FROM or not pico else f',"cost_usd":{_small(pico)}'
-    return f"{answered}{counts}{more}{spent}{cost}"
+    return f"{answer}{counts}{more}{spent}{cost}"
 
 
 def _small(pico: int) -> str:
@@ -145,8 +143,8 @@ def _small(pico: int) -> str:
     return f"0.{pico:012}".rstrip("0")
 
 
-def _answered(values: _Answered) -> str:
-    """Who asked, for which model, and who answered."""
+def _answer_part(values: _Answer) -> str:
+    """The caller, the model and the provider."""
     key_id, project, is_read, model, stream, provider, upstream_model, attempts = values
     fields: dict[str, object] = {}
     if key_id is not None:

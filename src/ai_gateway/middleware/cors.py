@@ -56,7 +56,7 @@ class Cors:
             (b"content-length", b"0"),
         ]
 
-    def marks(self, origin: bytes | None, headers: Fields) -> Fields:
+    def headers_for(self, origin: bytes | None, headers: Fields) -> Fields:
         """The CORS headers for a reply with these headers.
 
         `Vary` is set if the reply depends on the origin, also without one, so that caches distinguish them.

@@ -96,13 +96,13 @@ class Front:
         lines = message.get("lines")
         if lines is not None:
             if self._has_cors:
-                lines += lines_of(self._headers.cors.marks(_origin(scope), _fields_of(lines)))
+                lines += lines_of(self._headers.cors.headers_for(_origin(scope), _fields_of(lines)))
             made = self._headers.usual_lines if "whole" in message else self._headers.lines_of_stream
             message["lines"] = made(lines, request_id, spent_ms)
             return
         headers = message["headers"] = list(message.get("headers", ()))
         if self._has_cors:
-            headers += self._headers.cors.marks(_origin(scope), headers)
+            headers += self._headers.cors.headers_for(_origin(scope), headers)
         if "connection" in scope:
             message["lines"] = self._headers.lines(dict(headers), request_id, spent_ms)
         else:

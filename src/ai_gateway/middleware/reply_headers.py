@@ -66,7 +66,7 @@ class ReplyHeaders:
         return b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (own, request_id, spent_ms, usual)
 
     def lines_of_stream(self, own: bytes, request_id: bytes, spent_ms: int) -> bytes:
-        """The same for a stream, whose own lines say that it may be kept by nobody."""
+        """The same for a stream, whose own lines forbid caches."""
         usual = self._with_cache_control.lines
         return b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (own, request_id, spent_ms, usual)
 

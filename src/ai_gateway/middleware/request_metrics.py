@@ -89,7 +89,7 @@ def _epoch() -> float:
 class RequestMetrics(Observer):
     """Counts every request once, at its end.
 
-    `known` tells whether a provider has a model, configured or listed. All others have the label `other`, since callers
+    `known` says whether a provider has a model, configured or listed. All others have the label `other`, since callers
     could create any number of series.
     """
 

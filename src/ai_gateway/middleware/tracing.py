@@ -47,7 +47,7 @@ from ai_gateway.observability.trace_names import (
     Step,
     Value,
 )
-from ai_gateway.redaction import strike, strike_all
+from ai_gateway.redaction import redact, redact_all
 
 _MAX_LENGTH = 256
 _MAX_STOPS = 16
@@ -193,7 +193,7 @@ class RequestTrace(Trace):
         self.steps += 1
         if not self.span.get_span_context().trace_flags.sampled or self.steps > _MAX_STEPS:
             return None
-        return self.tracer.start_span(strike(name), set_span_in_context(self.span, Context()), kind)
+        return self.tracer.start_span(redact(name), set_span_in_context(self.span, Context()), kind)
 
     def _headers(self, span: Span) -> Mapping[str, str]:
         context = span.get_span_context()
@@ -236,9 +236,9 @@ def _set(span: Span, attributes: Attributes) -> None:
     for name, value in attributes.items():
         if isinstance(value, str):
             long = name in {Name.INPUT_MESSAGES, Name.OUTPUT_MESSAGES}  # bounded and redacted already
-            span.set_attribute(name, value if long else strike(value[: 4 * _MAX_LENGTH]))
+            span.set_attribute(name, value if long else redact(value[: 4 * _MAX_LENGTH]))
         else:
-            span.set_attribute(name, strike_all(value) if isinstance(value, list) else value)  # type: ignore[arg-type]
+            span.set_attribute(name, redact_all(value) if isinstance(value, list) else value)  # type: ignore[arg-type]
 
 
 def _of_request(outcome: Outcome) -> Iterator[tuple[Name, Value]]:
@@ -322,7 +322,7 @@ def _fill_spans(trace: RequestTrace, ended: _Ended, most: int) -> None:
     _set(span, ended.about)
     status = ended.about.get(Name.STATUS)
     if ended.end == "broken" or (isinstance(status, int) and status >= 500):
-        span.set_status(StatusCode.ERROR, strike(ended.code or ""))
+        span.set_status(StatusCode.ERROR, redact(ended.code or ""))
     span.end(ended.at)
 
 
@@ -340,10 +340,10 @@ def _fill_attempt(attempt: _Attempt, ended: _Ended, *, last: bool) -> None:
         found[Name.STATUS] = failure.upstream_status
     if code:
         found[Name.ERROR] = code
-        span.set_status(StatusCode.ERROR, strike(code))
+        span.set_status(StatusCode.ERROR, redact(code))
     elif last and ended.end == "left":
         found[Name.END] = "left"
-    span.update_name(strike(f"{ended.operation} {found.get(Name.REQUEST_MODEL, '')}".strip()))
+    span.update_name(redact(f"{ended.operation} {found.get(Name.REQUEST_MODEL, '')}".strip()))
     _set(span, found)
     span.end(_end_of(notes, ended.at, open_ended=last and (streamed or not notes.answered)))
 

@@ -19,7 +19,7 @@ from ai_gateway.observability.background_thread import start_thread
 from ai_gateway.observability.messages import events_of
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.printable import printable
-from ai_gateway.redaction import strike, strike_all
+from ai_gateway.redaction import redact, redact_all
 
 MAX_SIZE = 100 * 2**20
 _MAX_PENDING = 8 * 2**20
@@ -38,7 +38,7 @@ class Body:
 
     def fields(self) -> dict[str, object]:
         """The logged fields: the body, or only its media type and size if it is not text, such as speech or a form."""
-        found: dict[str, object] = {"media": strike(self.media[:256]), "size": self.size}
+        found: dict[str, object] = {"media": redact(self.media[:256]), "size": self.size}
         if self.is_cut:
             found["cut"] = True
         kind = self.media.lower()
@@ -48,9 +48,9 @@ class Body:
 
 
 def _redacted(body: Body) -> str:
-    if body.media and any(strike(text) != text for text in texts_of_events(body.media, body.content)):
+    if body.media and any(redact(text) != text for text in texts_of_events(body.media, body.content)):
         return _WITHHELD
-    return strike(body.content.decode("utf-8", "backslashreplace"))
+    return redact(body.content.decode("utf-8", "backslashreplace"))
 
 
 def texts_of_events(media: str, content: bytes) -> list[str]:
@@ -179,7 +179,7 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def _line(record: Mapping[str, object], request: Body, reply: Body) -> bytes:
-    fields = strike_all(record)
+    fields = redact_all(record)
     assert isinstance(fields, dict)  # noqa: S101 - as it was
     line = {**fields, "request": request.fields(), "reply": reply.fields()}
     try:

@@ -82,7 +82,7 @@ EVENTS: dict[Event, Family] = {
         "dropped_params", "counter", "Request fields that had no effect at a provider", ("provider", "field")
     ),
     Event.RETRY: Family("retries", "counter", "Attempts after a failed one", ("provider",)),
-    Event.FAILOVER: Family("failovers", "counter", "Targets given up for the next one of their route", ("provider",)),
+    Event.FAILOVER: Family("failovers", "counter", "Failed targets whose route had a next one", ("provider",)),
     Event.BREAKER_OPENED: Family("breaker_openings", "counter", "Times that a breaker opened", ("provider",)),
     Event.BREAKER_REFUSED: Family("breaker_refusals", "counter", "Calls that an open breaker refused", ("provider",)),
     Event.BROKEN_STREAM: Family(
@@ -147,7 +147,7 @@ SPEND_LIMIT = Family("spend_limit_usd", "gauge", "The spend limit itself", ("of"
 CPU = Family("process_cpu_seconds", "counter", "User and system time", ("worker",), over="each")
 MEMORY = Family("process_resident_memory_bytes", "gauge", "Resident memory", ("worker",), over="each")
 OPEN_FILES = Family("process_open_fds", "gauge", "Open file descriptors", ("worker",), over="each")
-MOST_FILES = Family("process_max_fds", "gauge", "The limit of open file descriptors", ("worker",), over="each")
+MAX_FILES = Family("process_max_fds", "gauge", "The limit of open file descriptors", ("worker",), over="each")
 STARTED = Family("process_start_time_seconds", "gauge", "Start of the worker since the epoch", ("worker",), over="each")
 COLLECTIONS = Family("gc_collections", "counter", "Garbage collections", ("worker", "generation"), over="each")
 WORKERS = Family("workers", "gauge", "Workers that report")
@@ -169,6 +169,6 @@ FAMILIES: tuple[Family, ...] = (
         RESERVED,
         SPEND_LIMIT,
     ),
-    *(CPU, MEMORY, OPEN_FILES, MOST_FILES, STARTED, COLLECTIONS, WORKERS, BUILD_INFO),
+    *(CPU, MEMORY, OPEN_FILES, MAX_FILES, STARTED, COLLECTIONS, WORKERS, BUILD_INFO),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

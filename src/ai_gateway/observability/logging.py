@@ -18,7 +18,7 @@ from ai_gateway.observability.console import console_line
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.observability.output import Output
 from ai_gateway.observability.printable import printable
-from ai_gateway.redaction import SHORTEST, strike_all
+from ai_gateway.redaction import SHORTEST, redact_all
 
 type LogFormat = Literal["auto", "json", "console"]
 
@@ -104,8 +104,8 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 def _clean(value: object) -> object:
     if type(value) is str:
-        return value if len(value) < SHORTEST else strike_all(value)
-    return value if type(value) in _PLAIN else strike_all(_as_text(value))
+        return value if len(value) < SHORTEST else redact_all(value)
+    return value if type(value) in _PLAIN else redact_all(_as_text(value))
 
 
 def _json(clean: Mapping[str, object]) -> bytes:
@@ -123,7 +123,7 @@ def _as_text(value: object) -> object:
     try:
         return repr(value)
     except Exception as error:  # its `repr` may fail, and logging must not
-        return f"{type(value).__name__} that cannot be told: {type(error).__name__}"
+        return f"{type(value).__name__} that cannot be shown: {type(error).__name__}"
 
 
 def _odd_line(record: Mapping[str, Any]) -> bytes:
@@ -146,7 +146,7 @@ class _Lines(logging.Handler):
         try:
             event = record.getMessage()
         except Exception:  # the arguments do not match the format
-            event = f"{type(record.msg).__name__} that cannot be told"
+            event = f"{type(record.msg).__name__} that cannot be shown"
         fields: dict[str, object] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 
 _ROLE, _PARTS, _TYPE, _CONTENT = "role", "parts", "type", "content"
 _TEXTS = ("text", "input_text", "output_text")
@@ -57,7 +57,7 @@ def events_of(media: str, reply: bytes) -> Iterator[Any]:
 
 
 def _shown(messages: list[dict[str, object]], most: int) -> str | None:
-    return strike(json.dumps(messages, ensure_ascii=False)[:most]) if messages else None
+    return redact(json.dumps(messages, ensure_ascii=False)[:most]) if messages else None
 
 
 def _text(text: str) -> dict[str, object]:

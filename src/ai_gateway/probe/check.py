@@ -6,7 +6,7 @@ from typing import Final
 
 from ai_gateway.probe.probe import Probe
 
-type Judge = Callable[[Probe], Awaitable[None]]
+type Judge = Callable[[Probe], Awaitable[object]]
 
 RULES: Final = {
     "absent-not-null": "Fields that may be absent but not null are absent: `system_fingerprint`, `tool_calls` ...",

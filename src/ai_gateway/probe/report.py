@@ -67,7 +67,7 @@ def show(result: Result) -> None:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """What a server has said is in it, and must not command the terminal."""
+    """It quotes the server, whose text must not control the terminal."""
     return Text(printable_text(text), style)
 
 

@@ -22,7 +22,7 @@ class RefusedEfforts:
 
     def without[Body: models.CreateChatCompletionRequest](self, attempt: Attempt, body: Body) -> Body:
         """The body without an effort that the model has refused before."""
-        if body.model not in self._models or not _is_asked(attempt, body):
+        if body.model not in self._models or not _is_requested(attempt, body):
             return body
         note_dropped(attempt, {"reasoning_effort"})
         fitted = body.model_copy(update={"reasoning_effort": None})
@@ -35,7 +35,7 @@ class RefusedEfforts:
         if (
             error.status not in _REFUSALS
             or not any(word in words for word in _WORDS)
-            or not _is_asked(attempt, body)
+            or not _is_requested(attempt, body)
             or body.model in self._models
             or len(self._models) >= _MAX_MODELS
         ):
@@ -44,6 +44,6 @@ class RefusedEfforts:
         return True
 
 
-def _is_asked(attempt: Attempt, body: models.CreateChatCompletionRequest) -> bool:
+def _is_requested(attempt: Attempt, body: models.CreateChatCompletionRequest) -> bool:
     own = attempt.call.wire.name == "openai" or attempt.call.native is not None
     return not own and body.reasoning_effort is not None

@@ -182,9 +182,15 @@ class Upstream:
 
     @property
     def secrets(self) -> list[str]:
-        """Texts to strike from all output: the key, the operator's headers, and the proxy's password."""
+        """Texts to redact in all output: the key, the operator's headers, and the proxy's password."""
         known = set(self.row.quirks.headers.values())
         own = [value.get_secret_value() for value in self.headers.values()]
         proxy = self.network.proxy
         given = proxy.credentials.get_secret_value() if proxy is not None and proxy.credentials else ""
         return [self.secret, *(value for value in own if value not in known), given.partition(":")[2]]
+
+
+def versioned(base_url: str) -> str:
+    """The base URL with its version, which settings of a vendor's own SDK omit and those of others include."""
+    root = base_url.rstrip("/")
+    return root if root.rpartition("/")[2] == "v1" else "/".join((root, "v1"))

@@ -142,7 +142,7 @@ class Resilience:
         """Take one of the provider's permits for the call until it ends. Raises Overloaded."""
         bulkhead = self.bulkhead(provider)
         bulkhead.acquire()
-        call.leaving.append(bulkhead.release)
+        call.at_end.append(bulkhead.release)
 
     def breaker(self, provider: str, model: str) -> Breaker:
         """The breaker of this provider, or of this model of it."""
@@ -223,15 +223,15 @@ class _Attempts[T: Target]:
 
     def _take_permit(self, provider: str) -> None:
         """Take a permit of this provider, and release the previous one's. It is released when the request ends."""
-        leaving = self._call.leaving
+        at_end = self._call.at_end
         if self._bulkhead is not None:
             self._bulkhead.release()
-            leaving.remove(self._bulkhead.release)
+            at_end.remove(self._bulkhead.release)
             self._bulkhead = None
         bulkhead = self._resilience.bulkhead(provider)
         bulkhead.acquire()
         self._bulkhead = bulkhead
-        leaving.append(bulkhead.release)
+        at_end.append(bulkhead.release)
 
     def _note(self, target: T) -> Notes:
         call = self._call

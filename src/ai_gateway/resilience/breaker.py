@@ -52,7 +52,7 @@ class Breaker:
         if seconds_left > 0 or self._probe is not None:
             count(Event.BREAKER_REFUSED, self._provider)
             raise UpstreamUnavailable(
-                f"Provider '{self._provider}' fails at the moment and is not asked: try again later.",
+                f"Provider '{self._provider}' fails at the moment and is not called: try again later.",
                 headers={"retry-after": str(max(1, math.ceil(seconds_left)))},
             )
         self._probe = permit

@@ -37,20 +37,20 @@ class RetryPolicy:
         """
         if failed > self.max_retries or not self._is_retryable(error):
             return None
-        asked_s = retry_after(error, now)
-        if asked_s is not None and asked_s > self.max_wait:
+        requested_s = retry_after(error, now)
+        if requested_s is not None and requested_s > self.max_wait:
             return None
-        pause = min(self.max_pause, self.base * 2 ** (failed - 1)) * chance if asked_s is None else asked_s
+        pause = min(self.max_pause, self.base * 2 ** (failed - 1)) * chance if requested_s is None else requested_s
         return pause if pause < remaining else None
 
     def _is_retryable(self, error: GatewayError) -> bool:
-        if error.retry_hint is not None:  # the header of some upstreams, which is more precise than their status
+        if error.retry_hint is not None:  # OpenAI's SDK obeys it before the status as well: openai/_base_client.py
             return error.retry_hint
         return error.retry or error.refusal in self.refusals
 
 
 def retry_after(error: GatewayError, now: float) -> float | None:
-    """Seconds from `now` (since 1970) that the upstream asked to wait; None if it did not ask."""
+    """Seconds from `now` (since 1970) that the upstream's headers say to wait; None if they do not."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = error.headers.get(header, "").strip()
         if value.replace(".", "", 1).isascii() and value.replace(".", "", 1).isdecimal():

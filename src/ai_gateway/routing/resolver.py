@@ -192,7 +192,7 @@ class Routing:
             f"The model {_quoted(model)} does not exist here: {why}.",
             f"Did you mean {' or '.join(map(repr, near))}?" if near else "",
             f"Available: {_capped(known)}." if known else "",
-            f"Could not be asked: {', '.join(unavailable)}." if unavailable else "",
+            f"Unavailable: {', '.join(unavailable)}." if unavailable else "",
             f"Or name a provider in front of it: {names}." if names else "No provider is configured.",
         ]
         return " ".join(filter(None, parts))

@@ -7,7 +7,7 @@ from starlette.types import Scope
 from ai_gateway.contract.header_fields import header_fields
 
 _NAME, _LINE = b"content-length", b"\r\ncontent-length: "
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 # With these, more than the head decides what follows it.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _LONGEST = 4096
@@ -36,7 +36,7 @@ class KnownHead:
         if not before or not packet.startswith(before):
             return None
         start = len(before)
-        end = packet.find(b"\r", start, start + _MOST_DIGITS + 1)
+        end = packet.find(b"\r", start, start + _MAX_DIGITS + 1)
         length = packet[start:end]
         if end < 0 or not length.isdigit() or not packet.startswith(after, end):
             return None
@@ -74,4 +74,4 @@ class KnownHead:
         self._before, self._length = packet[:place], length
         self._after = packet[place + len(length) : end + 4]
         self._place = fields.index((_NAME, length))
-        self._scope = {**scope, "head_size": end + _MOST_DIGITS, "fields": header_fields(scope)}
+        self._scope = {**scope, "head_size": end + _MAX_DIGITS, "fields": header_fields(scope)}

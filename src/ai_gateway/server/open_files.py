@@ -18,14 +18,14 @@ class OpenFiles:
     """The files of this worker, to be looked at now and then."""
 
     def __init__(self) -> None:
-        self._told = -math.inf
+        self._logged_at = -math.inf
 
     def look(self) -> None:
         """Report if no more can be opened."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
-            if (now := time.monotonic()) >= self._told + _NOT_AGAIN_S:
-                self._told = now
+            if (now := time.monotonic()) >= self._logged_at + _NOT_AGAIN_S:
+                self._logged_at = now
                 limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
                 _log.error("no more files can be opened: new connections are closed", limit=limit, error=str(error))

@@ -27,7 +27,7 @@ def refusal(
     body = wire.render(error, request_id_text)
     own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     own += [(name.encode(), value.encode()) for name, value in wire.headers({}, request_id_text).items()]
-    own += reply_headers.cors.marks(None, own)
+    own += reply_headers.cors.headers_for(None, own)
     own += reply_headers.common(dict(own), request_id, 0)
     fields = [*server_headers, *own, (b"connection", b"close")]
     return STATUS_LINE[error.status] + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n" + body

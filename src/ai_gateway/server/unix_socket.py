@@ -41,7 +41,7 @@ def _clear(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
         else:
-            raise OSError("somebody listens there")
+            raise OSError("another process listens there")
 
 
 @contextmanager

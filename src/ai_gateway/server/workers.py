@@ -37,12 +37,12 @@ class WorkerContext:
     """What a worker knows about itself.
 
     `number` counts from 0; a replacement has the number of its predecessor. `parent` becomes readable when the
-    supervisor ends for any reason. `reload_asked` is the monotonic time of the last reload request; 0 for none.
+    supervisor ends for any reason. `reload_requested` is the monotonic time of the last reload request; 0 for none.
     """
 
     first: bool
     parent: int | None = None
-    reload_asked: float = 0.0
+    reload_requested: float = 0.0
     number: int = 0
 
 
@@ -63,7 +63,7 @@ class Supervisor:
         self._due: list[float] = []
         self._soon = 0
         self._code = 0
-        self._reload_asked = time.monotonic() if take_pending_reload() else 0.0
+        self._reload_requested = time.monotonic() if take_pending_reload() else 0.0
         self._interrupted = False
         self._kill_at: float | None = None
         self._signals: list[int] = []
@@ -100,7 +100,7 @@ class Supervisor:
         while self._signals:
             sig = self._signals.pop(0)
             if sig == signal.SIGHUP and not terminal_is_gone():
-                self._reload_asked = time.monotonic()
+                self._reload_requested = time.monotonic()
                 self._send(signal.SIGHUP)
                 continue
             # A second Ctrl-C stops at once. Workers get SIGQUIT for it, since the terminal may not have sent them the
@@ -134,7 +134,7 @@ class Supervisor:
             self._numbers[pid] = number
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if not pid:
-            self._work(WorkerContext(first, self._parent, self._reload_asked, number))
+            self._work(WorkerContext(first, self._parent, self._reload_requested, number))
             sys.exit(0)
 
     def _reap(self) -> None:

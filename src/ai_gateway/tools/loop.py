@@ -77,7 +77,7 @@ class ToolLoop:
         self._head: Fields = {}
         self._theirs_run: dict[tuple[int, int], int] = {}  # renumbered entries of a gateway behind this one
         self._others: dict[int, int] = {}  # the caller's own calls of the round, by the model's index
-        self._kept = Growth(call.room, _PER_BYTE)  # the content of a stream, kept for later rounds
+        self._kept = Growth(call.allocation, _PER_BYTE)  # the content of a stream, kept for later rounds
 
     # -- whole --
 
@@ -110,7 +110,7 @@ class ToolLoop:
                     return self._whole(item, round_reply, merged, logprobs)
                 await self._next(stream=False)
         finally:
-            turn.leave()
+            turn.release()
 
     async def _in_time[Value](self, work: Awaitable[Value]) -> Value:
         clock = asyncio.timeout(max(0.0, self._turn.deadline - time.monotonic()))
@@ -180,7 +180,7 @@ class ToolLoop:
                     return
                 await self._next(stream=True)
         finally:
-            turn.leave()
+            turn.release()
 
     async def _one_round(self) -> AsyncGenerator[Conformed[Chunk]]:
         call, body = self._turn.begin()
@@ -191,7 +191,7 @@ class ToolLoop:
                     yield item
         finally:
             self._turn.show()
-            self._turn.leave()
+            self._turn.release()
 
     async def _progress(self, ours: Sequence[Called], round_reply: RoundReply) -> AsyncGenerator[Conformed[Chunk]]:
         """Run the gateway's calls, and report the start and end of each."""
@@ -313,7 +313,7 @@ class ToolLoop:
                 yield each
 
     async def _next(self, *, stream: bool) -> None:
-        self._turn.leave()
+        self._turn.release()
         if (over := self._turn.over()) is not None:
             await self._rounds.over(*over, stream=stream)
 

@@ -24,7 +24,7 @@ type _Action = Callable[[Memories, Owner, Mapping[str, JsonValue]], Awaitable[ob
 
 
 class MemoryTool(Tool):
-    """`memories` exist while there is a store; `may_keep` tells whether a project's data may be stored."""
+    """`memories` exist while there is a store; `may_keep` says whether a project's data may be stored."""
 
     name = "memory"
 

@@ -58,7 +58,7 @@ class Offered:
 class Offer:
     """All functions by name, and in `typed` the names for each typed tool in `tools`.
 
-    `allows` tells whether a tool is still allowed, since an administrator's change applies at once.
+    `allows` says whether a tool is still allowed, since an administrator's change applies at once.
     """
 
     functions: dict[str, Offered] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def options_of(tool: Hosted) -> dict[str, JsonValue]:
     return options
 
 
-def asks_for_tools(body: models.CreateChatCompletionRequest) -> bool:
+def requests_gateway_tools(body: models.CreateChatCompletionRequest) -> bool:
     """Whether a request has gateway-run tools in it or its history; called for every chat, so it has to be fast."""
     fields = body.__dict__
     if fields["web_search_options"] is not None and (fields["n"] or 1) == 1:

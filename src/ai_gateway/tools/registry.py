@@ -41,7 +41,7 @@ class Tools:
     """Every tool by its name.
 
     `simulated` are simulated tools, used for the built-in provider in place of unconfigured ones. `prices` are for a
-    call, in 1e-12 USD. `allows` tells whether a caller's project may use a tool.
+    call, in 1e-12 USD. `allows` says whether a caller's project may use a tool.
     """
 
     tools: dict[str, Tool] = field(default_factory=dict)

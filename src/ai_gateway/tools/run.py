@@ -139,10 +139,10 @@ def _refusal(offered: Offered | None, offer: Offer, which: tuple[int, Called], l
 def _kept(call: Call, result: Result) -> Result:
     """The result, with its memory charged until the request's end; an error text if that does not fit."""
     size = len(result.text) * _PER_CHARACTER
-    if not call.room.fits(size):
+    if not call.allocation.fits(size):
         count(Event.OVERLOAD, "tool results")
         return Result("The result was discarded: the gateway has no memory for it now. Go on without it.", failed=True)
-    call.room.charge(size)
+    call.allocation.charge(size)
     return result
 
 
@@ -190,9 +190,8 @@ def _arguments(text: str, most: int) -> Mapping[str, JsonValue]:
 
 def _cut(result: Result, most: int) -> Result:
     """The result truncated to so many bytes, with a mark."""
-    raw = result.text.replace("\0", "\ufffd").encode(
-        "utf-8", "replace"
-    )  # PostgreSQL, behind some upstreams, refuses NUL
+    # PostgreSQL, behind some upstreams, cannot store NUL (postgresql.org "Character Types").
+    raw = result.text.replace("\0", "\ufffd").encode("utf-8", "replace")
     if len(raw) <= most:
         return result if raw.decode() == result.text else replace(result, text=raw.decode())
     kept = raw[:most].decode("utf-8", "ignore")

@@ -24,7 +24,7 @@ type Body = models.CreateChatCompletionRequest
 
 # The share of the time that is reserved for the last answer.
 _FOR_THE_LAST = 0.25
-# Fields that some upstreams refuse without tools.
+# Fields that OpenAI refuses without tools: github.com/camel-ai/camel/pull/3706
 _ABOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
@@ -143,7 +143,7 @@ class Turn:
         self._round = replace(
             self.call,
             attempts=[],
-            leaving=[],
+            at_end=[],
             reservation=None,
             sink=None,
             native=None,
@@ -196,12 +196,12 @@ class Turn:
         self.call.attempts[:] = [*self._earlier_attempts, *self._round.attempts]
         self.call.reservation = self._round.reservation
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Release the round's places at its provider."""
         if self._round is not None:
-            for leave in self._round.leaving:
-                leave()
-            self._round.leaving.clear()
+            for callback in self._round.at_end:
+                callback()
+            self._round.at_end.clear()
 
     def over(self) -> tuple[Call, float] | None:
         """The finished round, and when it began; the caller's call no longer settles it."""

@@ -37,7 +37,7 @@ Gemini signs calls in `extra_content` (https://ai.google.dev/gemini-api/docs/tho
 """
 
 _TEXT = models.ChatCompletionRequestMessageContentPartText
-_TOLD = {
+_WITHOUT_CARRIERS = {
     models.ChatCompletionRequestDeveloperMessage,
     models.ChatCompletionRequestSystemMessage,
     models.ChatCompletionRequestUserMessage,
@@ -87,7 +87,7 @@ def fit[Body: models.CreateChatCompletionRequest](
 
 def _is_bare(message: Message) -> bool:
     """Whether it is a plain text, without carriers."""
-    return type(message) in _TOLD and type(message.content) is str and not message.__pydantic_extra__
+    return type(message) in _WITHOUT_CARRIERS and type(message.content) is str and not message.__pydantic_extra__
 
 
 def _are_same(fitted: Sequence[BaseModel], given: Sequence[BaseModel]) -> bool:

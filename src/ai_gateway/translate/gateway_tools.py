@@ -5,7 +5,7 @@ Translations do not know the available tools; they query `Runs`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Final, Protocol
+from typing import Annotated, ClassVar, Final, Protocol, cast
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
@@ -28,6 +28,9 @@ FETCH_FUNCTION: Final = "gateway_web_fetch"
 CODE_FUNCTION: Final = "gateway_code_execution"
 """Function names of the tools that other wires have names for."""
 
+OWN_SERVER: Final = "gateway"
+"""The MCP server name of the gateway's own tools."""
+
 _hosted: TypeAdapter[Hosted] = TypeAdapter(Annotated[Hosted, Field(discriminator="type")])
 
 
@@ -48,6 +51,16 @@ class McpName:
 
     server: str
     tool: str
+
+
+def mcp_name(names: Mapping[str, McpName], function: str) -> McpName:
+    """The MCP tool of a function, by `names` or as one of the gateway's own."""
+    return names.get(function) or McpName(OWN_SERVER, function.removeprefix("gateway_"))
+
+
+def called_function(call: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The function of a call with its arguments."""
+    return cast("dict[str, JsonValue]", call.get("function") or {})
 
 
 class Runs(Protocol):

@@ -74,9 +74,9 @@ def test_a_webhooks_password_is_not_in_it(admin: Administrator, of: str) -> None
     channel = {"type": "webhook", "url": "https://user:pass-canary@hooks.example/a?token=token-canary"}
     alert = admin.post(path, {**MONTH, "notification_channel": channel})["id"]
     admin.delete(f"{path}/{alert}")
-    told = str(admin.get("audit_logs", limit=10))
-    assert "https://hooks.example/a" in told
-    assert "canary" not in told
+    reported = str(admin.get("audit_logs", limit=10))
+    assert "https://hooks.example/a" in reported
+    assert "canary" not in reported
 
 
 def test_what_changes_nothing_and_what_is_refused_is_no_act(admin: Administrator) -> None:

@@ -91,10 +91,10 @@ def metrics(live: LiveGateway) -> str:
 def test_their_budgets_are_in_the_metrics(admin: Administrator) -> None:
     (alice,) = keys_of(admin, project_of(admin, "research")).values()
     labels = f'id="{alice["id"]}",interval="week",of="key"'
-    told = [line for line in metrics(admin.live).splitlines() if alice["id"] in line and not line.startswith("#")]
-    assert any(line.startswith("ai_gateway_spend_limit_usd{") and line.endswith(" 5.0") for line in told), (
+    reported = [line for line in metrics(admin.live).splitlines() if alice["id"] in line and not line.startswith("#")]
+    assert any(line.startswith("ai_gateway_spend_limit_usd{") and line.endswith(" 5.0") for line in reported), (
         labels,
-        told,
+        reported,
     )
 
 

@@ -479,15 +479,17 @@ def test_half_and_nearly_all_of_the_calls_took_no_longer_than_is_told(
             ("total_ms", sorted(each.ended_at - each.start.at for each in whole)),
             ("first_byte_ms", sorted(firsts)),
         ):
-            for part, told in ((0.5, found[of][f"{name}_p50"]), (0.95, found[of][f"{name}_p95"])):
+            for part, reported in ((0.5, found[of][f"{name}_p50"]), (0.95, found[of][f"{name}_p95"])):
                 if not exactly:
-                    assert told is None
+                    assert reported is None
                     continue
                 true = exactly[max(0, math.ceil(part * len(exactly)) - 1)]
-                assert true / 2.2 < told < true * 2.2
+                assert true / 2.2 < reported < true * 2.2
     rows = list(csv.DictReader(io.StringIO(asked(live, "usage.csv", **query).text)))
-    told = [[str(result[name] or "") for name in QUANTILES] for bucket in page["data"] for result in bucket["results"]]
-    assert [[row[name] for name in QUANTILES] for row in rows] == told
+    reported = [
+        [str(result[name] or "") for name in QUANTILES] for bucket in page["data"] for result in bucket["results"]
+    ]
+    assert [[row[name] for name in QUANTILES] for row in rows] == reported
     assert "total_ms_p50" not in asked(live, "usage", **{**query, "latency": "false"}).text
 
 

@@ -166,8 +166,8 @@ def test_tokens_without_bytes_are_told(chat: Chatting) -> None:
     chunk = {"index": 0, "delta": {"content": "abc"}, "logprobs": tokens, "finish_reason": None}
     *_, end = chat.stream({"choices": [chunk]}, {"finish": "stop"})
     (message,) = end["response"]["output"]
-    told = {"token": "abc", "logprob": -0.1, "bytes": []}
-    assert message["content"][0]["logprobs"] == [{**told, "top_logprobs": [told]}]
+    reported = {"token": "abc", "logprob": -0.1, "bytes": []}
+    assert message["content"][0]["logprobs"] == [{**reported, "top_logprobs": [reported]}]
 
 
 def test_what_a_response_has_no_form_for_goes_along(chat: Chatting) -> None:
@@ -181,11 +181,11 @@ def test_what_a_response_has_no_form_for_goes_along(chat: Chatting) -> None:
         assert response["images"] == [PICTURE]
         assert response["tone"] == {"dry": True}
         assert bare(response["output"]) == [text("ab")]
-    told = {"id": "a", "data": "AAAA", "expires_at": 1, "transcript": "hello"}
+    reported = {"id": "a", "data": "AAAA", "expires_at": 1, "transcript": "hello"}
     spoken: list[Fields] = [{"audio": {"id": "a", "transcript": "hel"}}, {"audio": {"transcript": "lo"}}]
     spoken.append({"audio": {"data": "AAAA", "expires_at": 1}})
-    for response in both(chat, {"audio": told}, "stop", spoken):
-        assert response["audio"] == told
+    for response in both(chat, {"audio": reported}, "stop", spoken):
+        assert response["audio"] == reported
 
 
 def test_a_source_that_is_only_half_told_is_filled_in_or_goes_along(chat: Chatting) -> None:

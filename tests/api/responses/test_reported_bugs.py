@@ -191,10 +191,10 @@ def test_7_8_calls_of_the_input_stand_together_and_keep_their_outputs(
         sent = [seen.json for seen in chat.upstream.requests if seen.json.get("stream")][-1]
     else:
         _, sent = chat.ask({"content": "ok"}, input=given, tools=tools)
-    _, assistant, *told = sent["messages"]
+    _, assistant, *reported = sent["messages"]
     assert [call["id"] for call in assistant["tool_calls"]] == calls
-    texts = [each["content"] if isinstance(each["content"], str) else each["content"][0]["text"] for each in told]
-    assert ([each["tool_call_id"] for each in told], texts) == (calls, results)
+    texts = [each["content"] if isinstance(each["content"], str) else each["content"][0]["text"] for each in reported]
+    assert ([each["tool_call_id"] for each in reported], texts) == (calls, results)
 
 
 @pytest.mark.parametrize(("finish", "reason"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
@@ -288,9 +288,9 @@ def test_15_16_tools_that_nobody_here_runs_are_left_out_and_named(
 
 def test_17_a_search_for_tools_is_not_described_and_reasoning_goes_back(chat: Chatting) -> None:
     """Row 17: without a description, with null, and with one; reasoning with an id alone, and with content."""
-    for told in ({}, {"description": None}, {"description": "finds"}):
-        _, sent = chat.ask({"content": "ok"}, tools=[{"type": "tool_search", "execution": "client", **told}])
-        assert sent["tools"][0]["function"].get("description") == told.get("description")
+    for reported in ({}, {"description": None}, {"description": "finds"}):
+        _, sent = chat.ask({"content": "ok"}, tools=[{"type": "tool_search", "execution": "client", **reported}])
+        assert sent["tools"][0]["function"].get("description") == reported.get("description")
     summary = {"summary": [{"type": "summary_text", "text": "hm"}]}
     for thought in (summary, {**summary, "content": None}, {"content": [{"type": "reasoning_text", "text": "hm"}]}):
         item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None, **thought}
@@ -337,8 +337,8 @@ def test_20_no_token_counts_twice(chat: Chatting) -> None:
         for response in every_way(chat, {"content": "a"}, {"content": "a"}, usage=counted):
             usage = response["usage"]
             assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (7, 4, 11)
-            told = {"cached_tokens": read or 0, "cache_write_tokens": written or 0}
-            assert usage["input_tokens_details"] == told
+            reported = {"cached_tokens": read or 0, "cache_write_tokens": written or 0}
+            assert usage["input_tokens_details"] == reported
     claude = fake_anthropic.USAGE
     given = sum(claude[f"{each}input_tokens"] for each in ("", "cache_read_", "cache_creation_"))
     for stream in (False, True):

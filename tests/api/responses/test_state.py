@@ -81,10 +81,10 @@ def test_items_come_page_by_page(live: LiveGateway) -> None:
 
 def test_a_stream_is_stored_as_it_was_told(live: LiveGateway) -> None:
     body = {"model": "custom-chat", "input": "one", "stream": True}
-    told = events_of(post(live, "/v1/responses", body).text)[-1]["response"]
-    assert told["store"] is True
-    assert get(live, f"/v1/responses/{told['id']}").json() == told
-    assert get(live, f"/v1/responses/{told['id']}?stream=true").status_code == 400
+    reported = events_of(post(live, "/v1/responses", body).text)[-1]["response"]
+    assert reported["store"] is True
+    assert get(live, f"/v1/responses/{reported['id']}").json() == reported
+    assert get(live, f"/v1/responses/{reported['id']}?stream=true").status_code == 400
 
 
 def test_what_a_client_leaves_in_the_foreground_is_never_stored(live: LiveGateway) -> None:

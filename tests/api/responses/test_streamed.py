@@ -44,8 +44,8 @@ def test_a_stream_says_what_the_whole_reply_does(gateway: LiveGateway) -> None:
     same = whole.keys() - {"id", "created_at", "completed_at", "output"}
     assert {name: streamed[name] for name in same} == {name: whole[name] for name in same}
     assert streamed["output"][0]["content"] == whole["output"][0]["content"]
-    told = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
-    assert told == whole["output"][0]["content"][0]["text"]
+    reported = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+    assert reported == whole["output"][0]["content"][0]["text"]
 
 
 def test_reasoning_text_and_calls_are_items_in_turn(chat: Chatting) -> None:

@@ -110,19 +110,19 @@ def test_a_call_goes_back_in_its_namespace_and_comes_back_as_the_same(
         kind = "custom_tool_call" if item["type"].startswith("custom") else "function_call"
         result = {"type": f"{kind}_output", "call_id": "call_7", "output": "done"}
         _, asked = chat.ask({"content": "ok"}, **{**request(*response["output"], result), "stream": False})
-        *_, answered, told = asked["messages"]
+        *_, answered, reported = asked["messages"]
         again = answered["tool_calls"][0]["function"]
         known = "__".join(part for part in (item.get("namespace"), item["name"]) if part)
         assert again["name"] == known
         if "input" in item:
             assert json.loads(again["arguments"]) == {"input": PROGRAM}
-        assert told == {"role": "tool", "content": "done", "tool_call_id": "call_7"}
+        assert reported == {"role": "tool", "content": "done", "tool_call_id": "call_7"}
 
 
 def test_deltas_of_a_program_are_its_text(chat: Chatting) -> None:
     call = {"index": 0, **called("functions__exec", {"input": PROGRAM})}
     events = chat.stream({"tool_calls": [call]}, {"finish": "tool_calls"}, **request())
-    told = [event["delta"] for event in events if event["type"] == "response.custom_tool_call_input.delta"]
-    assert "".join(told) == PROGRAM
+    reported = [event["delta"] for event in events if event["type"] == "response.custom_tool_call_input.delta"]
+    assert "".join(reported) == PROGRAM
     (added,) = [event["item"] for event in events if event["type"] == "response.output_item.added"]
     assert (added["name"], added["namespace"], added["input"]) == ("exec", "functions", "")

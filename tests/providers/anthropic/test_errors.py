@@ -16,7 +16,7 @@ remember(KEY)
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
-def told(kind: str, message: str = "told") -> dict[str, Any]:
+def reported(kind: str, message: str = "told") -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
 
 
@@ -38,8 +38,8 @@ def told(kind: str, message: str = "told") -> dict[str, Any]:
 )
 def test_an_error_in_a_stream_is_known_by_its_kind(kind: str, status: int, code: str | None) -> None:
     if kind not in {"error_of_tomorrow", "conflict_error"}:
-        accepted("error", told(kind))
-    error = event_error("anthropic", told(kind, f"told {KEY}"))
+        accepted("error", reported(kind))
+    error = event_error("anthropic", reported(kind, f"told {KEY}"))
     assert (error.status, error.code) == (status, code)
     assert KEY not in error.message
 
@@ -68,26 +68,26 @@ def test_an_error_of_an_odd_shape_is_an_error_all_the_same(value: dict[str, Any]
     ],
 )
 def test_every_status_has_its_error(status: int, kind: str, expected: tuple[int, str | None]) -> None:
-    error = reply_error("anthropic", status, {"retry-after": "7"}, to_json(told(kind)))
+    error = reply_error("anthropic", status, {"retry-after": "7"}, to_json(reported(kind)))
     assert (error.status, error.code) == expected
     assert status in {401, 403} or error.headers["retry-after"] == "7"
 
 
 @pytest.mark.parametrize(("status", "again"), [(529, True), (500, True), (402, False), (400, False), (504, False)])
 def test_what_may_pass_is_asked_again(status: int, again: bool) -> None:
-    error = reply_error("anthropic", status, {}, to_json(told("any")))
+    error = reply_error("anthropic", status, {}, to_json(reported("any")))
     assert (RetryPolicy().pause(1, error, remaining=60.0, chance=0.5) is not None) is again
 
 
 def test_an_empty_account_is_not_worth_another_try() -> None:
-    error = reply_error("anthropic", 402, {}, to_json(told("billing_error", "no credit")))
+    error = reply_error("anthropic", 402, {}, to_json(reported("billing_error", "no credit")))
     assert error.headers["x-should-retry"] == "false"
     assert "no credit" in error.message
 
 
 @pytest.mark.parametrize(("status", "hint", "again"), [(402, "true", True), (401, "true", True), (529, "false", False)])
 def test_the_apis_own_hint_of_another_try_counts_and_comes_through(status: int, hint: str, again: bool) -> None:
-    error = reply_error("anthropic", status, {"x-should-retry": hint}, to_json(told("any")))
+    error = reply_error("anthropic", status, {"x-should-retry": hint}, to_json(reported("any")))
     assert (RetryPolicy().pause(1, error, remaining=60.0, chance=0.5) is not None) is again
     assert error.headers == {"x-should-retry": hint}
 
@@ -107,7 +107,7 @@ def test_the_apis_own_hint_of_another_try_counts_and_comes_through(status: int, 
     ],
 )
 def test_a_message_that_names_a_place_blames_the_field_it_was_made_of(message: str, param: str | None) -> None:
-    error = reply_error("anthropic", 400, {}, to_json(told("invalid_request_error", message)))
+    error = reply_error("anthropic", 400, {}, to_json(reported("invalid_request_error", message)))
     assert (error.param, error.message) == (param, message)
 
 

@@ -16,6 +16,8 @@ from tests.support.fake_anthropic import MODELS, SIGNATURE, behave
 from tests.support.gateway import LiveGateway, running_gateway
 from tests.support.upstream import Upstream, running_upstream
 
+pytestmark = pytest.mark.live
+
 KEY = "sk-ant-5c1e9f7a2b"
 HELLO = [{"role": "user", "content": "hello"}]
 TOOLS: Any = [

@@ -140,9 +140,9 @@ def test_a_package_that_is_not_configured_changes_nothing_but_the_hint(
             assert get(other, path).json() == get(plain, path).json(), path
         answers = [post(live, "/v1/chat/completions", chat("m")) for live in (plain, other)]
         assert answers[0].json()["choices"] == answers[1].json()["choices"]
-        told = get(other, "/lab/v1/models").json()["error"]
-    assert told["code"] == "provider_not_found"
-    assert "Provider 'lab' is not configured: set LAB_KEY." in told["message"]
+        reported = get(other, "/lab/v1/models").json()["error"]
+    assert reported["code"] == "provider_not_found"
+    assert "Provider 'lab' is not configured: set LAB_KEY." in reported["message"]
 
 
 def test_a_table_can_have_the_wire_of_a_package(tmp_path: Path, upstream: Upstream) -> None:

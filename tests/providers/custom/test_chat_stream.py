@@ -80,9 +80,9 @@ async def test_stream_options_without_a_stream_and_streaming_itself_change_nothi
 async def test_every_token_brings_its_logprobs() -> None:
     chunks = await streamed_chat(logprobs=True, top_logprobs=2)
     reply = await chat(logprobs=True, top_logprobs=2)
-    told = [part["logprobs"]["content"] for part in parts_of(chunks) if part["logprobs"]]
-    assert [one for content in told for one in content] == reply["choices"][0]["logprobs"]["content"]
-    assert {len(content) for content in told} == {1}
+    reported = [part["logprobs"]["content"] for part in parts_of(chunks) if part["logprobs"]]
+    assert [one for content in reported for one in content] == reply["choices"][0]["logprobs"]["content"]
+    assert {len(content) for content in reported} == {1}
 
 
 async def test_tool_calls_are_opened_one_by_one_and_filled_bit_by_bit() -> None:

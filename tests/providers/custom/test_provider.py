@@ -225,7 +225,7 @@ asyncio.run(main())
 def test_every_process_gives_the_same_reply() -> None:
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join([root, *sys.path])
-    told = {
+    reported = {
         subprocess.run(
             [sys.executable, "-c", PRINTED],
             env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path},
@@ -234,13 +234,13 @@ def test_every_process_gives_the_same_reply() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_the_guide_names_every_fault_model_and_every_figure() -> None:
     for model in (*faults.FAULTS, *MODELS):
         assert f"`{model}`" in GUIDE
-    for figure in (prompt.MESSAGE_TOKENS, prompt.PART_TOKENS, vectors.DIMENSIONS, vectors.MOST_NUMBERS):
+    for figure in (prompt.MESSAGE_TOKENS, prompt.PART_TOKENS, vectors.DIMENSIONS, vectors.MAX_NUMBERS):
         assert re.search(rf"\b{figure}\b|\b{figure:,}\b", GUIDE)
 
 

@@ -151,7 +151,7 @@ def test_calls_leave_nothing_to_the_collector(loop: str, name: str) -> None:
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
-    """Counts what makes a call dear."""
+    """Counts what makes a call expensive."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from ai_gateway.errors import (
     UpstreamUnreachable,
 )
 from ai_gateway.providers.http.broken import BrokenReply, Disconnected
-from ai_gateway.providers.http.complaints import is_error, read_complaint
+from ai_gateway.providers.http.error_body import is_error, parse_error_body
 from ai_gateway.providers.http.errors import CLIENT_FAILURES, from_event, from_exception, from_reply, kept_headers
 from ai_gateway.redaction import remember
 from ai_gateway.resilience.retry import RetryPolicy
@@ -97,7 +97,7 @@ def test_what_is_between_the_gateway_and_the_upstream_is_502_or_504(status: int,
     ],
 )
 def test_every_dialect_of_complaint_is_read(body: str, message: str | None) -> None:
-    assert read_complaint(body.encode()).message == message
+    assert parse_error_body(body.encode()).message == message
 
 
 @pytest.mark.parametrize(
@@ -175,16 +175,16 @@ def in_event(said: dict[str, object]) -> GatewayError:
     return from_event("up", {"error": said})
 
 
-@pytest.mark.parametrize("told", [in_reply, in_event])
+@pytest.mark.parametrize("reported", [in_reply, in_event])
 @pytest.mark.parametrize("field", ["message", "type", "code", "param"])
 def test_no_field_of_a_refusal_swells_or_quotes_a_key(
-    told: Callable[[dict[str, object]], GatewayError], field: str
+    reported: Callable[[dict[str, object]], GatewayError], field: str
 ) -> None:
     longest = 2_000 if field == "message" else 200
-    for edge in (0, longest - 5, 3 * longest):  # a key across the edge is struck before the text is cut
+    for edge in (0, longest - 5, 3 * longest):  # a key across the edge is redacted before the text is cut
         text = "x" * edge + SECRET + "y" * 5 * longest
         plain = {"type": "invalid_request_error"} if field != "type" else {"code": "context_length_exceeded"}
-        error = told({**plain, field: text})
+        error = reported({**plain, field: text})
         kept = str(getattr(error, field))
         assert error.status == 400
         assert kept == ("x" * edge + "[key]" + "y" * 5 * longest)[:longest]
@@ -225,8 +225,8 @@ def test_an_upstreams_own_hint_counts_and_comes_through_where_trying_again_can_h
 
 def test_whether_to_try_again_is_not_read_from_the_header_that_clients_are_sent() -> None:
     error = from_reply("up", 402, {}, b"")
-    for told in ({}, {"x-should-retry": "true"}):
-        error.headers = told
+    for reported in ({}, {"x-should-retry": "true"}):
+        error.headers = reported
         assert RetryPolicy().pause(1, error, 60, 0.5) is None
 
 

@@ -222,7 +222,7 @@ GARBLED = (
     "Provider 'up' broke off or garbled its reply.",
 )
 UNREACHABLE = (UpstreamUnreachable, 502, "upstream_unreachable", "Provider 'up' cannot be reached. Try again.")
-COMPRESSED = (*GARBLED[:3], "Provider 'up' sent a compressed reply that was not asked for.")
+COMPRESSED = (*GARBLED[:3], "Provider 'up' sent a compressed reply that was not requested.")
 TOO_LARGE = (
     *GARBLED[:3],
     "Provider 'up' sent a reply that is too large to pass on: more than the 67108864 bytes of REPLY_MAX_SIZE.",

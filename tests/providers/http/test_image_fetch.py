@@ -7,7 +7,7 @@ import pytest
 
 from ai_gateway.errors import InvalidRequest, Unavailable
 from ai_gateway.providers.http.egress import Address, Egress, NotLookedUp
-from ai_gateway.providers.http.image_fetch import MOST_BYTES, fetch_all
+from ai_gateway.providers.http.image_fetch import MAX_BYTES, fetch_all
 from tests.support.upstream import Exchange, Upstream, head, running_upstream
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def test_time_runs_out_for_all_together_as_the_callers_own_fault(server: U
 
 async def test_images_are_weighed_together(server: Upstream) -> None:
     large = PIECES * len(PIECE)
-    assert 2 * large < MOST_BYTES < 3 * large
+    assert 2 * large < MAX_BYTES < 3 * large
     assert len(await fetched(server, "/large-1", "/large-2")) == 2
     with pytest.raises(InvalidRequest, match="40 MB together"):
         await fetched(server, "/large-1", "/large-2", "/large-3")

@@ -12,8 +12,8 @@ from ai_gateway.contract.turns import NoPlace
 from ai_gateway.providers.http.egress import NotLookedUp, resolved
 from ai_gateway.providers.http.lookup import AddressLookups
 
-pytestmark = pytest.mark.anyio
-MOST, MOST_OF_ONE = 5, 3
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+MOST, MAX_OF_ONE = 5, 3
 ADDRESS: AddrInfoType = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))
 
 
@@ -31,7 +31,7 @@ def lookups_in(silence: threading.Event) -> AddressLookups:
             assert silence.wait(120)
         return [ADDRESS]
 
-    return AddressLookups(MOST, resolve, MOST_OF_ONE)
+    return AddressLookups(MOST, resolve, MAX_OF_ONE)
 
 
 def begin(lookups: AddressLookups, caller: str, count: int) -> list[asyncio.Task[Sequence[AddrInfoType]]]:
@@ -43,19 +43,19 @@ async def test_silent_names_of_a_caller_leave_places_for_the_names_of_others(sil
     lookups = lookups_in(silence)
     silent = begin(lookups, "one", 2 * MOST)
     async with asyncio.timeout(60):
-        while sum(task.done() for task in silent) < len(silent) - MOST_OF_ONE:
+        while sum(task.done() for task in silent) < len(silent) - MAX_OF_ONE:
             await asyncio.wait([task for task in silent if not task.done()], return_when=asyncio.FIRST_COMPLETED)
         assert await lookups.addresses("known.test", 80, "another") == [ADDRESS]
         silence.set()
-        told = await asyncio.gather(*silent, return_exceptions=True)
-        assert sum(one == [ADDRESS] for one in told) == MOST_OF_ONE
-        assert sum(isinstance(one, NoPlace) for one in told) == len(told) - MOST_OF_ONE
+        reported = await asyncio.gather(*silent, return_exceptions=True)
+        assert sum(one == [ADDRESS] for one in reported) == MAX_OF_ONE
+        assert sum(isinstance(one, NoPlace) for one in reported) == len(reported) - MAX_OF_ONE
         assert await lookups.addresses("known.test", 80, "one") == [ADDRESS], "they have given their places back"
 
 
 async def test_a_place_is_taken_as_long_as_the_look_up_runs_although_nobody_awaits_it(silence: threading.Event) -> None:
     lookups = lookups_in(silence)
-    silent = begin(lookups, "one", MOST_OF_ONE)
+    silent = begin(lookups, "one", MAX_OF_ONE)
     async with asyncio.timeout(60):
         await asyncio.wait(silent, timeout=0.1)
         for task in silent:
@@ -63,8 +63,8 @@ async def test_a_place_is_taken_as_long_as_the_look_up_runs_although_nobody_awai
         await asyncio.wait(silent)
         with pytest.raises(NotLookedUp):
             await resolved("known.test", 80, lookups, "one")
-        joined = begin(lookups, "another", MOST_OF_ONE)  # the same names, which run already
+        joined = begin(lookups, "another", MAX_OF_ONE)  # the same names, which run already
         assert await lookups.addresses("known.test", 80, "another") == [ADDRESS]
         silence.set()
-        assert await asyncio.gather(*joined) == [[ADDRESS]] * MOST_OF_ONE
+        assert await asyncio.gather(*joined) == [[ADDRESS]] * MAX_OF_ONE
         assert await lookups.addresses("known.test", 80, "one") == [ADDRESS]

@@ -20,6 +20,7 @@ def _source(runs: Path, key: str) -> KeySource:
     return KeySource(setting="LAB_API_KEY_COMMAND", command=(sys.executable, "-S", "-c", _SLOW, str(runs), key))
 
 
+@pytest.mark.slow
 async def test_many_who_wait_for_a_command_that_fails_wait_for_one_run_of_it(tmp_path: Path) -> None:
     key = RotatingKey("lab", _source(tmp_path / "runs", ""))
     async with asyncio.timeout(ASKING / 2):
@@ -32,6 +33,7 @@ async def test_many_who_wait_for_a_command_that_fails_wait_for_one_run_of_it(tmp
     assert (tmp_path / "runs").read_text() == "xx", "it is tried again when it is needed"
 
 
+@pytest.mark.slow
 async def test_a_client_that_leaves_does_not_end_the_command_for_others(tmp_path: Path) -> None:
     key = RotatingKey("lab", _source(tmp_path / "runs", "sk-lab"))
     leaving, staying = (asyncio.create_task(key.read()) for _ in range(2))

@@ -196,13 +196,15 @@ def test_openrouter_is_told_who_asks(client: httpx2.Client, upstream: Upstream) 
     assert upstream.last("good#no-attribution").header("x-title") is None
 
 
-@pytest.mark.parametrize(("told", "header"), [("My app", "My app"), ("none", None), ("NONE", None)])
-async def test_the_operator_decides_what_openrouter_is_told(upstream: Upstream, told: str, header: str | None) -> None:
-    env = {"OPENROUTER_API_KEY": "k", "OPENROUTER_BASE_URL": upstream.url, "OPENROUTER_X_TITLE": told}
+@pytest.mark.parametrize(("reported", "header"), [("My app", "My app"), ("none", None), ("NONE", None)])
+async def test_the_operator_decides_what_openrouter_is_told(
+    upstream: Upstream, reported: str, header: str | None
+) -> None:
+    env = {"OPENROUTER_API_KEY": "k", "OPENROUTER_BASE_URL": upstream.url, "OPENROUTER_X_TITLE": reported}
     async with running_application(**env) as http:
-        reply = await http.post(f"/openrouter/v1/{CHAT}", json=body_of(CHAT, f"good#told-{told}"))
+        reply = await http.post(f"/openrouter/v1/{CHAT}", json=body_of(CHAT, f"good#told-{reported}"))
     assert reply.json()["choices"][0]["message"]["content"] == TEXT
-    seen = upstream.last(f"good#told-{told}")
+    seen = upstream.last(f"good#told-{reported}")
     assert (seen.header("x-title"), seen.header("http-referer")) == (header, None)
 
 

@@ -83,7 +83,9 @@ async def test_a_list_is_fresh_from_the_start_and_its_age_counts_from_the_fetch(
     assert bench.adopted == [["first", "second"]]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=pytest.mark.slow) if fault == "hang" else fault for fault in FAULTS]
+)
 async def test_a_failed_refresh_keeps_the_last_valid_list_and_a_later_one_repairs_it(bench: Bench, fault: str) -> None:
     bench.timeout_s = 3.0 if fault == "hang" else 30.0
     async with bench.feed() as feed:
@@ -113,6 +115,7 @@ async def test_a_host_that_is_down_at_the_start_leaves_the_copy_on_disk(bench: B
         assert bench.adopted == [["first", "second"]] * 2
 
 
+@pytest.mark.slow
 async def test_a_host_that_hangs_delays_the_start_for_a_moment_only(bench: Bench) -> None:
     bench.source.act = hang
     started = ListFeed(bench.url, bench.adopt, refresh_s=ONE_HOUR, fetch_timeout_s=ONE_HOUR)

@@ -18,7 +18,7 @@ def listed(*ids: str) -> list[Model]:
     return [Model(id=each, object="model", created=1, owned_by="lab") for each in ids]
 
 
-def told(model: Model) -> dict[str, Any]:
+def reported(model: Model) -> dict[str, Any]:
     value = shown(model).model_dump()
     valid("AnthropicModelInfo").validate(value)
     return value
@@ -47,7 +47,7 @@ def test_what_anthropic_says_of_a_model_comes_back_as_it_was() -> None:
         "max_input_tokens": 1_000_000, "max_tokens": 128_000, "capabilities": capabilities(), "lifecycle": "deprecated",
     }  # fmt: skip
     model = model_object(ModelInfo.model_validate(said))
-    assert told(Model.model_validate(model)) == said
+    assert reported(Model.model_validate(model)) == said
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_what_anthropic_says_of_a_model_comes_back_as_it_was() -> None:
 )
 def test_what_others_say_of_a_model_is_read_as_far_as_it_is_understood(more: Any, expected: dict[str, Any]) -> None:
     model = Model.model_validate({"id": "m", "object": "model", "created": 1, "owned_by": "lab", **more})
-    assert expected.items() <= told(model).items()
+    assert expected.items() <= reported(model).items()
 
 
 @pytest.mark.parametrize("created", [0, -1, 10**18])
 def test_a_time_that_is_none_is_still_one(created: int) -> None:
     model = Model.model_construct(id="m", object="model", created=created, owned_by="lab")
-    assert told(model)["created_at"].endswith("Z")
+    assert reported(model)["created_at"].endswith("Z")
 
 
 @given(st.integers(1, 12), st.integers(1, 13))

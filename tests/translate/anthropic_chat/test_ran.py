@@ -15,16 +15,16 @@ from tests.support.responses import valid
 lines = st.text(max_size=40)
 
 
-def entry(function: str, told: str, status: str = "completed", **more: Any) -> dict[str, Any]:
+def entry(function: str, reported: str, status: str = "completed", **more: Any) -> dict[str, Any]:
     call = {"index": 0, "id": "call-1", "type": "function", "function": {"name": function, "arguments": '{"a": 1}'}}
-    return {**call, "status": status, "result": {"role": "tool", "tool_call_id": "call-1", "content": told}, **more}
+    return {**call, "status": status, "result": {"role": "tool", "tool_call_id": "call-1", "content": reported}, **more}
 
 
 def blocks(call: dict[str, Any], ran: RanCalls | None = None) -> list[dict[str, Any]]:
-    told: list[Any] = (ran or RanCalls({})).blocks(call)
-    for block in told:
+    reported: list[Any] = (ran or RanCalls({})).blocks(call)
+    for block in reported:
         valid("AnthropicContentBlock").validate(block)
-    return told
+    return reported
 
 
 @given(st.lists(st.tuples(lines, lines), max_size=6), st.integers(0, 400))
@@ -33,15 +33,15 @@ def test_the_results_of_a_search_hold_every_word_that_the_model_has_read(
 ) -> None:
     found = [Found(f"https://example.com/{at}", title, text) for at, (title, text) in enumerate(pages)]
     result = shown(found, Query("[1] tea"))
-    told = result.text[: len(result.text) - cut] if cut < len(result.text) else result.text
+    reported = result.text[: len(result.text) - cut] if cut < len(result.text) else result.text
     sources = [
         {"number": number, "url": source.url, "title": source.title}
         for number, source in enumerate(result.citations, 1)
     ]
-    _, answer = blocks(entry("gateway_web_search", told, sources=sources))
+    _, answer = blocks(entry("gateway_web_search", reported, sources=sources))
     assert [each["url"] for each in answer["content"]] == [source["url"] for source in sources]
     again = read_again([SimpleNamespace(**each) for each in answer["content"]])
-    assert again == (told.encode("utf-8", "replace").decode() if sources else None)
+    assert again == (reported.encode("utf-8", "replace").decode() if sources else None)
 
 
 def test_a_page_is_a_document() -> None:

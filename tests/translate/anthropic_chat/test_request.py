@@ -61,9 +61,9 @@ def test_the_system_prompt_is_one_message_without_the_line_for_bills() -> None:
     assert lost == {"system.x-anthropic-billing-header"}
     assert messages(system="Be brief.")[0] == {"role": "system", "content": "Be brief."}
     rest = f"{billing}\n\nBe brief.\nBe kind."
-    for given, told in ((rest, "Be brief.\nBe kind."), ([text(rest)], [text("Be brief.\nBe kind.")])):
+    for given, reported in ((rest, "Be brief.\nBe kind."), ([text(rest)], [text("Be brief.\nBe kind.")])):
         sent, lost = as_sent(system=given)
-        assert sent["messages"][0] == {"role": "system", "content": told}, "what stands below the line is kept"
+        assert sent["messages"][0] == {"role": "system", "content": reported}, "what stands below the line is kept"
         assert lost == {"system.x-anthropic-billing-header"}
     for alone in (billing, [text(billing)], f"{billing}\n"):
         assert [turn["role"] for turn in messages(system=alone)] == ["user"]
@@ -71,8 +71,8 @@ def test_the_system_prompt_is_one_message_without_the_line_for_bills() -> None:
 
 
 def test_a_system_message_in_the_middle_stays_there_but_never_between_calls_and_their_results() -> None:
-    told = {"role": "system", "content": "Reminder.", "output_config": {"effort": "low"}}
-    sent, lost = as_sent(user("Hi"), told, assistant(call(1)), told, user(result(1), text("Go on.")))
+    reported = {"role": "system", "content": "Reminder.", "output_config": {"effort": "low"}}
+    sent, lost = as_sent(user("Hi"), reported, assistant(call(1)), reported, user(result(1), text("Go on.")))
     assert [message["role"] for message in sent["messages"]] == [
         *("user", "system", "assistant", "tool", "system", "user")
     ]

@@ -126,9 +126,9 @@ def there_and_back(events: list[Block], cuts: list[bool], *, fast: bool) -> Bloc
     def bridge(made: Call) -> MessageBridge:
         return MessageBridge(made, MessageContext("m", ToolNames(), ("END",)))
 
-    told = check(translated(packets, bridge, ANTHROPIC, EVENTS, fast=fast))
-    assert told.error is None
-    message = told.message or {}
+    reported = check(translated(packets, bridge, ANTHROPIC, EVENTS, fast=fast))
+    assert reported.error is None
+    message = reported.message or {}
     for block in message["content"]:
         if (given := block.pop("input_json", None)) is not None:
             block["input"] = json.loads(given or "{}")

@@ -122,7 +122,7 @@ def test_a_reply_comes_back_as_it_was(
     calls = [{**call(at), "input": value, "caller": {"type": "direct"}} for at, value in enumerate(values)]
     end = "tool_use" if calls and end in {"end_turn", "stop_sequence"} else end
     end = "end_turn" if end == "tool_use" and not calls else end
-    told = {
+    reported = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -134,11 +134,11 @@ def test_a_reply_comes_back_as_it_was(
         "container": None,
         "usage": USAGE,
     }
-    assert AnthropicMessage.model_validate(told, strict=True)
-    chat = to_chat(read("anthropic", Message, told), 1)
+    assert AnthropicMessage.model_validate(reported, strict=True)
+    chat = to_chat(read("anthropic", Message, reported), 1)
     reply = CreateChatCompletionResponse.model_validate(chat)
     assert isinstance(reply.usage, CompletionUsage)
     back = message(reply, reply.usage, ToolNames(), provider="anthropic").model_dump(by_alias=True, exclude_unset=True)
     if end == "refusal":  # the words of a refusal are a text as well with OpenAI
         back["content"] = [block for block in back["content"] if block.get("text") != "No."]
-    assert back == told
+    assert back == reported

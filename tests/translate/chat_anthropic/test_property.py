@@ -169,9 +169,9 @@ def test_every_word_and_every_call_arrives_in_order(messages: list[dict[str, Any
     turns = request.body["messages"]
     assert isinstance(turns, list)
     blocks = [*(system if isinstance(system, list) else []), *(block for turn in turns for block in turn["content"])]
-    told = iter([block["text"] for block in blocks if block["type"] == "text"])
+    reported = iter([block["text"] for block in blocks if block["type"] == "text"])
     for word in _words(messages):
-        assert any(word.rstrip() in one for one in told), word
+        assert any(word.rstrip() in one for one in reported), word
     names = [call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()]
     assert [block["name"] for block in blocks if block["type"] == "tool_use"] == names
 

@@ -108,13 +108,13 @@ def test_a_stream_says_the_same_as_a_whole_reply(name: str) -> None:
     content, reason = ANSWERS[name]
     reply = whole(content, reason)
     expected = dict(reply["choices"][0]["message"])
-    told, ended, counted = put_together(chunks(events("claude-x", content, reason)))
-    for one in expected.get("tool_calls", []) + told.get("tool_calls", []):
+    reported, ended, counted = put_together(chunks(events("claude-x", content, reason)))
+    for one in expected.get("tool_calls", []) + reported.get("tool_calls", []):
         one["function"]["arguments"] = json.loads(one["function"]["arguments"])
     expected["content"] = expected["content"] or ""
     if not expected["annotations"]:
         del expected["annotations"]
-    assert told == expected
+    assert reported == expected
     assert ended == reply["choices"][0]["finish_reason"]
     assert counted == reply["usage"]
 
@@ -167,7 +167,7 @@ def test_citations_of_pages_are_annotations_and_none_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told", "native"),
+    ("reason", "reported", "native"),
     [
         ("end_turn", "stop", None),
         ("stop_sequence", "stop", None),
@@ -178,13 +178,13 @@ def test_citations_of_pages_are_annotations_and_none_is_lost() -> None:
         ("model_context_window_exceeded", "length", "model_context_window_exceeded"),
     ],
 )
-def test_every_reason_to_end_has_a_name_of_openais(reason: str, told: str, native: str | None) -> None:
+def test_every_reason_to_end_has_a_name_of_openais(reason: str, reported: str, native: str | None) -> None:
     """Where that name says less, the reason itself is beside it."""
     content = [call(0)] if reason == "tool_use" else [text()]
     choice = whole(content, reason)["choices"][0]
-    assert (choice["finish_reason"], choice.get("native_finish_reason")) == (told, native)
+    assert (choice["finish_reason"], choice.get("native_finish_reason")) == (reported, native)
     made = chunks(events("claude-x", content, reason))
-    assert put_together(made)[1] == told
+    assert put_together(made)[1] == reported
     (last,) = (one for chunk in made for one in chunk["choices"] if one["finish_reason"])
     assert last.get("native_finish_reason") == native
 
@@ -193,13 +193,13 @@ def test_a_refusal_is_told_in_the_models_words() -> None:
     details = {"type": "refusal", "category": "bio", "explanation": "This could do harm."}
     found = whole([text("I")], "refusal", stop_details=details)["choices"][0]
     assert (found["message"]["refusal"], found["message"]["content"]) == ("This could do harm.", "I")
-    told, ended, _ = put_together(chunks(events("claude-x", [text("I")], "refusal", details)))
-    assert (told["refusal"], told["content"], ended) == ("This could do harm.", "I", "content_filter")
+    reported, ended, _ = put_together(chunks(events("claude-x", [text("I")], "refusal", details)))
+    assert (reported["refusal"], reported["content"], ended) == ("This could do harm.", "I", "content_filter")
     assert whole([], "refusal", stop_details={"type": "refusal"})["choices"][0]["message"]["refusal"] is None
 
 
 @pytest.mark.parametrize(
-    ("counts", "told"),
+    ("counts", "reported"),
     [
         ({"input_tokens": 5, "output_tokens": 6}, (5, 6, 11, 0, 0)),
         ({"input_tokens": 5, "output_tokens": 6, "cache_read_input_tokens": 10}, (15, 6, 21, 10, 0)),
@@ -208,21 +208,21 @@ def test_a_refusal_is_told_in_the_models_words() -> None:
         ({}, (0, 0, 0, 0, 0)),
     ],
 )
-def test_the_prompt_counts_what_the_cache_gave_and_took(counts: dict[str, Any], told: tuple[int, ...]) -> None:
+def test_the_prompt_counts_what_the_cache_gave_and_took(counts: dict[str, Any], reported: tuple[int, ...]) -> None:
     found: dict[str, Any] = usage(read("anthropic", Usage, counts))
     details = found["prompt_tokens_details"]
-    assert (found["prompt_tokens"], found["completion_tokens"], found["total_tokens"]) == told[:3]
-    assert (details["cached_tokens"], details["cache_write_tokens"]) == told[3:]
+    assert (found["prompt_tokens"], found["completion_tokens"], found["total_tokens"]) == reported[:3]
+    assert (details["cached_tokens"], details["cache_write_tokens"]) == reported[3:]
 
 
-@pytest.mark.parametrize("told", [{}, {"usage": None}, {"usage": {}}, {"usage": {"input_tokens": None}}])
-def test_counts_that_nobody_told_are_not_made_up(told: dict[str, Any]) -> None:
-    given = {"type": "message", "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", **told}
+@pytest.mark.parametrize("reported", [{}, {"usage": None}, {"usage": {}}, {"usage": {"input_tokens": None}}])
+def test_counts_that_nobody_told_are_not_made_up(reported: dict[str, Any]) -> None:
+    given = {"type": "message", "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", **reported}
     assert "usage" not in to_chat(read("anthropic", Message, given), NOW)
     made = events("claude-x", [text()], "end_turn")
     for place in (made[0]["message"], made[-2]):
         del place["usage"]
-        place.update(told)
+        place.update(reported)
     writer = MessagesStreamTranslator(NOW)
     said = [chunk for event in made if (one := read_event("anthropic", event)) for chunk in writer.feed(one)]
     assert writer.complete
@@ -246,9 +246,9 @@ def test_a_later_count_replaces_an_earlier_one() -> None:
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_blocks_that_nobody_ends_are_whole_at_the_end(name: str) -> None:
-    told = events("claude-x", *ANSWERS[name])
-    left = [event for event in told if event["type"] != "content_block_stop"]
-    assert put_together(chunks(left)) == put_together(chunks(told))
+    reported = events("claude-x", *ANSWERS[name])
+    left = [event for event in reported if event["type"] != "content_block_stop"]
+    assert put_together(chunks(left)) == put_together(chunks(reported))
 
 
 def test_calls_are_numbered_among_calls_and_not_among_blocks() -> None:
@@ -262,8 +262,8 @@ def test_calls_are_numbered_among_calls_and_not_among_blocks() -> None:
 def test_arguments_that_stand_in_the_blocks_head_are_told() -> None:
     made = events("claude-x", [call(1)], "tool_use")
     next(event for event in made if event["type"] == "content_block_start")["content_block"]["input"] = {"a": 1}
-    told, _, _ = put_together(chunks(made))
-    assert told["tool_calls"][0]["function"]["arguments"] == '{"a":1}'
+    reported, _, _ = put_together(chunks(made))
+    assert reported["tool_calls"][0]["function"]["arguments"] == '{"a":1}'
 
 
 def test_nothing_looks_finished_before_the_api_says_so() -> None:
@@ -306,7 +306,7 @@ def test_what_a_ping_says_before_the_head_is_in_the_first_chunk() -> None:
     ids=["a block before the head", "a delta of no block", "the end of no block", "a block that ends twice"],
 )
 def test_events_that_do_not_belong_together_are_an_invalid_reply(order: list[int]) -> None:
-    told: list[dict[str, Any]] = [
+    reported: list[dict[str, Any]] = [
         {"type": "message_start", "message": message("claude-x", [], None)},
         {"type": "content_block_start", "index": 0, "content_block": call(0)},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x"}},
@@ -314,7 +314,7 @@ def test_events_that_do_not_belong_together_are_an_invalid_reply(order: list[int
         {"type": "content_block_stop", "index": 0},
     ]
     with pytest.raises(UpstreamInvalidResponse):
-        chunks([told[at] for at in order])
+        chunks([reported[at] for at in order])
 
 
 @pytest.mark.parametrize("kind", ["message_start", "content_block_start"])
@@ -413,11 +413,11 @@ LATER = {"type": "later_kind", "text": None, "name": 5, "input": [1], "citations
 def later(block: dict[str, Any], *deltas: dict[str, Any]) -> dict[str, Any]:
     """The message that a stream with this one block tells."""
     head, *_, delta, stop = events("claude-x", [], "end_turn")
-    told = [{"type": "content_block_delta", "index": 0, "delta": one} for one in deltas]
+    reported = [{"type": "content_block_delta", "index": 0, "delta": one} for one in deltas]
     start = {"type": "content_block_start", "index": 0, "content_block": block}
     writer = MessagesStreamTranslator(NOW)
     found: list[dict[str, Any]] = []
-    for event in [head, start, *told, {"type": "content_block_stop", "index": 0}, delta, stop]:
+    for event in [head, start, *reported, {"type": "content_block_stop", "index": 0}, delta, stop]:
         known = read_event("anthropic", event)
         found += writer.feed(known) if known else ()
     return put_together(json.loads(json.dumps(found)))[0]
@@ -447,9 +447,9 @@ def test_what_is_added_in_a_way_that_nobody_knows_is_kept_with_its_block(kind: s
 
 def test_what_is_added_to_a_block_of_a_kind_that_nobody_knows_is_no_answer() -> None:
     deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": "x"}, {"type": "citations_delta", "citation": CITE}]
-    told = later(LATER, *deltas)
-    assert told.get("content", "") == ""
-    assert told["other_blocks"] == [{**LATER, "deltas": deltas}]
+    reported = later(LATER, *deltas)
+    assert reported.get("content", "") == ""
+    assert reported["other_blocks"] == [{**LATER, "deltas": deltas}]
 
 
 @pytest.mark.parametrize("fields", [{"text": None}, {"citations": {}}])

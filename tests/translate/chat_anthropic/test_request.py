@@ -192,8 +192,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 def test_every_field_of_the_contract_stands_in_one_of_the_tables() -> None:
-    told = {field for table in (MAPPED, DROPPED, REFUSED) for field, *_ in table}
-    assert told == models.CreateChatCompletionRequest.model_fields.keys()
+    reported = {field for table in (MAPPED, DROPPED, REFUSED) for field, *_ in table}
+    assert reported == models.CreateChatCompletionRequest.model_fields.keys()
 
 
 @pytest.mark.parametrize(("field", "given", "changes"), MAPPED, ids=lambda one: one if isinstance(one, str) else "")

@@ -350,18 +350,18 @@ def split(words: str, at: list[int]) -> list[str]:
 @settings(max_examples=300, deadline=None)
 @given(ANSWER, st.lists(st.integers(0, 99), max_size=4))
 def test_an_answer_is_the_same_whole_and_in_pieces(answer: Json, cuts: list[int]) -> None:
-    told: list[Json] = [
+    reported: list[Json] = [
         {"id": f"c{at}", "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
         for at, (name, given) in enumerate(answer["calls"])
     ]
-    finish = "tool_calls" if told else "stop"
+    finish = "tool_calls" if reported else "stop"
     thinking = {"reasoning_content": answer["thinking"]} if answer["thinking"] else {}
-    tools = {"tool_calls": told} if told else {}
+    tools = {"tool_calls": reported} if reported else {}
     one = whole({"content": answer["content"], **thinking, **tools}, finish)
     deltas: list[Json] = [{"role": "assistant"}]
     deltas += [{"reasoning_content": piece} for piece in split(answer["thinking"], cuts)]
     deltas += [{"content": piece} for piece in split(answer["content"], cuts)]
-    for at, call in enumerate(told):
+    for at, call in enumerate(reported):
         arguments = split(call["function"]["arguments"], cuts)
         deltas.append(calls({**call, "index": at, "function": {**call["function"], "arguments": ""}}))
         deltas += [calls({"index": at, "function": {"arguments": piece}}) for piece in arguments]
@@ -371,7 +371,7 @@ def test_an_answer_is_the_same_whole_and_in_pieces(answer: Json, cuts: list[int]
     streamed = [call for line in found for call in line["message"].get("tool_calls", [])]
     assert streamed == one["message"].get("tool_calls", [])
     assert [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in streamed] == [
-        (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"])) for call in told
+        (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"])) for call in reported
     ]
     assert {line["done"] for line in found[:-1]} <= {False}
     assert found[-1]["done_reason"] == one["done_reason"]

@@ -219,10 +219,10 @@ TALKS: list[tuple[str, list[Json], list[Json], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "told", "dropped"), [row[1:] for row in TALKS], ids=[row[0] for row in TALKS])
-def test_a_conversation_is_told_on_the_other_wire(said: list[Json], told: list[Json], dropped: list[str]) -> None:
+@pytest.mark.parametrize(("said", "reported", "dropped"), [row[1:] for row in TALKS], ids=[row[0] for row in TALKS])
+def test_a_conversation_is_told_on_the_other_wire(said: list[Json], reported: list[Json], dropped: list[str]) -> None:
     found, left = chat(messages=said, stream=False)
-    assert found["messages"] == told
+    assert found["messages"] == reported
     assert left == dropped
     validate(openai.CreateChatCompletionRequest, found)
 

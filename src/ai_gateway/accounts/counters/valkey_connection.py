@@ -218,7 +218,7 @@ class Connection:
             raise
         if found is None:
             line.abort("no session")
-            raise CountersError(f"{address}: INFO server tells no run_id")
+            raise CountersError(f"{address}: INFO server has no run_id")
         self.life = f"{self._key}{found[1].decode()}:"
         self._begins = sent("EVALSHA", digest.decode(), 2, self.life, self._key)
         return line

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, override
 
 type Value = str | int | None
 type Row = Sequence[Value]
@@ -55,7 +55,7 @@ class Session(Protocol):
 
     @abstractmethod
     async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
-        """Run a statement once for each row of values. Raises AlreadyThere as well."""
+        """Run a statement once for each row of values. Raises DuplicateRow as well."""
 
 
 class Store(Session, Protocol):
@@ -71,6 +71,11 @@ class Store(Session, Protocol):
     async def aclose(self) -> None:
         """Disconnect."""
 
+    @override
+    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
+        async with self.transaction() as session:
+            await session.execute_many(statement, rows)
+
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Session]:
         """An atomic transaction, exclusive over all processes that use the database."""
@@ -79,7 +84,7 @@ class Store(Session, Protocol):
     async def write(self, statement: str, expected: Sequence[Row], changes: Sequence[Change]) -> bool:
         """Apply the changes in one transaction, if the query's result is as expected. Returns whether it was.
 
-        The transaction has no round trips in between. Raises StoreError or AlreadyThere after undoing it.
+        The transaction has no round trips in between. Raises StoreError or DuplicateRow after undoing it.
         """
 
     @abstractmethod

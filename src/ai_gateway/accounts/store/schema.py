@@ -210,6 +210,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
             next BIGINT NOT NULL, final BIGINT NOT NULL, events TEXT NOT NULL, PRIMARY KEY (response, first)
         )""",
     ),
+    (
+        # What each owner keeps, and the oldest of it, without a look at the rows, which have whole responses in them.
+        "CREATE INDEX responses_by_owner ON responses (owner, at, id, size)",
+    ),
 )
 """The statements from each version to the next; the first from an empty database to version 1."""
 
@@ -255,5 +259,5 @@ def schema_problem(version: int, found: Collection[tuple[str, str]]) -> str | No
     missing = sorted(columns() - set(found))
     if missing:
         names = ", ".join(f"{table}.{column}" for table, column in missing)
-        return f"its schema lacks {names}: somebody has changed it"
+        return f"its schema lacks {names}: it was changed from outside"
     return None

@@ -172,11 +172,6 @@ class SqliteStore(Store):
             return await _Session(self._writer).execute(statement, *values)
 
     @override
-    async def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
-        async with self.transaction() as session:
-            await session.execute_many(statement, rows)
-
-    @override
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         async with self._writing():

@@ -33,7 +33,7 @@ class DatabaseFile:
         if self._first is None:
             self._first = there
         elif there != self._first:
-            raise sqlite3.OperationalError("somebody removed or replaced the file: restart the gateway")
+            raise sqlite3.OperationalError("the file was removed or replaced: restart the gateway")
 
     def _there(self) -> tuple[int, int] | None:
         """The numbers by which SQLite identifies a file (os_unix.c, `fileHasMoved`); None without a file."""

@@ -7,7 +7,7 @@ from typing import Any, Final, cast, override
 
 from ai_gateway.accounts.entities import Project
 from ai_gateway.accounts.store.base import Row, StoreError
-from ai_gateway.api.admin.base import Administration, away
+from ai_gateway.api.admin.base import Administration, store_unavailable
 from ai_gateway.api.admin.pages import no_place
 from ai_gateway.contract.call import Call
 from gateway_contract.openai_admin import models
@@ -36,7 +36,7 @@ class AuditLogs(Administration):
         try:
             found = [entry async for entry in self._entries(query)]
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         cut = found[: query.limit]
         if query.before and not query.after:
             cut.reverse()

@@ -60,7 +60,7 @@ class Administration(WireBoundary, Handlers):
         try:
             await self.directory.refresh()
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         return self.directory
 
     async def last_uses(self) -> Mapping[str, int]:
@@ -68,7 +68,7 @@ class Administration(WireBoundary, Handlers):
         try:
             return await Ledger(self.directory.store).last_uses()
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
 
     async def is_reached(self, limit: SpendLimit) -> bool:
         """Whether a spend limit of the organization or a project is reached. Not within a change."""
@@ -77,7 +77,7 @@ class Administration(WireBoundary, Handlers):
         try:
             spent = await Ledger(self.directory.store).spent(what, limit.id, window.start, window.end)
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         return spent >= limit.threshold_amount * PICO_PER_CENT
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ class Administration(WireBoundary, Handlers):
             async with self.directory.change(actor) as change:
                 yield change
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
 
     def project(self, project_id: str) -> Project:
         """The project. Raises NotFound."""
@@ -140,7 +140,7 @@ def is_configured(key: ConfiguredKey) -> InvalidRequest:
     )
 
 
-def away(error: StoreError) -> Unavailable:  # noqa: ARG001
+def store_unavailable(error: StoreError) -> Unavailable:  # noqa: ARG001
     """The error for clients when the store fails; the cause is logged."""
     return Unavailable("The store of accounts cannot be used now: try again.", headers={"retry-after": "1"})
 

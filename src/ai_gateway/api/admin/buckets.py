@@ -13,7 +13,7 @@ from ai_gateway.accounts.usage import MINUTE, WHOLE, Bucket
 from ai_gateway.errors import InvalidRequest
 
 _WIDTHS = {"1m": MINUTE, "1h": HOUR, "1d": DAY, "all": WHOLE}
-# Default and maximum number of buckets on a page, by their width: those of OpenAI's service.
+# Default and maximum number of buckets on a page, by their width: platform.openai.com "Usage", `limit`.
 _LIMITS = {MINUTE: (60, 1440), HOUR: (24, 168), DAY: (7, 31), WHOLE: (1, 1)}
 _COSTS_LIMITS = (7, 180)
 _PREFIX = "page_"

@@ -5,7 +5,7 @@ from typing import override
 from ai_gateway.accounts.entities import ORGANIZATION
 from ai_gateway.accounts.memories import Memory, Subject, delete_memories, page_of_memories
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.api.admin.base import Administration, away
+from ai_gateway.api.admin.base import Administration, store_unavailable
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import MissingParameter
 from gateway_contract.openai_admin import models
@@ -18,7 +18,7 @@ class KeptMemories(Administration):
         try:
             found, more = await page_of_memories(self.directory.store, subject, query.after or "", query.limit)
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         data = [_shown(memory) for memory in found]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return models.MemoryList(object="list", data=data, has_more=more, first_id=first, last_id=last)

@@ -13,7 +13,7 @@ from ai_gateway.accounts.calls import LAST, CallFilter, Place, StoredCall, find_
 from ai_gateway.accounts.latency import Latency, quantile_ms
 from ai_gateway.accounts.ledger_rows import TOKENS
 from ai_gateway.accounts.store.base import StoreError
-from ai_gateway.api.admin.base import away
+from ai_gateway.api.admin.base import store_unavailable
 from ai_gateway.api.admin.buckets import cursor, decimal, page_of, part_of_time, place_of, usd
 from ai_gateway.api.admin.usage import Filters, Summaries
 from ai_gateway.contract.call import Call
@@ -64,7 +64,7 @@ class Records(Summaries):
         try:
             found = await find_call(self.directory.store, record_id)
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         if found is None:
             raise NotFound(f"No request found with id '{record_id}': it may have been too long ago.")
         raw = orjson.dumps(shown_call(found))
@@ -90,7 +90,7 @@ class Records(Summaries):
                     "num_lost": each.lost,
                     "num_estimated": each.estimated,
                     "num_unpriced": each.unpriced,
-                    "tokens": _by_class(each.tokens),
+                    "tokens": dict(zip(TOKENS, _counts(each.tokens), strict=True)),
                     "web_searches": each.tokens.searches,
                     "cost_usd": usd(each.cost),
                     "search_cost_usd": usd(each.search_cost),
@@ -131,7 +131,7 @@ class Records(Summaries):
         try:
             calls, more = await page_of_calls(self.directory.store, wanted, before, query.limit)
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         after = calls[-1].place if calls else before
         return calls, cursor(*after) if more and calls else None
 
@@ -249,10 +249,6 @@ def _quantiles(latency: Latency | None) -> Mapping[str, int | None]:
     """Median and high quantiles of the latency."""
     counted = (latency.total, latency.first) if latency is not None else ((0,), (0,))
     return dict(zip(_QUANTILES, (quantile_ms(counts, part) for counts in counted for part in (0.5, 0.95)), strict=True))
-
-
-def _by_class(tokens: Tokens) -> Mapping[str, int]:
-    return dict(zip(TOKENS, _counts(tokens), strict=True))
 
 
 def _counts(tokens: Tokens) -> Iterable[int]:

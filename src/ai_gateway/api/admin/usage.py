@@ -8,7 +8,7 @@ from ai_gateway.accounts.entities import ApiKey
 from ai_gateway.accounts.latency import Latency
 from ai_gateway.accounts.store.base import Store, StoreError
 from ai_gateway.accounts.usage import Addable, Bucket, Dimension, Sum, UsageQuery, latencies, usage
-from ai_gateway.api.admin.base import Administration, away
+from ai_gateway.api.admin.base import Administration, store_unavailable
 from ai_gateway.api.admin.buckets import Part, cursor, page_of, part_of_time, usd
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.stream import Item
@@ -33,7 +33,7 @@ COLUMNS: Mapping[str, Dimension] = {
     "service_tier": "service_tier",
 }
 # Approximate maximum of sums on a page: a month by day, key and model, for 200 keys with eight models.
-MOST_SUMS = 50_000
+MAX_SUMS = 50_000
 type Grouped[Summed] = dict[tuple[str | None, ...], Summed]
 
 
@@ -54,7 +54,7 @@ class Summaries(Administration):
     """The common base of usage operations."""
 
     async def sums(
-        self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MOST_SUMS
+        self, part: Part, by: Sequence[str], filters: Filters, most: int | None = MAX_SUMS
     ) -> tuple[list[tuple[Bucket[Sum], Grouped[Sum]]], Part]:
         """The buckets of a page, with their sums by the grouping values.
 
@@ -92,7 +92,7 @@ class Summaries(Administration):
         try:
             found = await query_buckets(self.directory.store, question) if part.end > part.start else []
         except StoreError as error:
-            raise away(error) from error
+            raise store_unavailable(error) from error
         return [(bucket, self._grouped(bucket, columns, by)) for bucket in found]
 
     def _grouped[Summed: Addable](

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 from ai_gateway.api.access import Access
 from ai_gateway.api.anthropic.answer import streamed, whole
-from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.boundary import ModelBoundary
 from ai_gateway.api.dropped import FieldNames
 from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.contract.anthropic_wire import ANTHROPIC
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.native import COUNT_TOKENS, CREATE_MESSAGE
 from ai_gateway.contract.open_lists import UnknownKinds
@@ -30,7 +30,7 @@ from ai_gateway.providers.base import Provider
 from ai_gateway.relay import Relay, is_shared, relay, relay_stream, unparsed_item
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.anthropic_chat import models as listed
-from ai_gateway.translate.anthropic_chat.hosted import servers_asked
+from ai_gateway.translate.anthropic_chat.hosted import servers_requested
 from ai_gateway.translate.anthropic_chat.open_kinds import read_open
 from ai_gateway.translate.anthropic_chat.policies import (
     ADDED_FIELDS,
@@ -53,14 +53,9 @@ _KEPT: Final = frozenset({"thread"})
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-class AnthropicHandlers(WireBoundary, Handlers):
+class AnthropicHandlers(ModelBoundary, Handlers):
     def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
-        super().__init__(ANTHROPIC, access, body_limits)
-        self.gateway = gateway
-
-    @override
-    def complete(self, provider: str | None, value: object) -> object:
-        return with_default_model(self.gateway.routing.rules.default_model, provider, value)
+        super().__init__(ANTHROPIC, access, body_limits, gateway)
 
     @override
     def read_open[Model: BaseModel](
@@ -91,28 +86,28 @@ class AnthropicHandlers(WireBoundary, Handlers):
     ) -> models.AnthropicMessage | Stream[models.AnthropicMessageStreamEvent]:
         if body.stream:
             return await self._streamed(call, body, model, resolution)
-        request = await self._asked(call, body, model, resolution)
+        request = await self._chat_request(call, body, model, resolution)
         reply = (await self.gateway.run_chat(call, request.request, resolution, MESSAGE)).model
         return whole(call, body, request, reply, _FIELD_NAMES)
 
     async def _streamed(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> Stream[models.AnthropicMessageStreamEvent]:
-        request = await self._asked(call, body, model, resolution)
+        request = await self._chat_request(call, body, model, resolution)
         chunks = self.gateway.stream_chat(call, request.request, resolution, MESSAGE_STREAM)
         return await streamed(call, body, request, chunks, _FIELD_NAMES)
 
-    async def _asked(
+    async def _chat_request(
         self, call: Call, body: models.AnthropicCreateMessageParams, model: str, resolution: Resolution
     ) -> TranslatedRequest:
         """The message request as a chat request."""
         if call.unknown is not None and call.unknown.others:
             raise call.unknown.error
-        call.room.charge_translation(translated_size(body) if call.room.size > UNWEIGHED else 0)
+        call.allocation.charge_translation(translated_size(body) if call.allocation.size > UNCHARGED else 0)
         knows_efforts = all("efforts" in target.provider.carriers for target in resolution.targets)
         if body.tools or body.mcp_servers:
             runs = self.gateway.tools_for(call, resolution)
-            servers = servers_asked(body, runs)
+            servers = servers_requested(body, runs)
             if servers is None or servers:
                 await runs.query_servers(servers)
             request = chat(body, model, runs, knows_efforts=knows_efforts)

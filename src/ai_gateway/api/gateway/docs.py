@@ -29,7 +29,7 @@ _ADMINISTRATORS: list[dict[str, list[str]]] = [{"AdminApiKeyAuth": []}]
 _REFERENCE = re.compile(r"#/components/(\w+)/(\w+)")
 _TERMS = (
     "The gateway is free software under the MIT licence, without warranty. A request goes on to the provider that it "
-    "names or is routed to, so the terms of that provider hold for it, and those of whoever operates this gateway."
+    "names or is routed to, so the terms of that provider hold for it, and those of its operator."
 )
 _STYLE = """
 :root{color-scheme:light dark}

@@ -106,7 +106,7 @@ class StatusHandlers(WireBoundary, Handlers):
         routing = self.gateway.routing
         if query.deep:
             if not call.caller.trusted:
-                raise MissingApiKey("A deep check asks upstreams, so it is for callers with a key.")
+                raise MissingApiKey("A deep check calls upstreams, so it is for callers with a key.")
             await routing.catalogue.check(self._check_timeout_s())
         elif self.access.may_cause_calls(call.caller, call.headers):
             routing.catalogue.refresh()  # for the next report: this one must not wait

@@ -7,7 +7,7 @@ from ai_gateway.accounts.accounting import Accounting
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.accounts.journal import Journal
 from ai_gateway.gateway import Gateway
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 from ai_gateway.routing.model_list.feed import ListStatus
 from ai_gateway.routing.provider_models import CachedModels
 from ai_gateway.routing.registry import BUILT_IN
@@ -68,7 +68,7 @@ def _provider_health(gateway: Gateway, cached: CachedModels) -> models.ProviderH
     failures = [(cached.failed_at or 0.0, cached.failure), (failed.ended, failed.failure) if failed else (0.0, None)]
     at, failure = max(failures, key=lambda each: each[0])
     if failure is not None:
-        report.last_error = models.ProviderError(at=round(at, 3), code=failure.code, message=strike(failure.message))
+        report.last_error = models.ProviderError(at=round(at, 3), code=failure.code, message=redact(failure.message))
     return report
 
 

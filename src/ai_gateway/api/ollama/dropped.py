@@ -4,8 +4,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from ai_gateway.api.dropped import FieldNames
-from ai_gateway.errors import InvalidRequest
+from ai_gateway.api.dropped import FieldNames, unknown_field
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.ollama_chat.policies import ADDED_FIELDS, METRIC_LABELS, OLLAMA_NAMES, unknown_fields
 
@@ -16,7 +15,4 @@ note_dropped = _FIELD_NAMES.note
 def refuse_unknown(provider: Provider, body: BaseModel) -> None:
     """Raise InvalidRequest for unknown fields if the provider's `unknown_params` is `reject`."""
     if unknown_fields(body) and provider.parameters.unknown("createChatCompletion") == "reject":
-        raise InvalidRequest(
-            "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
-            code="unknown_parameter",
-        )
+        raise unknown_field()

@@ -10,7 +10,7 @@ from ai_gateway.api.ollama.answer import answered, naming_model
 from ai_gateway.api.ollama.dropped import note_dropped, refuse_unknown
 from ai_gateway.config.constants import OLLAMA_VERSION
 from ai_gateway.contract.body import BodyLimits
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call, Native
 from ai_gateway.contract.stream import Item, Stream
 from ai_gateway.contract.wire import OLLAMA
@@ -52,7 +52,7 @@ class OllamaHandlers(WireBoundary, Handlers):
     ) -> models.OllamaChatResponse | Stream[models.OllamaChatStreamEvent]:
         watch = Stopwatch()
         writer = ChatWriter(body.model, watch)
-        call.room.charge_translation(request.translated_size(body) if call.room.size > UNWEIGHED else 0)
+        call.allocation.charge_translation(request.translated_size(body) if call.allocation.size > UNCHARGED else 0)
         with naming_model(body.model):
             to = await self._resolved(call, body)
             if not body.messages:
@@ -73,7 +73,7 @@ class OllamaHandlers(WireBoundary, Handlers):
     ) -> models.OllamaGenerateResponse | Stream[models.OllamaGenerateStreamEvent]:
         watch = Stopwatch()
         writer = GenerateWriter(body.model, watch)
-        call.room.charge_translation(request.translated_size(body) if call.room.size > UNWEIGHED else 0)
+        call.allocation.charge_translation(request.translated_size(body) if call.allocation.size > UNCHARGED else 0)
         with naming_model(body.model):
             to = await self._resolved(call, body)
             if not body.prompt:

@@ -6,7 +6,7 @@ from typing import override
 from pydantic import BaseModel
 
 from ai_gateway.api.access import Access
-from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.boundary import ModelBoundary
 from ai_gateway.api.model_list import listed_models, retrieved_model
 from ai_gateway.contract.body import BodyLimits
 from ai_gateway.contract.call import Call
@@ -19,14 +19,9 @@ from gateway_contract.openai import models
 from gateway_contract.openai.routes import Handlers
 
 
-class OpenAIHandlers(WireBoundary, Handlers):
+class OpenAIHandlers(ModelBoundary, Handlers):
     def __init__(self, gateway: Gateway, access: Access, body_limits: BodyLimits) -> None:
-        super().__init__(OPENAI, access, body_limits)
-        self.gateway = gateway
-
-    @override
-    def complete(self, provider: str | None, value: object) -> object:
-        return with_default_model(self.gateway.routing.rules.default_model, provider, value)
+        super().__init__(OPENAI, access, body_limits, gateway)
 
     @override
     def read_open[Model: BaseModel](

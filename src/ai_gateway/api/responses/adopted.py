@@ -123,7 +123,7 @@ class AdoptedEvents(EventSource):
 
     def _own(self, upstream_response: Mapping[str, Any], name: str) -> Fields:
         response = own(self._request, upstream_response or self._request.outline(""), _ENDS.get(name, "in_progress"))
-        if name in _ENDS and not response.get("output"):  # some upstreams omit the output in the last event
+        if name in _ENDS and not response.get("output"):  # as in github.com/BerriAI/litellm/pull/32724
             response["output"] = self._so_far.output
         return response
 

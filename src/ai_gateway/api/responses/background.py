@@ -58,7 +58,7 @@ class Work:
     events: Events | None = None
 
 
-STOPPED = {"code": "server_error", "message": "The gateway that made this response has stopped: ask again."}
+STOPPED = {"code": "server_error", "message": "The gateway that made this response has stopped: try again."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Background:
             await self._made(work, outcome, unwanted)
         finally:
             await call.settle()
-            call.leave()
+            call.release()
             outcome.ended = time.perf_counter()
             for observer in self._observers:
                 observer.ended(outcome)

@@ -18,15 +18,14 @@ from ai_gateway.errors import UpstreamInvalidResponse
 from ai_gateway.operations import CHAT
 from ai_gateway.routing.resolver import Resolution
 from ai_gateway.translate.responses_chat import outline
-from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, translate_conversation
+from ai_gateway.translate.responses_chat.request import TranslatedRequest
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
 
 COMPACTION = replace(CHAT, name="compactResponse")
 SUM_UP: Final = (
-    "Sum up the conversation so far for whoever goes on with it and sees nothing but your summary: what is asked for, "
+    "Sum up the conversation so far for a model that goes on with it and sees only your summary: what is asked for, "
     "what has been decided and why, what has been done and what came of it, which files, names and values matter, and "
     "what is left to do. Write the summary alone."
 )
@@ -46,14 +45,7 @@ async def compacted(
     maker: Maker, call: Call, body: models.CompactResponseMethodPublicBody
 ) -> tuple[Sequence[Fields], Fields]:
     """The items to continue with, and the usage."""
-    history: list[Item] = []
-    if body.previous_response_id is not None:
-        history = await maker.history(call, body.previous_response_id)
-    body = await maker.with_stored_items(call, body)
-    model, resolution = await maker.gateway.resolve(call, body.model)
-    request = translate_conversation(
-        body, ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call)), history
-    )
+    request, resolution = await maker.conversation(call, body)
     item, usage = await _summed_up(maker, call, request, resolution)
     return [item], usage or _NO_USAGE
 

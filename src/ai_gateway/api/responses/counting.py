@@ -9,8 +9,7 @@ from pydantic_core import to_json
 from ai_gateway.api.responses.making import Maker
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.write import to_fields
-from ai_gateway.translate.responses_chat.conversation import Item
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, translate_conversation
+from ai_gateway.translate.responses_chat.request import TranslatedRequest
 from gateway_contract.openai_responses import models
 
 # Bytes a token: English prose has 4 or more, code and other scripts 3 or less. Overestimating is safer.
@@ -22,13 +21,7 @@ _PER_IMAGE: Final = 1_400
 
 async def counted_tokens(maker: Maker, call: Call, body: models.TokenCountsBody) -> tuple[int, set[str]]:
     """The tokens, and the dropped fields of the request."""
-    history: list[Item] = []
-    if body.previous_response_id is not None:
-        history = await maker.history(call, body.previous_response_id)
-    body = await maker.with_stored_items(call, body)
-    model, resolution = await maker.gateway.resolve(call, body.model)
-    target = ChatTarget(model, resolution.targets[0].provider.name, maker.sealer(call))
-    request = translate_conversation(body, target, history)
+    request, _ = await maker.conversation(call, body)
     form = getattr(body.text, "format", None)
     shape = len(to_json(to_fields(form))) if isinstance(form, models.TextResponseFormatJsonSchema) else 0
     return estimated(request) + math.ceil(shape / _BYTES_PER_TOKEN), request.dropped | request.offered.dropped

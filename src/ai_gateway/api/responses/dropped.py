@@ -7,9 +7,9 @@ from typing import Final, override
 
 from pydantic import BaseModel
 
-from ai_gateway.api.dropped import FieldNames
+from ai_gateway.api.dropped import FieldNames, unknown_field
 from ai_gateway.contract.call import Call
-from ai_gateway.errors import GatewayError, InvalidRequest
+from ai_gateway.errors import GatewayError
 from ai_gateway.providers.base import Provider
 from ai_gateway.translate.responses_chat.policies import ADDED_FIELDS, POLICIES, RESPONSES_NAMES
 from gateway_contract.openai_responses.parameters import by_field
@@ -28,10 +28,7 @@ def refuse_unknown(call: Call, provider: Provider, body: BaseModel) -> None:
     if call.unknown is not None and (refuses or not provider.is_remote):
         raise call.unknown.error
     if body.model_extra and refuses:
-        raise InvalidRequest(
-            "The body holds a field that the contract does not name: the gateway is set to refuse such requests.",
-            code="unknown_parameter",
-        )
+        raise unknown_field()
 
 
 def dropped_kinds(call: Call) -> set[str]:

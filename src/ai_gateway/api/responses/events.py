@@ -105,7 +105,7 @@ class Events:
             self._remember(EventPiece(self.next, following, data, final=True))
             self._saved = self.next
         self.is_over = True
-        self._tell()
+        self._notify()
 
     def read(self, number: int) -> EventPiece | None:
         """A piece of the events from this number on, if they are in memory."""
@@ -134,9 +134,9 @@ class Events:
         if self._all > _MAX_BYTES and self.is_whole:
             self._give_up()
         self._forget()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from ai_gateway.accounts.responses import EventPiece, RunState
 from ai_gateway.api.responses.events import Events, since
 from ai_gateway.api.responses.state import State
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.stream import Framed
@@ -33,7 +33,7 @@ class Follower:
         self._id = response_id
         self._events = events
         self._number = number  # of the next event to read
-        self._charged = UNWEIGHED
+        self._charged = UNCHARGED
 
     async def events(self) -> AsyncGenerator[Framed]:
         """The events, up to the one that ends the response."""
@@ -53,7 +53,7 @@ class Follower:
     def _charge(self, size: int) -> None:
         """Charge memory for a piece that is larger than all before. Raises Overloaded."""
         if size > self._charged:
-            self._call.room.charge_at_most(_COPIES * (size - self._charged), "replies")
+            self._call.allocation.charge_at_most(_COPIES * (size - self._charged), "replies")
             self._charged = size
 
     def broken(self, error: bytes) -> bytes:
@@ -88,25 +88,25 @@ class Follower:
                 if piece.next <= self._number:
                     return None
                 if piece.first > self._number:
-                    raise _gone()
+                    raise _events_dropped()
                 return since(piece, self._number)
             if not known.runs:
                 return await self._end(known)
             if self._events is not None and not self._events.is_over and self._number < self._events.oldest:
-                raise _gone()
+                raise _events_dropped()
             await asyncio.sleep(_LOOK_S)
 
     async def _end(self, known: RunState) -> EventPiece:
         """The last events of a response without them: it was cancelled, or its process is gone."""
         if known.status not in {"failed", "cancelled"}:
-            raise _gone()
+            raise _events_dropped()
         found = await self._state.get(self._call.caller, self._id)
         event = {"type": "response.failed", "response": from_json(found.body), "sequence_number": self._number}
         data = EVENTS.framed(to_json(event), "response.failed")
         return EventPiece(self._number, self._number + 1, data, final=True)
 
 
-def _gone() -> InvalidRequest:
+def _events_dropped() -> InvalidRequest:
     return InvalidRequest(
         "The events that come next are not kept any more: ask for the response without `stream`.",
         param="starting_after",

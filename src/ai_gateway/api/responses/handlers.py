@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from ai_gateway.accounts.directory import Directory
 from ai_gateway.api.access import Access
-from ai_gateway.api.boundary import WireBoundary, with_default_model
+from ai_gateway.api.boundary import ModelBoundary
 from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import Background
 from ai_gateway.api.responses.compaction import compacted, compaction_response, is_compaction
@@ -44,14 +44,10 @@ from gateway_contract.openai_responses.routes import Handlers, build_router
 _LAST_NUMBER: Final = 2**53  # larger than the number of any event
 
 
-class ResponsesHandlers(WireBoundary, Handlers):
+class ResponsesHandlers(ModelBoundary, Handlers):
     def __init__(self, maker: Maker, access: Access, body_limits: BodyLimits) -> None:
-        super().__init__(RESPONSES, access, body_limits)
+        super().__init__(RESPONSES, access, body_limits, maker.gateway)
         self._maker = maker
-
-    @override
-    def complete(self, provider: str | None, value: object) -> object:
-        return with_default_model(self._maker.gateway.routing.rules.default_model, provider, value)
 
     @override
     def read_open[Model: BaseModel](

@@ -32,9 +32,15 @@ from ai_gateway.tools.tool import Citation
 from ai_gateway.translate.responses_chat import outline, reply
 from ai_gateway.translate.responses_chat.conversation import Item
 from ai_gateway.translate.responses_chat.envelope import Sealer
-from ai_gateway.translate.responses_chat.hosted import servers_asked
+from ai_gateway.translate.responses_chat.hosted import servers_requested
 from ai_gateway.translate.responses_chat.ran import RanItems
-from ai_gateway.translate.responses_chat.request import ChatTarget, TranslatedRequest, items_of, translate_response
+from ai_gateway.translate.responses_chat.request import (
+    ChatTarget,
+    TranslatedRequest,
+    items_of,
+    translate_conversation,
+    translate_response,
+)
 from ai_gateway.translate.responses_chat.tools import Fields
 from gateway_contract.openai import models as openai
 from gateway_contract.openai_responses import models
@@ -100,10 +106,7 @@ class Maker:
         keeps = self.check_kept(call, body)
         if body.max_tool_calls is not None and body.max_tool_calls < 0:
             raise InvalidRequest("'max_tool_calls' must be 0 or more.", param="max_tool_calls", code="invalid_value")
-        history: list[Item] = []
-        if body.previous_response_id is not None:
-            history = await self.history(call, body.previous_response_id)
-        body = await self.with_stored_items(call, body)
+        body, history = await self._with_history(call, body)
         model, resolution = resolved or await self.gateway.resolve(call, body.model)
         provider = resolution.targets[0].provider
         refuse_unknown(call, provider, body)
@@ -111,7 +114,7 @@ class Maker:
         chat_target = ChatTarget(model, provider.name, sealer)
         if body.tools:
             runs = self.gateway.tools_for(call, resolution)
-            servers = servers_asked(body.tools, runs)
+            servers = servers_requested(body.tools, runs)
             if servers is None or servers:
                 await runs.query_servers(servers)
             translated = translate_response(body, chat_target, history, runs, runs.failures)
@@ -137,6 +140,15 @@ class Maker:
             stored=stored,
         )
 
+    async def conversation[Body: (models.TokenCountsBody, models.CompactResponseMethodPublicBody)](
+        self, call: Call, body: Body
+    ) -> tuple[TranslatedRequest, Resolution]:
+        """A conversation as a chat that no answer follows, and its targets."""
+        body, history = await self._with_history(call, body)
+        model, resolution = await self.gateway.resolve(call, body.model)
+        target = ChatTarget(model, resolution.targets[0].provider.name, self.sealer(call))
+        return translate_conversation(body, target, history), resolution
+
     def check_kept(self, call: Call, body: models.CreateResponse) -> bool:
         """Whether responses are stored for the caller. Raises InvalidRequest for a request that requires it."""
         keeps = self.state.may_keep(call.caller)
@@ -152,17 +164,18 @@ class Maker:
         _check_metadata(body.metadata or {})
         return keeps
 
-    async def history(self, call: Call, response_id: str) -> list[Item]:
-        """The items of a conversation up to a response. Raises InvalidRequest if the caller has no such response."""
-        return items.read(await self.history_json(call, response_id))
-
-    async def with_stored_items[
+    async def _with_history[
         Body: (models.CreateResponse, models.TokenCountsBody, models.CompactResponseMethodPublicBody)
-    ](self, call: Call, body: Body) -> Body:
-        """The body with references to stored items of the caller replaced by the items."""
+    ](self, call: Call, body: Body) -> tuple[Body, list[Item]]:
+        """The body with references to stored items of the caller replaced by the items, and what came before it.
+
+        Raises InvalidRequest if the caller has no such response.
+        """
+        previous = body.previous_response_id
+        history = items.read(await self.history_json(call, previous)) if previous is not None else []
         given = body.input if isinstance(body.input, list) else []
         if not (ids := [item.id for item in given if isinstance(item, models.ItemReferenceParam)]):
-            return body
+            return body, history
         with call.step(Step.STORE, {}):
             found = await self.state.items(call, ids)
         changed = [
@@ -171,7 +184,7 @@ class Maker:
             else item
             for item in given
         ]
-        return body.model_copy(update={"input": changed})
+        return body.model_copy(update={"input": changed}), history
 
     async def history_json(self, call: Call, response_id: str) -> list[Fields]:
         """The same items as JSON. Raises InvalidRequest if the caller has no such response."""

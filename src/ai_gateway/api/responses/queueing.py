@@ -86,7 +86,7 @@ async def queue_stream(
     try:
         work = await _Streamed(own, request, events, how(own)).begun()
     except BaseException:
-        own.leave()
+        own.release()
         raise
     maker.background.start(work)
     follower = Follower(maker.state, call, request.id, events)
@@ -153,7 +153,7 @@ class _Streamed:
     async def _make(self, outcome: Outcome) -> FinishedResponse:
         last: list[bytes] = []
         try:
-            await self._tell(outcome, last)
+            await self._add_events(outcome, last)
             outcome.status = 200
         except Exception as error:  # reported to the client in the last event
             known = _known(error, self._request)
@@ -164,7 +164,7 @@ class _Streamed:
         outcome.first_byte = outcome.first_byte or time.perf_counter()
         return self._made(b"".join(last))
 
-    async def _tell(self, outcome: Outcome, last: list[bytes]) -> None:
+    async def _add_events(self, outcome: Outcome, last: list[bytes]) -> None:
         """Add all events but the `last` ones, which end the response."""
         source = self._source
         async with aclosing(source.events()) as pieces:

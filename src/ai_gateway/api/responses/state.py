@@ -17,7 +17,7 @@ from ai_gateway.api.responses import items
 from ai_gateway.api.responses.background import STOPPED
 from ai_gateway.api.responses.events import events_in
 from ai_gateway.conform.response_so_far import SoFar
-from ai_gateway.contract.budget import UNWEIGHED
+from ai_gateway.contract.budget import UNCHARGED
 from ai_gateway.contract.call import Call, Caller
 from ai_gateway.contract.framing import EVENTS
 from ai_gateway.contract.item_ids import response_of
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 class State:
     """`stored` is None without a store; `directory` has the data retention of projects.
 
-    `makes` tells whether this worker makes a response: its lease may have expired while the store was away.
+    `makes` says whether this worker makes a response: its lease may have expired while the store was away.
     """
 
     stored: StoredResponses | None
@@ -86,9 +86,9 @@ class State:
             items_by_id = {str(item.get("id")): item for item in _items_of(response)}
             here = {each: items_by_id[each] for each in own if each in items_by_id}
             size += len(to_json(here))
-            call.room.check_possible(_PER_BYTE * size, "The items that 'input' refers to are too large together.")
+            call.allocation.check_possible(_PER_BYTE * size, "The items that 'input' refers to are too large together.")
             found |= here
-        call.room.charge_at_most(_PER_BYTE * size)
+        call.allocation.charge_at_most(_PER_BYTE * size)
         call.recalled += size
         return found
 
@@ -111,7 +111,7 @@ class State:
             if self.stored is not None:
                 await self.stored.cancel(response_id, owner_of(caller))
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def ended(self, caller: Caller, response_id: str) -> StoredResponse:
         """A cancelled response, once it has ended; it is ended here if its maker does not. Raises NotFound."""
@@ -150,7 +150,7 @@ class State:
             try:
                 found = await self.stored.state(response_id, owner_of(caller))
             except StoreError as error:
-                raise _away() from error
+                raise _store_unavailable() from error
             except ValueError:
                 found = None
         if found is None:
@@ -165,14 +165,14 @@ class State:
         try:
             return None if self.stored is None else await self.stored.events(response_id, since)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def delete(self, caller: Caller, response_id: str) -> None:
         """Delete it. Raises NotFound."""
         try:
             deleted = self.stored is not None and await self.stored.delete(response_id, owner_of(caller))
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
         if not deleted:
             _not_found(response_id)
 
@@ -198,20 +198,20 @@ class State:
             )
         except (StoreError, ValueError) as error:
             _log.error("response not stored", error=str(error))
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def end(self, response_id: str, status: str, body: str, last: EventPiece | None = None) -> bool:
         """Store the end of a running response. Returns whether it had not ended before. Raises Unavailable."""
         try:
             return self.stored is not None and await self.stored.end(response_id, status, body, last)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
 
     async def _get(self, caller: Caller, response_id: str) -> StoredResponse:
         try:
             found = None if self.stored is None else await self.stored.get(response_id, owner_of(caller))
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
         except ValueError:  # an id that databases refuse
             found = None
         return found if found is not None else _not_found(response_id)
@@ -223,12 +223,14 @@ class State:
         owner = owner_of(call.caller)
         try:
             size = _PER_BYTE * await self.stored.chain_size(response_id, owner)
-            call.room.check_possible(size, "The conversation before this is too large to be read: begin a new one.")
-            if size > UNWEIGHED:
-                call.room.charge(size)
+            call.allocation.check_possible(
+                size, "The conversation before this is too large to be read: begin a new one."
+            )
+            if size > UNCHARGED:
+                call.allocation.charge(size)
             return await self.stored.chain(response_id, owner)
         except StoreError as error:
-            raise _away() from error
+            raise _store_unavailable() from error
         except ValueError:
             return []
 
@@ -290,7 +292,7 @@ def _shown(response_id: str) -> str:
     return response_id if len(response_id) <= 100 and plain.isascii() and plain.isalnum() else "..."
 
 
-def _away() -> Unavailable:
+def _store_unavailable() -> Unavailable:
     return Unavailable(
         "What is stored of responses cannot be reached at the moment: send the request again in a while.",
         headers={"retry-after": "5"},

@@ -151,8 +151,8 @@ async def connected(url: str | None, admin_key: str | None) -> AsyncIterator[Api
             yield api
         return
     key = admin_key or _key_in_file()
-    door = path_of("listModelsRouted").rpartition("/")[0]
-    base = url.strip().rstrip("/").removesuffix(door)  # people may enter a client's base_url
+    root = path_of("listModelsRouted").rpartition("/")[0]
+    base = url.strip().rstrip("/").removesuffix(root)  # people may enter a client's base_url
     if not is_web_address(base):
         raise Refusal(f"--url: {url!r} is no address: write one such as https://gateway.example.com", 2)
     if not key:
@@ -194,7 +194,7 @@ def _unreached(url: str, error: Exception) -> str:
         return f"The gateway at {url} did not answer within {_TIMEOUT_S:.0f} s: try again"
     if isinstance(error, httpx.ConnectError):
         return f"No gateway answers at {url} ({error}): start it with `ai-gateway serve`, or check --url"
-    return f"The gateway at {url} could not be asked: {type(error).__name__} {error}".rstrip()
+    return f"The gateway at {url} could not be reached: {type(error).__name__} {error}".rstrip()
 
 
 @cache

@@ -136,7 +136,7 @@ def read_wanted(file: Path) -> list[Wanted]:
         except (ValueError, typer.BadParameter) as error:
             problems.append(f"{file}, {where}: {error}")
     if problems or not found:
-        raise Refusal(problems or f"{file}: names nobody", 2)
+        raise Refusal(problems or f"{file}: has no rows", 2)
     return found
 
 
@@ -177,7 +177,7 @@ def _wanted(row: Mapping[str, object]) -> Wanted:
         if value is not None
     }
     if not fields.get("name"):
-        raise ValueError("names nobody: the column 'name' is empty")
+        raise ValueError("no name: the column 'name' is empty")
     per = fields.get("per", Interval.month)
     if per not in tuple(Interval):
         raise ValueError(f"'per' is one of {', '.join(Interval)}")

@@ -12,7 +12,7 @@ from ai_gateway.observability.printable import printable_text
 from gateway_contract.openai_admin import models
 
 _COLUMNS = {"key": "api_key_id", "model": "model", "provider": "provider", "project": "project_id"}
-_NOBODY = {"api_key_id": "(no key)", "project_id": "(no project)"}
+_WITHOUT = {"api_key_id": "(no key)", "project_id": "(no project)"}
 _CENT = Decimal("0.01")
 type Query = dict[str, str | int | Sequence[str]]
 
@@ -118,7 +118,7 @@ def _value(by: str, bucket: models.RecordedBucket, result: models.RecordedSum, n
         return day(bucket.start_time)[:10]
     column = _COLUMNS[by]
     value = getattr(result, column)
-    return names.get(value, value) if value else _NOBODY.get(column, "-")
+    return names.get(value, value) if value else _WITHOUT.get(column, "-")
 
 
 async def _names(api: Api) -> dict[str, str]:

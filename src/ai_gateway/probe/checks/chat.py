@@ -1,5 +1,6 @@
 """Chat completions without streaming."""
 
+from functools import partial
 from typing import Final
 
 from ai_gateway.probe.check import Check
@@ -33,8 +34,9 @@ async def _exact_reply(probe: Probe, *optional: str, **fields: object) -> object
     return value
 
 
-async def _exact(probe: Probe) -> None:
-    await _exact_reply(probe)
+_system = partial(_exact_reply, messages=[{"role": "system", "content": "Be brief."}, user(QUESTION)])
+_developer = partial(_exact_reply, messages=[{"role": "developer", "content": "Be brief."}, user(QUESTION)])
+_parts = partial(_exact_reply, messages=[user([{"type": "text", "text": QUESTION}])])
 
 
 async def _text(probe: Probe) -> None:
@@ -89,9 +91,9 @@ async def _usage(probe: Probe) -> None:
     adds_up(success_json(reply), reply)
 
 
-async def _unasked_logprobs(probe: Probe) -> None:
+async def _logprobs_null(probe: Probe) -> None:
     reply = await probe.chat()
-    expect(dig(success_json(reply), "choices", 0, "logprobs") is None, "logprobs: null when not asked for", reply)
+    expect(dig(success_json(reply), "choices", 0, "logprobs") is None, "logprobs: null when not requested", reply)
 
 
 async def _refusal_key(probe: Probe) -> None:
@@ -107,18 +109,6 @@ async def _no_nulls(probe: Probe) -> None:
     nulls = [name for name in _NEVER_NULL if dig(value, name) is None]
     nulls += [name for name in _NEVER_NULL_IN_MESSAGE if dig(message, name) is None]
     expect(not nulls, f"no null in {', '.join(nulls)}: left out instead", reply)
-
-
-async def _system(probe: Probe) -> None:
-    await _exact_reply(probe, messages=[{"role": "system", "content": "Be brief."}, user(QUESTION)])
-
-
-async def _developer(probe: Probe) -> None:
-    await _exact_reply(probe, messages=[{"role": "developer", "content": "Be brief."}, user(QUESTION)])
-
-
-async def _parts(probe: Probe) -> None:
-    await _exact_reply(probe, messages=[user([{"type": "text", "text": QUESTION}])])
 
 
 async def _history(probe: Probe) -> None:
@@ -152,12 +142,8 @@ async def _capped(probe: Probe, field: str) -> None:
     expect(count(value, "usage", "completion_tokens") in {1, 2, 3}, "1 to 3 completion_tokens", reply)
 
 
-async def _max_tokens(probe: Probe) -> None:
-    await _capped(probe, "max_tokens")
-
-
-async def _max_completion_tokens(probe: Probe) -> None:
-    await _capped(probe, "max_completion_tokens")
+_max_tokens = partial(_capped, field="max_tokens")
+_max_completion_tokens = partial(_capped, field="max_completion_tokens")
 
 
 async def _stop(probe: Probe) -> None:
@@ -190,7 +176,7 @@ async def _logprobs(probe: Probe) -> None:
 
 _REPLY = "CreateChatCompletionResponse"
 CHECKS: Final = (
-    Check("chat-reply", "chat", "A plain response is exact", _REPLY, _exact),
+    Check("chat-reply", "chat", "A plain response is exact", _REPLY, _exact_reply),
     Check("chat-text", "chat", "The assistant answers with text", "plain-answer", _text),
     Check("chat-one-choice", "chat", "There is one choice, with index 0", "plain-answer", _one),
     Check("chat-finish", "chat", "A complete answer ends with stop", "finish-once", _stopped),
@@ -198,7 +184,7 @@ CHECKS: Final = (
     Check("chat-created", "chat", "The response has a creation time", "seconds", _created),
     Check("chat-model", "chat", "The response names the model", "plain-answer", _model),
     Check("chat-usage", "chat", "The usage adds up", "usage-adds-up", _usage),
-    Check("chat-logprobs-null", "chat", "logprobs is null unless requested", _REPLY, _unasked_logprobs),
+    Check("chat-logprobs-null", "chat", "logprobs is null unless requested", _REPLY, _logprobs_null),
     Check("chat-refusal-null", "chat", "refusal is null without a refusal", _REPLY, _refusal_key),
     Check("chat-no-nulls", "chat", "Fields that may only be absent are not null", "absent-not-null", _no_nulls),
     Check("chat-system", "chat", "A system message is accepted", _REPLY, _system),

@@ -70,7 +70,7 @@ async def _finish(probe: Probe) -> None:
     finished_once(stream, "length")
 
 
-async def _usage_unasked(probe: Probe) -> None:
+async def _usage_unrequested(probe: Probe) -> None:
     for chunk in (await _streamed(probe)).chunks():
         expect(not is_set(chunk, "usage"), "no usage, since it was not requested", chunk)
 
@@ -87,5 +87,5 @@ CHECKS: Final = (
     Check("completions-chunks", _GROUP, "Every chunk is exact", "CreateCompletionStreamResponse", _chunks),
     Check("completions-done", _GROUP, "The stream ends with [DONE]", "one-done", _done),
     Check("completions-finish", _GROUP, "There is one finish reason, at the end", "finish-once", _finish),
-    Check("completions-usage-unasked", _GROUP, "No usage unless requested", "usage-if-asked", _usage_unasked),
+    Check("completions-usage-unasked", _GROUP, "No usage unless requested", "usage-if-asked", _usage_unrequested),
 )

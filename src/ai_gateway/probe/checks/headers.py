@@ -1,6 +1,7 @@
 """Response headers, and request headers that have to be accepted."""
 
 import json
+from functools import partial
 from typing import Final
 
 from ai_gateway.probe.check import Check
@@ -63,8 +64,7 @@ async def _post(probe: Probe, **headers: str) -> None:
     success_json(await probe.send("POST", CHAT, json.dumps(body).encode(), **headers))
 
 
-async def _charset(probe: Probe) -> None:
-    await _post(probe, content_type="application/json; charset=utf-8")
+_charset = partial(_post, content_type="application/json; charset=utf-8")
 
 
 async def _client(probe: Probe) -> None:

@@ -94,7 +94,7 @@ async def _no_nulls(probe: Probe) -> None:
             expect(not nulls, f"no null in {', '.join(nulls)}: left out instead", chunk)
 
 
-async def _usage_unasked(probe: Probe) -> None:
+async def _usage_unrequested(probe: Probe) -> None:
     for chunk in (await probe.stream()).chunks():
         expect(not is_set(chunk, "usage"), "no usage, since it was not requested", chunk)
         expect(bool(items(chunk, "choices")), "no chunk without choices", chunk)
@@ -171,7 +171,7 @@ CHECKS: Final = (
     Check("stream-finish", "stream", "There is one finish reason, at the end", "finish-once", _finish),
     Check("stream-stable", "stream", "All chunks have the same id, created and model", "stable-stream", _stable),
     Check("stream-no-nulls", "stream", "Fields that may only be absent are not null", "absent-not-null", _no_nulls),
-    Check("stream-usage-unasked", "stream", "No usage unless requested", "usage-if-asked", _usage_unasked),
+    Check("stream-usage-unasked", "stream", "No usage unless requested", "usage-if-asked", _usage_unrequested),
     Check("stream-usage-last", "stream", "Usage comes last, with empty choices", "usage-if-asked", _usage_last),
     Check("stream-usage-null", "stream", "Until then usage is null", "usage-if-asked", _usage_null_before),
     Check("stream-usage-adds-up", "stream", "The usage adds up", "usage-adds-up", _usage_adds_up),

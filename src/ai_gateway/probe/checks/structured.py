@@ -1,6 +1,7 @@
 """Structured output: answers that follow a format or a schema."""
 
 import json
+from functools import partial
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -64,12 +65,8 @@ async def _follows(probe: Probe, model: type[BaseModel]) -> None:
     exact(model, _json(text), text)
 
 
-async def _schema(probe: Probe) -> None:
-    await _follows(probe, City)
-
-
-async def _nested(probe: Probe) -> None:
-    await _follows(probe, Country)
+_schema = partial(_follows, model=City)
+_nested = partial(_follows, model=Country)
 
 
 async def _exact(probe: Probe) -> None:

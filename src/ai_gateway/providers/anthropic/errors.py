@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic_core import to_json
 
 from ai_gateway.errors import GatewayError, UpstreamOverloaded, UpstreamTimeout
-from ai_gateway.providers.http.complaints import read_complaint
+from ai_gateway.providers.http.error_body import parse_error_body
 from ai_gateway.providers.http.errors import LONGEST_HEADER, from_event, from_reply, kept_headers
 
 # Error types by their status, for errors inside a stream of status 200 (docs.anthropic.com "Errors").
@@ -41,7 +41,7 @@ def reply_error(provider: str, status: int, headers: Mapping[str, str], body: by
         return overloaded.answered(status)
     if status == 504:
         return UpstreamTimeout.of(provider, headers=kept, detail=error.detail).answered(status)
-    place = _PLACE.match(read_complaint(body).message or "") if status == 400 else None
+    place = _PLACE.match(parse_error_body(body).message or "") if status == 400 else None
     if place is not None and error.param is None:
         error.param = _PARAMS.get(place[1], place[1])
     return error

@@ -1,7 +1,7 @@
 """Parameter policies for the Messages API, which has no completions and embeddings.
 
 Fields that ask for output which it cannot produce are refused; fields that only tune the output, or matter to OpenAI
-alone, are dropped. Single values and fields inside messages are judged in `translate/openai_anthropic_request.py`.
+alone, are dropped. Single values and fields inside messages are judged in `translate/chat_anthropic/`.
 """
 
 from typing import Final

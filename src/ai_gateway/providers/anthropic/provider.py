@@ -15,12 +15,12 @@ from ai_gateway.contract.wire_form import to_wire
 from ai_gateway.errors import GatewayError, UpstreamStreamTruncated
 from ai_gateway.providers.anthropic.errors import event_error, limits, reply_error
 from ai_gateway.providers.http.client import Transport, path_segments
-from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.error_body import is_error
 from ai_gateway.providers.http.provider import EVENTS, JSON, HttpProvider
 from ai_gateway.providers.http.sse import events_in
 from ai_gateway.providers.http.stream import WholeReply
 from ai_gateway.providers.parameters import note_dropped
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.providers.upstream import Upstream, versioned
 from ai_gateway.translate.carriers import EVERY
 from ai_gateway.translate.chat_anthropic.reply import model_object, to_chat
 from ai_gateway.translate.chat_anthropic.request import to_messages
@@ -45,7 +45,7 @@ class Anthropic(HttpProvider):
         headers = {"anthropic-version": API_VERSION}
         headers |= {name.lower(): value.get_secret_value() for name, value in upstream.headers.items()}
         headers |= {"x-api-key": upstream.secret} if upstream.secret else {}
-        base_url = _versioned(upstream.base_url)
+        base_url = versioned(upstream.base_url)
         super().__init__(
             upstream,
             Transport(
@@ -95,12 +95,15 @@ class Anthropic(HttpProvider):
                         if translator.complete:
                             await stream.drain()
                             return
+                for chunk in translator.finish():
+                    yield chunk
             except WholeReply as reply:
                 with counting_refused(attempt.notes, reply.body):
                     whole = to_chat(read(self.name, Message, self._object(reply.body)), int(time.time()))
                 yield whole
                 return
-        raise UpstreamStreamTruncated.ended(self.name)
+        if not translator.complete:
+            raise UpstreamStreamTruncated.ended(self.name)
 
     @override
     def error_in(self, value: object) -> GatewayError | None:
@@ -131,6 +134,8 @@ class Anthropic(HttpProvider):
         translator = MessagesStreamTranslator(int(time.time()))
         chunks = [chunk for data in events for chunk in self._chunks(translator, data)]
         if not translator.complete:
+            chunks += translator.finish()
+        if not translator.complete:
             raise UpstreamStreamTruncated.ended(self.name)
         return join(chunks)
 
@@ -151,9 +156,3 @@ class Anthropic(HttpProvider):
             betas = [*betas, own]
         beta = {"anthropic-beta": ",".join(betas)} if betas else {}
         return {"x-request-id": attempt.upstream_request_id, **beta}
-
-
-def _versioned(base_url: str) -> str:
-    """The base URL with its version, which settings of Anthropic's own clients omit."""
-    root = base_url.rstrip("/")
-    return root if root.rpartition("/")[2] == "v1" else "/".join((root, "v1"))

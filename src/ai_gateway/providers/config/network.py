@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from ai_gateway.config.settings import PerProvider, ProviderSettings
+from ai_gateway.providers.http.lookup import parsed_address
 from ai_gateway.providers.http.tls import system_trust, tls_context
 from ai_gateway.providers.upstream import Network, Proxy, Tls
 from ai_gateway.redaction import remember
@@ -128,7 +129,7 @@ def proxy_variable(url: str, env: Mapping[str, str]) -> str | None:
 
 def _is_excepted(host: str, port: int, no_proxy: str) -> bool:
     """Whether NO_PROXY, a list of hosts, domains, addresses and networks with optional ports, matches this host."""
-    address = _address(host)
+    address = parsed_address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
     return any(_names(entry, host, address, port) for entry in no_proxy.replace(",", " ").lower().split())
@@ -145,10 +146,3 @@ def _names(entry: str, host: str, address: IPv4Address | IPv6Address | None, por
         return address in ip_network(name, strict=False)
     except ValueError:
         return False
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None

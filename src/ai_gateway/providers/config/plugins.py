@@ -11,7 +11,7 @@ from ai_gateway.config.problems import SettingsError
 from ai_gateway.providers.catalog import ROWS
 from ai_gateway.providers.config.moved import serve_moved_modules
 from ai_gateway.providers.upstream import ProviderRow, is_usable_name
-from ai_gateway.redaction import strike
+from ai_gateway.redaction import redact
 
 GROUP = "ai_gateway.providers"
 
@@ -56,7 +56,7 @@ def _row(point: EntryPoint, taken: set[str]) -> ProviderRow:
 
 def one_line(error: BaseException) -> str:
     """A package's exception in one short line, without the keys that the package was given."""
-    text = strike(f"{type(error).__name__}: {error}")  # before truncation, which could leave a part of a key
+    text = redact(f"{type(error).__name__}: {error}")  # before truncation, which could leave a part of a key
     return " ".join(text.split())[:300]
 
 

@@ -15,7 +15,7 @@ from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
 _CHOOSING = 50
-_WEIGHING, _WEIGHING_EACH = 20, 12
+_LOGPROBS, _LOGPROBS_EACH = 20, 12
 """The work of one choice, of the log probability of one token, and of each of its alternatives."""
 
 type FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
@@ -167,7 +167,7 @@ def _choice(body: models.CreateChatCompletionRequest, plan: _Plan, seed: str, wo
     work.spend(_CHOOSING + len(cut.tokens))
     if body.logprobs:
         work.subject = "top_logprobs"
-        work.spend(len(cut.tokens) * (_WEIGHING + _WEIGHING_EACH * (body.top_logprobs or 0)))
+        work.spend(len(cut.tokens) * (_LOGPROBS + _LOGPROBS_EACH * (body.top_logprobs or 0)))
     return Choice(
         index,
         seed,

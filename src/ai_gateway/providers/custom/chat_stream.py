@@ -1,10 +1,11 @@
 """Chat streams: the same answer as without streaming, in chunks in the order that clients expect."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, zip_longest
+from functools import partial
 
 from ai_gateway.providers.custom import chat, text
 from ai_gateway.providers.custom.tools import ToolCall
+from ai_gateway.providers.custom.usage import interleaved
 from gateway_contract.openai import models
 
 type Chunk = models.CreateChatCompletionStreamResponse
@@ -13,22 +14,12 @@ type Delta = models.ChatCompletionStreamResponseDelta
 
 
 def chunks(
-    body: models.CreateChatCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
+    body: models.CreateChatCompletionRequest, report: Callable[[models.CompletionUsage], None] = lambda _: None
 ) -> Iterator[Chunk]:
-    """All chunks; several choices are interleaved. `tell` is called with the usage at the end."""
+    """All chunks; several choices are interleaved. `report` is called with the usage at the end."""
     answer = chat.answer(body)
-    with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    for choice in chain.from_iterable(zip_longest(*(_choice_chunks(choice, body) for choice in answer.choices))):
-        if choice is not None:
-            chunk = _chunk(answer, [choice])
-            if with_usage:
-                chunk.usage = None  # present and null, as in OpenAI's streams with include_usage
-            yield chunk
-    tell(answer.usage)
-    if with_usage:
-        last = _chunk(answer, [])
-        last.usage = answer.usage
-        yield last
+    choices = [_choice_chunks(choice, body) for choice in answer.choices]
+    yield from interleaved(choices, partial(_chunk, answer), answer.usage, body.stream_options, report)
 
 
 def _chunk(answer: chat.Answer, choices: list[ChunkChoice]) -> Chunk:

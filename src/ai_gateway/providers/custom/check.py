@@ -62,7 +62,7 @@ class Checker:
         return True
 
     def canonical(self, value: JsonValue) -> str:
-        """A text that tells whether values are equal."""
+        """A text that is equal for equal values."""
         return canonical(value, self.document.work)
 
     def referenced(self, schema: Schema) -> JsonValue:

@@ -3,19 +3,20 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, zip_longest
+from functools import partial
+from itertools import accumulate
 from typing import Literal
 
 from ai_gateway.providers.custom import faults, logprobs, prompt, text
 from ai_gateway.providers.custom.dice import fingerprint
-from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, usage
+from ai_gateway.providers.custom.usage import SYSTEM_FINGERPRINT, interleaved, usage
 from ai_gateway.providers.custom.work import Work
 from gateway_contract.openai import models
 
 _DEFAULT_MAX_TOKENS = 16
 _CHOOSING = 40
 _ECHOED_EACH = 4
-_WEIGHING, _WEIGHING_EACH = 15, 3
+_LOGPROBS, _LOGPROBS_EACH = 15, 3
 """The work of one choice, of echoing so many characters once more, and of one token's log probabilities."""
 
 
@@ -53,24 +54,12 @@ def reply(body: models.CreateCompletionRequest) -> models.CreateCompletionRespon
 
 
 def chunks(
-    body: models.CreateCompletionRequest, tell: Callable[[models.CompletionUsage], None] = lambda _: None
+    body: models.CreateCompletionRequest, report: Callable[[models.CompletionUsage], None] = lambda _: None
 ) -> Iterator[models.CreateCompletionStreamResponse]:
-    """The answer token by token, with the choices interleaved. `tell` is called with the usage at the end."""
+    """The answer token by token, with the choices interleaved. `report` is called with the usage at the end."""
     answer = _answer(body)
-    with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    for choice in chain.from_iterable(
-        zip_longest(*(_choice_chunks(choice, body.logprobs) for choice in answer.choices))
-    ):
-        if choice is not None:
-            chunk = _chunk(answer, [choice])
-            if with_usage:
-                chunk.usage = None
-            yield chunk
-    tell(answer.usage)
-    if with_usage:
-        last = _chunk(answer, [])
-        last.usage = answer.usage
-        yield last
+    choices = [_choice_chunks(choice, body.logprobs) for choice in answer.choices]
+    yield from interleaved(choices, partial(_chunk, answer), answer.usage, body.stream_options, report)
 
 
 def _answer(body: models.CreateCompletionRequest) -> _Answer:
@@ -97,7 +86,7 @@ def _choice(body: models.CreateCompletionRequest, index: int, echoed: Sequence[s
     tokens = (*echoed, *cut.tokens)
     work.spend(_CHOOSING + len(tokens))
     if body.logprobs is not None:
-        work.spend(len(tokens) * (_WEIGHING + _WEIGHING_EACH * body.logprobs))
+        work.spend(len(tokens) * (_LOGPROBS + _LOGPROBS_EACH * body.logprobs))
     return _Choice(index, seed, tokens, len(echoed), cut.finish_reason)
 
 

@@ -18,9 +18,9 @@ async def reply(body: models.CreateEmbeddingRequest) -> models.CreateEmbeddingRe
     """One vector per input; none for `fault-empty`."""
     dimensions = body.dimensions or vectors.DIMENSIONS
     inputs = prompt.separate(body.input)
-    if len(inputs) * dimensions > vectors.MOST_NUMBERS:
+    if len(inputs) * dimensions > vectors.MAX_NUMBERS:
         raise UnsupportedValue(
-            f"The built-in provider makes at most {vectors.MOST_NUMBERS} numbers at once: send fewer inputs at a time, "
+            f"The built-in provider makes at most {vectors.MAX_NUMBERS} numbers at once: send fewer inputs at a time, "
             "or ask for fewer dimensions.",
             param="dimensions",
         )

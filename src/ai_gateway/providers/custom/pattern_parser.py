@@ -85,7 +85,7 @@ def parse(pattern: str) -> Node:
     parser = _Parser(pattern)
     node = parser.either(0)
     if not parser.done:
-        raise UnsupportedPattern("a closing bracket nobody opened")
+        raise UnsupportedPattern("an unmatched closing bracket")
     return node
 
 

@@ -113,7 +113,7 @@ class _Sampler:
             return self._branched(fork, parts, depth, taken)
         allowed = allowed_values(parts)
         if allowed is not None:
-            return self._chosen(allowed, parts)
+            return self._first_valid(parts, iter(self._dice.shuffled(allowed)))
         if any("not" in part for part in parts):
             return self._first_valid(parts, (self._built(parts, depth) for _ in range(_ATTEMPTS)))
         return self._built(parts, depth)
@@ -127,9 +127,6 @@ class _Sampler:
             except StopIteration:
                 return first
         return candidate
-
-    def _chosen(self, allowed: Sequence[JsonValue], parts: Parts) -> JsonValue:
-        return self._first_valid(parts, iter(self._dice.shuffled(allowed)))
 
     def _branched(self, fork: Fork, parts: Parts, depth: int, taken: frozenset[int]) -> JsonValue:
         deeper = taken | {fork.origin}

@@ -1,6 +1,8 @@
-"""Usage and system fingerprint of every response."""
+"""Usage and system fingerprint of every response, and the chunks of streams with a usage."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 
 from gateway_contract.openai import models
 
@@ -32,3 +34,25 @@ def usage(
             accepted_prediction_tokens=0, audio_tokens=0, reasoning_tokens=reasoning, rejected_prediction_tokens=0
         ),
     )
+
+
+def interleaved[Choice, Chunk: (models.CreateChatCompletionStreamResponse, models.CreateCompletionStreamResponse)](
+    choices: Iterable[Iterable[Choice]],
+    chunk: Callable[[list[Choice]], Chunk],
+    used: models.CompletionUsage,
+    options: models.ChatCompletionStreamOptionsObject | None,
+    report: Callable[[models.CompletionUsage], None],
+) -> Iterator[Chunk]:
+    """A chunk for each part of the choices, which are interleaved, and the usage if it is requested."""
+    with_usage = options is not None and bool(options.include_usage)
+    for choice in chain.from_iterable(zip_longest(*choices)):
+        if choice is not None:
+            part = chunk([choice])
+            if with_usage:
+                part.usage = None  # present and null, as in OpenAI's streams with include_usage
+            yield part
+    report(used)
+    if with_usage:
+        last = chunk([])
+        last.usage = used
+        yield last

@@ -13,7 +13,7 @@ from itertools import pairwise
 from zlib import crc32
 
 DIMENSIONS = 1536
-MOST_NUMBERS = 4_194_304
+MAX_NUMBERS = 4_194_304
 """The limit for one response: the contract's largest number of inputs with more than the default dimensions."""
 
 _WORD = re.compile(r"\w+")

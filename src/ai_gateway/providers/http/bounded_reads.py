@@ -38,7 +38,7 @@ _ACKNOWLEDGED, _SENT, _LEAST = 120, 200, 208
 def unacknowledged(transport: asyncio.Transport) -> int:
     """The bytes that were sent and that the other machine has not acknowledged; 0 if that is not known.
 
-    To be asked when the other side's FIN has arrived: that acknowledges all that came before, read or not (RFC 9293,
+    To be called when the other side's FIN has arrived: that acknowledges all that came before, read or not (RFC 9293,
     section 3.10.7.4). A reset (RST) does not.
     """
     if sys.platform != "linux":

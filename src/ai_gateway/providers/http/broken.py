@@ -14,7 +14,7 @@ class Disconnected(ConnectionError):
 class Undelivered(Disconnected):
     """The upstream closed a used connection before the reply began; so many bytes had not reached its machine by then.
 
-    If these are the whole request, it may be sent again on another connection, whatever it does: nobody has read it.
+    If these are the whole request, it may be sent again on another connection, whatever it does: it was not read.
     """
 
     def __init__(self, unacknowledged: int) -> None:

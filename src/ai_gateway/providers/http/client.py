@@ -12,7 +12,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
-from ai_gateway.contract.budget import UNWEIGHED, Allocation
+from ai_gateway.contract.budget import UNCHARGED, Allocation
 from ai_gateway.contract.expiry import Expiry
 from ai_gateway.contract.stream import Sink
 from ai_gateway.errors import GatewayError, ModelNotFound, UpstreamStreamTruncated
@@ -29,7 +29,7 @@ from ai_gateway.providers.upstream import Network, Sizes, Timeouts, Upstream
 DRAIN_S = 0.05
 _DRAINED = 64 * 1024
 _LONGEST_MODEL = 256
-_MOST_STARTS = 64  # bounded, because some paths contain model names that callers choose
+_MAX_STARTS = 64  # bounded, because some paths contain model names that callers choose
 # Methods that may be retried automatically (RFC 9110, section 9.2.2): those that run no model.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
@@ -47,7 +47,7 @@ class Caller(Protocol):
     """Calls an upstream within limits. Both methods raise the error for the client.
 
     `accept` is the wanted media type of the answer to a request that is JSON itself; without it, the headers say both.
-    `spent_s` is the part of the request's time that is used already; `room` is charged for a whole reply.
+    `spent_s` is the part of the request's time that is used already; `allocation` is charged for a whole reply.
     """
 
     async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
@@ -57,7 +57,7 @@ class Caller(Protocol):
         headers: Mapping[str, str],
         body: bytes | None,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> UpstreamReply: ...
@@ -68,7 +68,7 @@ class Caller(Protocol):
         headers: Mapping[str, str],
         body: bytes,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> AbstractAsyncContextManager[OpenStream]: ...
@@ -102,12 +102,12 @@ class Transport:
         url = self.url("")
         tls = tls_context(network.tls) if url.scheme == "https" else None
         proxied = network.proxy.headers if network.proxy is not None and tls is None else {}
-        # Compressed replies are not asked for: between servers they cost more than they save, and can be bombs.
+        # Compressed replies are not requested: between servers they cost more than they save, and can be bombs.
         self._headers = {"accept-encoding": "identity", "user-agent": f"ai-gateway/{VERSION}", **proxied, **headers}
         self._names = {*(name.lower() for name in self._headers), *json_headers("")}
         self._timeouts = timeouts
         self._sizes = sizes
-        self._unweighed = min(UNWEIGHED, sizes.reply)
+        self._uncharged = min(UNCHARGED, sizes.reply)
         self._host = url.host_port_subcomponent or ""
         self._path = url.raw_path.rstrip("/")
         if network.proxy is not None and tls is None:  # which reads the request (RFC 9112, section 3.2.2)
@@ -129,7 +129,7 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | None,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> UpstreamReply:
@@ -143,9 +143,9 @@ class Transport:
                 connection = pool.pick() or await pool.connect(deadline)
                 try:
                     connection.send(head, body, deadline, self._check)
-                    whole = await connection.whole(self._unweighed)
+                    whole = await connection.whole(self._uncharged)
                     if whole is None:
-                        whole = await read_large(self._provider, connection, self._sizes, room)
+                        whole = await read_large(self._provider, connection, self._sizes, allocation)
                     return UpstreamReply(connection.status, connection.headers, whole)
                 except Undelivered as error:
                     if not (error.has_all_of(head, body) or may_repeat):
@@ -166,21 +166,21 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> AbstractAsyncContextManager[OpenStream]:
         """A reply to be read as it comes; leaving the block closes the connection if it was not read to its end."""
-        return _Opening(self, self._head("POST", path, headers, accept, body), body, spent_s, room)
+        return _Opening(self, self._head("POST", path, headers, accept, body), body, spent_s, allocation)
 
     async def sent(self, head: bytes, body: bytes, spent_s: float) -> tuple[Pool, Connection]:
         """The connection on which the reply to a request has begun, and the pool to put it back into."""
         pool = self._pool or self._opened()
         return pool, await begun(pool, head, body, pool.time() + self._timeouts.request - spent_s, self._check)
 
-    def read(self, pool: Pool, connection: Connection, room: Allocation | None) -> "_HttpStream":
+    def read(self, pool: Pool, connection: Connection, allocation: Allocation | None) -> "_HttpStream":
         """That reply as a stream."""
-        return _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, room)
+        return _HttpStream(self._provider, connection, self._timeouts, self._sizes, pool.time, allocation)
 
     def failed(self, error: Exception) -> GatewayError:
         """The gateway's error for a failure of the connection."""
@@ -197,7 +197,7 @@ class Transport:
         start = self._starts.get((method, path, accept))
         if start is None:
             start = (request_line(method, self._path + path) + head_lines(self._usual(accept))).encode()
-            if len(self._starts) < _MOST_STARTS:
+            if len(self._starts) < _MAX_STARTS:
                 self._starts[method, path, accept] = start
         own = head_lines(headers).encode()
         return (
@@ -259,13 +259,25 @@ async def begun(pool: Pool, head: bytes, body: bytes, deadline: float, check: Ch
 class _Opening(AbstractAsyncContextManager[OpenStream]):
     """A stream from its request to the end of the block. The connection's deadline cuts the block short."""
 
-    __slots__ = ("_body", "_connection", "_expiry", "_head", "_pool", "_room", "_spent_s", "_stream", "_transport")
+    __slots__ = (
+        "_allocation",
+        "_body",
+        "_connection",
+        "_expiry",
+        "_head",
+        "_pool",
+        "_spent_s",
+        "_stream",
+        "_transport",
+    )
 
-    def __init__(self, transport: Transport, head: bytes, body: bytes, spent_s: float, room: Allocation | None) -> None:
+    def __init__(
+        self, transport: Transport, head: bytes, body: bytes, spent_s: float, allocation: Allocation | None
+    ) -> None:
         self._transport = transport
         self._head, self._body = head, body
         self._spent_s = spent_s
-        self._room = room
+        self._allocation = allocation
 
     @override
     async def __aenter__(self) -> OpenStream:
@@ -275,14 +287,14 @@ class _Opening(AbstractAsyncContextManager[OpenStream]):
             raise self._transport.failed(error) from error
         self._expiry = Expiry().__enter__()
         self._connection.on_deadline = self._expiry.expire
-        self._stream = self._transport.read(self._pool, self._connection, self._room)
+        self._stream = self._transport.read(self._pool, self._connection, self._allocation)
         return self._stream
 
     @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stream.leave()
+        self._stream.release()
         self._pool.put_back(self._connection)
         try:
             self._expiry.__exit__(kind, error, traceback)
@@ -300,16 +312,16 @@ class _HttpStream(OpenStream):
         timeouts: Timeouts,
         sizes: Sizes,
         now: Callable[[], float],
-        room: Allocation | None,
+        allocation: Allocation | None,
     ) -> None:
         deadline = _Deadline(connection, now)
         super().__init__(provider, connection.status, connection.headers, deadline, timeouts, sizes=sizes)
         self._connection = connection
-        self._room = room
+        self._allocation = allocation
 
     @override
     async def read(self) -> bytes:
-        return await read_large(self.provider, self._connection, self._sizes, self._room)
+        return await read_large(self.provider, self._connection, self._sizes, self._allocation)
 
     @override
     async def drain(self) -> None:
@@ -341,7 +353,7 @@ class _HttpStream(OpenStream):
     def divert(self, take: Sink) -> None:
         self._connection.divert = take
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Release the connection for other requests."""
         del self._connection
 
@@ -358,15 +370,15 @@ class _Deadline:
         """Nothing to do: the deadline ends with the request."""
 
 
-async def read_large(provider: str, connection: Connection, sizes: Sizes, room: Allocation | None) -> bytes:
-    """The whole body, up to the cap; `room` is charged for a large one before it is read."""
-    paid = min(UNWEIGHED, sizes.reply)
+async def read_large(provider: str, connection: Connection, sizes: Sizes, allocation: Allocation | None) -> bytes:
+    """The whole body, up to the cap; `allocation` is charged for a large one before it is read."""
+    paid = min(UNCHARGED, sizes.reply)
     while (body := await connection.whole(paid)) is None:
         if paid >= sizes.reply:
             raise too_large(provider, sizes)
         more = min(paid, sizes.reply - paid)
-        if room is not None:
-            room.charge(more, "replies")
+        if allocation is not None:
+            allocation.charge(more, "replies")
         paid += more
     return body
 

@@ -18,7 +18,7 @@ from ai_gateway.contract.turns import NoPlace
 from ai_gateway.observability.metrics import Event, count
 from ai_gateway.providers.http.errors import CLIENT_FAILURES
 from ai_gateway.providers.http.http1 import Connection
-from ai_gateway.providers.http.lookup import AddressLookups
+from ai_gateway.providers.http.lookup import AddressLookups, parsed_address
 from ai_gateway.providers.http.single import single_request
 
 MAX_IMAGE = 20 * 1024 * 1024
@@ -35,7 +35,8 @@ _NOT_THE_INTERNET = (
     IPv4Network("168.63.129.16/32"),
 )
 
-# Metadata services of clouds beside the usual link-local address: Amazon's and Google's IPv6, Alibaba's, Azure's.
+# Metadata services of clouds beside the usual link-local address: Amazon's and Google's IPv6 (docs.aws.amazon.com,
+# cloud.google.com), Alibaba's (alibabacloud.com), Azure's (learn.microsoft.com "What is IP address 168.63.129.16?").
 _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
 
 type Address = IPv4Address | IPv6Address
@@ -183,7 +184,7 @@ class Egress:
         """The address to connect to. It comes from the same parsed URL as the request: two parsers could disagree."""
         if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
             raise NotFetched("not a plain address")
-        written = _written(url.raw_host)  # an address literal needs no resolver
+        written = parsed_address(url.raw_host)  # an address literal needs no resolver
         addresses = [written] if written else await self._resolved(url.raw_host, url.port or 0)
         if not addresses or not all(map(self._permits, addresses)):
             raise NotFetched("not a public address")
@@ -202,14 +203,6 @@ class Egress:
             if reply.status in _REDIRECTS and "location" in reply.headers:
                 return URL(reply.headers["location"])
             return await _read(reply, budgets, kinds)
-
-
-def _written(host: str) -> Address | None:
-    """The host as an address; None if it is a name."""
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
 
 
 async def _read(reply: Connection, budgets: Sequence[Share], kinds: tuple[str, ...]) -> Fetched:

@@ -20,7 +20,7 @@ from ai_gateway.errors import (
     is_own_shortage,
 )
 from ai_gateway.providers.http.broken import BrokenReply
-from ai_gateway.providers.http.complaints import Complaint, complaint_of, read_complaint
+from ai_gateway.providers.http.error_body import ErrorBody, error_body_of, parse_error_body
 
 # Exceptions of the HTTP client for failures of upstream or network. Others are bugs of the gateway.
 CLIENT_FAILURES = (BrokenReply, OSError, EOFError)
@@ -114,115 +114,115 @@ def _is_readable(name: str, value: str) -> bool:
 
 def from_reply(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """The error for a reply whose status is not 2xx."""
-    return _from_complaint(provider, status, headers, read_complaint(body))
+    return _from_error_body(provider, status, headers, parse_error_body(body))
 
 
-def _from_complaint(provider: str, status: int, headers: Mapping[str, str], complaint: Complaint) -> GatewayError:
+def _from_error_body(provider: str, status: int, headers: Mapping[str, str], body_error: ErrorBody) -> GatewayError:
     kept = kept_headers(headers)
-    error = _error_for(provider, status, kept, complaint)
-    error.detail = f"status {status}: {complaint.words}" if complaint.words else f"status {status}"
-    error.extras = complaint.extras
+    error = _error_for(provider, status, kept, body_error)
+    error.detail = f"status {status}: {body_error.words}" if body_error.words else f"status {status}"
+    error.extras = body_error.extras
     if error.code is None and status in _ABOUT_REQUESTS and too_long(error, is_refusal=True) is not None:
-        error.code = "context_length_exceeded"  # by which agents and frameworks shorten what they ask
+        error.code = "context_length_exceeded"  # by which agents and frameworks shorten their requests
     return error
 
 
-def _error_for(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+def _error_for(provider: str, status: int, kept: Mapping[str, str], body_error: ErrorBody) -> GatewayError:
     if status in {401, 403}:
-        return _no_access(provider, status, kept, complaint)
+        return _no_access(provider, status, kept, body_error)
     if 300 <= status < 400:
         return UpstreamInvalidResponse.redirect(provider)
-    if status == 405 or (status == 404 and _is_about_path(complaint)):
+    if status == 405 or (status == 404 and _is_about_path(body_error)):
         return UpstreamWrongAddress.of(provider)
     if status in KEPT_STATUSES:
-        return _refused(UpstreamRefused, provider, status, kept, complaint)
-    return _failed(provider, status, kept, complaint)
+        return _refused(UpstreamRefused, provider, status, kept, body_error)
+    return _failed(provider, status, kept, body_error)
 
 
-def _failed(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+def _failed(provider: str, status: int, kept: Mapping[str, str], body_error: ErrorBody) -> GatewayError:
     """The error for a failure that the caller cannot act on."""
     if status == 408:
         return UpstreamTimeout.of(provider, headers=kept).answered(status)
     if status < 500:
         # A matter of upstream and operator, such as an empty account: a retry changes nothing, whatever the upstream's
         # headers say, and the client is told so by a header.
-        error = UpstreamError(f"Provider '{provider}' refused the gateway: {complaint.message or f'status {status}'}")
+        error = UpstreamError(f"Provider '{provider}' refused the gateway: {body_error.message or f'status {status}'}")
         error.headers = {**kept, RETRY_HINT: "false"}
         return error.answered(status)
-    return _outage(provider, status, kept, complaint)
+    return _outage(provider, status, kept, body_error)
 
 
-def _outage(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+def _outage(provider: str, status: int, kept: Mapping[str, str], body_error: ErrorBody) -> GatewayError:
     """The error for a failure of the upstream itself, of a kind that clients distinguish."""
     if status == 504:
         error = UpstreamTimeout.of(provider, headers=kept).answered(status)
         error.retry = True  # a proxy or the upstream was too slow; the gateway's own deadline has not passed
         return error
-    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+    kind = UpstreamOverloaded if _is_overload(body_error) else UpstreamError
     return kind(f"Provider '{provider}' failed (status {status}). Try again.", headers=kept).answered(status)
 
 
-def _is_overload(complaint: Complaint) -> bool:
+def _is_overload(body_error: ErrorBody) -> bool:
     """Whether a failure is an overload, for which clients have a class of its own (503)."""
-    return bool(_OVERLOAD.search(f"{complaint.type} {complaint.code} {complaint.message}"))
+    return bool(_OVERLOAD.search(f"{body_error.type} {body_error.code} {body_error.message}"))
 
 
 def _refused(
-    kind: type[UpstreamRefused], provider: str, status: int, kept: Mapping[str, str], complaint: Complaint
+    kind: type[UpstreamRefused], provider: str, status: int, kept: Mapping[str, str], body_error: ErrorBody
 ) -> UpstreamRefused:
-    is_status = (complaint.code or "").isdecimal() and int(complaint.code or 0) == status
+    is_status = (body_error.code or "").isdecimal() and int(body_error.code or 0) == status
     return kind(
-        complaint.message or f"Provider '{provider}' refused the request (status {status}).",
+        body_error.message or f"Provider '{provider}' refused the request (status {status}).",
         status=status,
-        type=complaint.type or ("requests" if status == 429 else "invalid_request_error"),
-        code=_USUAL_CODES.get(status) if is_status or not complaint.code else complaint.code,
-        param=complaint.param,
+        type=body_error.type or ("requests" if status == 429 else "invalid_request_error"),
+        code=_USUAL_CODES.get(status) if is_status or not body_error.code else body_error.code,
+        param=body_error.param,
         headers=kept,
     )
 
 
-def _no_access(provider: str, status: int, kept: Mapping[str, str], complaint: Complaint) -> GatewayError:
+def _no_access(provider: str, status: int, kept: Mapping[str, str], body_error: ErrorBody) -> GatewayError:
     """The error for 401 or 403: about content, region or model if it says so, else about the gateway's key."""
-    complaint_text = f"{complaint.code} {complaint.type} {complaint.message}"
-    if complaint.message and _ABOUT_CONTENT.search(complaint_text):
-        return _refused(UpstreamRefused, provider, 403, kept, complaint)
-    if complaint.message and _ABOUT_ACCOUNTS.search(complaint_text) and not _ABOUT_KEYS.search(complaint_text):
-        return _refused(UpstreamForbidden, provider, 403, kept, complaint)
+    text = f"{body_error.code} {body_error.type} {body_error.message}"
+    if body_error.message and _ABOUT_CONTENT.search(text):
+        return _refused(UpstreamRefused, provider, 403, kept, body_error)
+    if body_error.message and _ABOUT_ACCOUNTS.search(text) and not _ABOUT_KEYS.search(text):
+        return _refused(UpstreamForbidden, provider, 403, kept, body_error)
     return UpstreamAuthError(
         f"Provider '{provider}' refused the gateway access (status {status}): its operator has to check the key."
     )
 
 
-def _is_about_path(complaint: Complaint) -> bool:
+def _is_about_path(body_error: ErrorBody) -> bool:
     """Whether a 404 is about the path and not the model: without a message, or with that of a router."""
-    if complaint.code in _PATH_CODES:
+    if body_error.code in _PATH_CODES:
         return True
-    return not complaint.code and (complaint.message is None or bool(_ABOUT_PATHS.search(complaint.message)))
+    return not body_error.code and (body_error.message is None or bool(_ABOUT_PATHS.search(body_error.message)))
 
 
 def from_event(provider: str, value: object) -> GatewayError:
     """The error for a stream event, or a reply with status 200, that is an error."""
-    complaint = complaint_of(value)
-    status = _meant(complaint)
+    body_error = error_body_of(value)
+    status = _meant(body_error)
     if status is not None:
-        return _from_complaint(provider, status, {}, complaint)
-    kind = UpstreamOverloaded if _is_overload(complaint) else UpstreamError
+        return _from_error_body(provider, status, {}, body_error)
+    kind = UpstreamOverloaded if _is_overload(body_error) else UpstreamError
     error = kind(
-        f"Provider '{provider}' reported an error: {complaint.message or 'no reason given'}", detail=complaint.words
+        f"Provider '{provider}' reported an error: {body_error.message or 'no reason given'}", detail=body_error.words
     )
-    if complaint.code and not complaint.code.isdecimal() and complaint.code not in _VAGUE_CODES:
-        error.code = complaint.code
-    error.type = complaint.type or error.type
-    error.extras = complaint.extras
+    if body_error.code and not body_error.code.isdecimal() and body_error.code not in _VAGUE_CODES:
+        error.code = body_error.code
+    error.type = body_error.type or error.type
+    error.extras = body_error.extras
     return error
 
 
-def _meant(complaint: Complaint) -> int | None:
-    """The status of a complaint that came with status 200, if it tells one and the upstream is up."""
-    code = complaint.code or ""
+def _meant(body_error: ErrorBody) -> int | None:
+    """The status of an error that came with status 200, if it has one and the upstream is up."""
+    code = body_error.code or ""
     if code.isdecimal() and len(code) == 3:
         return int(code) if 400 <= int(code) < 500 else None
-    return _MEANT.get(code) or _MEANT_BY_TYPE.get(complaint.type or "")
+    return _MEANT.get(code) or _MEANT_BY_TYPE.get(body_error.type or "")
 
 
 def describe(error: BaseException) -> str:

@@ -292,7 +292,7 @@ class Connection(BoundedReads):
             return
         coding = self.headers.get("transfer-encoding", "identity").lower()
         if coding not in {"chunked", "identity"}:
-            raise BrokenReply("the reply has a transfer coding that was not asked for")
+            raise BrokenReply("the reply has a transfer coding that was not requested")
         self._until_end = coding == "identity" and "content-length" not in self.headers and status not in _BODILESS
         if self._check is not None:
             self._check(self.headers)

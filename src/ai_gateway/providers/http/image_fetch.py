@@ -13,8 +13,8 @@ from ai_gateway.contract.budget import ByteBudget
 from ai_gateway.errors import InvalidRequest, Unavailable
 from ai_gateway.providers.http.egress import Egress, NotFetched, NotLookedUp
 
-MOST_IMAGES = 16
-MOST_BYTES = 40 * 1024 * 1024  # of all images of a request together
+MAX_IMAGES = 16
+MAX_BYTES = 40 * 1024 * 1024  # of all images of a request together
 _log = structlog.get_logger(__name__)
 
 
@@ -24,9 +24,9 @@ async def fetch_all(egress: Egress, places: Mapping[str, str], provider: str, ti
     Raises Unavailable if too many names are being looked up.
     A slow host was chosen by the caller, so it does not count against the provider.
     """
-    if len(places) > MOST_IMAGES:
-        raise InvalidRequest(f"At most {MOST_IMAGES} images are fetched for a request.", param="messages")
-    budget = ByteBudget(MOST_BYTES)
+    if len(places) > MAX_IMAGES:
+        raise InvalidRequest(f"At most {MAX_IMAGES} images are fetched for a request.", param="messages")
+    budget = ByteBudget(MAX_BYTES)
     try:
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
             tasks = {
@@ -56,8 +56,6 @@ async def _image(egress: Egress, url: str, param: str, provider: str, budget: By
         _log.info("image not fetched", provider=provider, reason=str(error))
         message = "The image at this URL could not be fetched: send it in a data: URL."
         if budget.exceeded:
-            message = (
-                f"The images of a request may have {MOST_BYTES // 2**20} MB together: send fewer, or smaller ones."
-            )
+            message = f"The images of a request may have {MAX_BYTES // 2**20} MB together: send fewer, or smaller ones."
         raise InvalidRequest(message, param=param) from None
     return base64.b64encode(fetched.data).decode()

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohappyeyeballs import AddrInfoType
 
@@ -103,7 +104,7 @@ class AddressLookups:
                 return await lookup.addresses()
             await self._turns.take(caller, _PATIENCE_S)
             if key in self._running:  # begun for another meanwhile
-                self._turns.give_back(caller)
+                self._turns.release(caller)
             else:
                 self._running[key] = lookup
                 lookup.on_done = lambda: self._done(key, caller)
@@ -111,4 +112,12 @@ class AddressLookups:
 
     def _done(self, key: tuple[str, int], caller: Hashable) -> None:
         del self._running[key]
-        self._turns.give_back(caller)
+        self._turns.release(caller)
+
+
+def parsed_address(host: str) -> IPv4Address | IPv6Address | None:
+    """The host as an address; None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None

@@ -22,9 +22,9 @@ _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~](?:[ -~]*[!-~])?)")
 # What may change where the reply ends, or the fate of its connection.
 _SPECIAL = frozenset({"transfer-encoding", "connection", "proxy-connection", "upgrade"})
 _HARMLESS = ("connection", "keep-alive")
-_LONGEST_HEAD, _MOST_LINES = 4 * 1024, 64
+_LONGEST_HEAD, _MAX_LINES = 4 * 1024, 64
 # The fields of lines, of which most are the same in each reply. All are forgotten at once.
-_MOST_KNOWN = 512
+_MAX_KNOWN = 512
 _known: dict[bytes, tuple[str, str]] = {}
 
 
@@ -34,7 +34,7 @@ def plain_reply(data: bytes) -> tuple[dict[str, str], bytes] | None:
     if len(head) > _LONGEST_HEAD:
         return None
     lines = head.split(b"\r\n")
-    if lines[0] != _STATUS or len(lines) > _MOST_LINES:
+    if lines[0] != _STATUS or len(lines) > _MAX_LINES:
         return None
     del lines[0]
     headers: dict[str, str] = {}
@@ -56,7 +56,7 @@ def _field(line: bytes) -> tuple[str, str] | None:
     field = found[1].decode().lower(), found[2].decode()
     if field[0] in _SPECIAL and field != _HARMLESS:
         return None
-    if len(_known) >= _MOST_KNOWN:
+    if len(_known) >= _MAX_KNOWN:
         _known.clear()
     _known[line] = field
     return field

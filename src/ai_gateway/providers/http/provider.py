@@ -25,7 +25,7 @@ from ai_gateway.errors import (
 )
 from ai_gateway.providers.base import Provider
 from ai_gateway.providers.http.client import Caller
-from ai_gateway.providers.http.complaints import is_error
+from ai_gateway.providers.http.error_body import is_error
 from ai_gateway.providers.http.errors import from_event, from_reply, kept_headers
 from ai_gateway.providers.http.pool import Connections
 from ai_gateway.providers.http.sse import events_in
@@ -64,9 +64,11 @@ class HttpProvider(Provider):
 
     @override
     async def relay(self, attempt: Attempt, operation: NativeOperation, fields: Mapping[str, object]) -> bytes:
-        headers, room = self._relayed_headers(attempt, operation), attempt.call.room
-        reply = await self._relaying(operation).fetch("POST", operation.path, headers, to_wire(fields), JSON, room)
-        with _telling(operation, reply.body):
+        headers, allocation = self._relayed_headers(attempt, operation), attempt.call.allocation
+        reply = await self._relaying(operation).fetch(
+            "POST", operation.path, headers, to_wire(fields), JSON, allocation
+        )
+        with _keeping_body(operation, reply.body):
             self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -87,19 +89,19 @@ class HttpProvider(Provider):
             try:
                 async with aclosing(stream.batches(attempt.divert, Deltas(operation))) as batches:
                     async for events in batches:
-                        said, is_last = _until_end(events, operation)
+                        packet, is_last = _until_end(events, operation)
                         if is_last and stream.is_whole:
-                            yield LastPacket(said)
+                            yield LastPacket(packet)
                             return
-                        if said:
-                            yield Packet(said)
+                        if packet:
+                            yield Packet(packet)
                         if is_last:
                             await stream.drain()
                             yield DONE
                             return
             except WholeReply as reply:
-                said, _ = _until_end(events_in(reply.body), operation)
-                yield Packet(said or self._as_events(operation, reply.body))
+                packet, _ = _until_end(events_in(reply.body), operation)
+                yield Packet(packet or self._as_events(operation, reply.body))
 
     def _as_events(self, operation: NativeOperation, body: bytes) -> list[bytes]:
         """A whole reply as the events of a stream. Raises the error if it is one."""
@@ -144,7 +146,7 @@ class HttpProvider(Provider):
         call = attempt.call
         if attempt.notes.trace is not None or "traceparent" in call.headers:
             headers = _traced(attempt, headers)
-        reply = await self._caller.fetch(method, path, headers, body, accept, call.room, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, headers, body, accept, call.allocation, spent_s=spent_s)
         self._check(attempt, reply.status, reply.headers, reply.body)
         return reply.body
 
@@ -163,7 +165,7 @@ class HttpProvider(Provider):
         """A successful stream; leaving the block closes it. Raises the error for any other reply."""
         if attempt.notes.trace is not None or "traceparent" in attempt.headers:
             headers = _traced(attempt, headers)
-        opening = (caller or self._caller).stream(path, headers, body, accept, attempt.call.room, spent_s=spent_s)
+        opening = (caller or self._caller).stream(path, headers, body, accept, attempt.call.allocation, spent_s=spent_s)
         return _CheckedStream(opening, attempt.notes, self._limits, partial(self._check_begun, attempt, relayed))
 
     async def _check_begun(self, attempt: Attempt, relayed: NativeOperation | None, stream: OpenStream) -> None:
@@ -171,7 +173,7 @@ class HttpProvider(Provider):
             attempt.notes.limits = self._limits(stream.headers)
             return
         body = await stream.read()
-        with _telling(relayed, body):
+        with _keeping_body(relayed, body):
             self._check(attempt, stream.status, stream.headers, body)
 
     def _check(self, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -193,7 +195,7 @@ class HttpProvider(Provider):
         parsed = attempt.call.parsed or {}
         model = attempt.notes.upstream_model or parsed.get("model")
         if error.code == ModelNotFound.code and isinstance(model, str) and model and model not in error.message:
-            return error.with_note(f"The model that it was asked for: '{model[:_LONGEST_MODEL]}'.", {})
+            return error.with_note(f"The requested model: '{model[:_LONGEST_MODEL]}'.", {})
         return error
 
     def _json(self, raw: bytes) -> object:
@@ -261,13 +263,13 @@ def _traced(attempt: Attempt, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _telling(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
+def _keeping_body(operation: NativeOperation | None, body: bytes) -> Iterator[None]:
     """Attach the upstream's body to a refusal of the request, for callers of the same wire."""
     try:
         yield
     except (UpstreamRefused, UpstreamOverloaded) as error:
         if operation is not None and len(body) <= _LONGEST_REFUSAL and _is_error_of(operation.wire, body):
-            error.told = (operation.wire, body)
+            error.native = (operation.wire, body)
         raise
 
 
@@ -277,8 +279,8 @@ def _is_error_of(wire: str, body: bytes) -> bool:
         value = from_json(body)
     except ValueError:
         return False
-    said = value.get("error") if isinstance(value, dict) else None
-    if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in ("message", "type")):
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict) or not all(isinstance(error.get(name), str) for name in ("message", "type")):
         return False
     return wire != ANTHROPIC or value.get("type") == "error"
 

@@ -94,13 +94,13 @@ class KeyedCaller:
         headers: Mapping[str, str],
         body: bytes | None,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> UpstreamReply:
         """One whole reply."""
         keyed = await self._keyed(headers)
-        reply = await self._caller.fetch(method, path, keyed, body, accept, room, spent_s=spent_s)
+        reply = await self._caller.fetch(method, path, keyed, body, accept, allocation, spent_s=spent_s)
         self._heed(reply.status)
         return reply
 
@@ -111,13 +111,13 @@ class KeyedCaller:
         headers: Mapping[str, str],
         body: bytes,
         accept: str | None = None,
-        room: Allocation | None = None,
+        allocation: Allocation | None = None,
         *,
         spent_s: float = 0,
     ) -> AsyncIterator[OpenStream]:
         """A reply to be read as it comes."""
         keyed = await self._keyed(headers)
-        async with self._caller.stream(path, keyed, body, accept, room, spent_s=spent_s) as stream:
+        async with self._caller.stream(path, keyed, body, accept, allocation, spent_s=spent_s) as stream:
             self._heed(stream.status)
             yield stream
 

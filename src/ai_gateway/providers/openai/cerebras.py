@@ -11,7 +11,7 @@ from ai_gateway.contract.call import Attempt
 from ai_gateway.contract.tracebacks import forget_frames
 from ai_gateway.providers.openai.provider import OpenAICompatible
 from ai_gateway.providers.sdk.client import HEADERS, SdkTransport
-from ai_gateway.providers.upstream import Upstream
+from ai_gateway.providers.upstream import Upstream, versioned
 from gateway_contract.openai import models
 
 
@@ -72,9 +72,3 @@ class Cerebras(OpenAICompatible):
     @override
     async def create_embeddings(self, attempt: Attempt, body: models.CreateEmbeddingRequest) -> bytes:
         self._unsupported(attempt)
-
-
-def versioned(base_url: str) -> str:
-    """The base URL with its version, which the SDK's own setting omits and other clients' settings include."""
-    base = base_url.rstrip("/")
-    return base if base.rpartition("/")[2] == "v1" else "/".join((base, "v1"))

@@ -161,7 +161,7 @@ class OpenAICompatible(HttpProvider):
         self, attempt: Attempt, body: StreamRequest
     ) -> AsyncGenerator[_Arrived]:
         fields = self._fields(attempt, body)
-        sent = self._asking_for_usage(body, fields)
+        sent = self._with_usage_requested(body, fields)
         headers, path = self._headers(attempt), _PATHS[type(body)]
         for is_last in (False, True):
             try:
@@ -224,7 +224,7 @@ class OpenAICompatible(HttpProvider):
             raise UpstreamInvalidResponse.not_a_stream(self.name)
         return [Packet([body]), DONE]
 
-    def _asking_for_usage(self, body: StreamRequest, fields: Mapping[str, object]) -> Mapping[str, object]:
+    def _with_usage_requested(self, body: StreamRequest, fields: Mapping[str, object]) -> Mapping[str, object]:
         """The fields with `stream_options.include_usage`, unless present or unknown to the upstream.
 
         Usage is always requested; the conformer hides it from callers that did not request it.

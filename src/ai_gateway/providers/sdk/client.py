@@ -14,7 +14,7 @@ from typing import override
 import httpx
 
 from ai_gateway.config.constants import UPSTREAM_CONNECTIONS, VERSION
-from ai_gateway.contract.budget import UNWEIGHED, Allocation
+from ai_gateway.contract.budget import UNCHARGED, Allocation
 from ai_gateway.providers.http.broken import BrokenReply
 from ai_gateway.providers.http.client import (
     DRAIN_S,
@@ -121,7 +121,7 @@ class _Body(httpx.AsyncByteStream):
             self._pool.put_back(connection)
 
 
-_GONE = httpx.ByteStream(b"")
+_EMPTY = httpx.ByteStream(b"")
 
 
 def once_each(headers: httpx.Headers) -> httpx.Headers:
@@ -171,7 +171,7 @@ class SdkTransport(ABC):
                 yield reply
             finally:
                 await reply.aclose()
-                reply.stream = _GONE  # breaks the reference cycle of httpx's reply and stream
+                reply.stream = _EMPTY  # breaks the reference cycle of httpx's reply and stream
 
     async def fetch(  # noqa: PLR0913, PLR0917 - what a request is made of, and what bounds it
         self,
@@ -186,7 +186,7 @@ class SdkTransport(ABC):
     ) -> UpstreamReply:
         """One whole reply. Raises the error for the client.
 
-        `spent_s` is the part of the request's time that is used already; `room` is charged for a large reply.
+        `spent_s` is the part of the request's time that is used already; `allocation` is charged for a large reply.
         """
         try:
             async with (
@@ -268,7 +268,7 @@ async def _read_all(provider: str, reply: httpx.Response, sizes: Sizes, allocati
         size += len(part)
         if size > sizes.reply:
             raise too_large(provider, sizes)
-        if allocation is not None and size > UNWEIGHED:
+        if allocation is not None and size > UNCHARGED:
             allocation.charge(len(part), "replies")
         parts.append(part)
     return b"".join(parts)

@@ -77,10 +77,10 @@ def _refusal(provider: str, error: Exception) -> GatewayError | None:
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return None
-    complaint = {"error": str(getattr(error, "error", "") or "")}
-    if status < 300:  # the ollama SDK sets -1 for an error that came in a stream
-        return from_event(provider, complaint)
-    return from_reply(provider, status, {}, to_json(complaint))
+    value = {"error": str(getattr(error, "error", "") or "")}
+    if status < 300:  # -1 for an error that came in a stream: ollama/_types.py, 0.6.3
+        return from_event(provider, value)
+    return from_reply(provider, status, {}, to_json(value))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

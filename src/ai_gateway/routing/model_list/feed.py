@@ -152,7 +152,7 @@ class ListFeed:
             if reply.status != 200:
                 raise InvalidList(f"its host answered with status {reply.status}")
             if reply.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-                raise InvalidList("its host sent it compressed, which was not asked for")
+                raise InvalidList("its host sent it compressed, which was not requested")
             body = await reply.whole(MAX_LIST_BYTES)
             if body is None:
                 raise InvalidList(f"it is larger than {MAX_LIST_BYTES} bytes")

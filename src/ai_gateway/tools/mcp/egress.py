@@ -71,7 +71,7 @@ class _Bounded(httpx2.AsyncHTTPTransport):
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":  # compression was not requested, and could be a decompression bomb
             await response.aclose()
-            raise TooLarge(f"what is compressed ({encoding[:20]}), which was not asked for.")
+            raise TooLarge(f"what is compressed ({encoding[:20]}), which was not requested.")
         assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - it is what the transport makes
         return httpx2.Response(
             response.status_code,

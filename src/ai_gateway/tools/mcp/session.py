@@ -27,7 +27,7 @@ from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
 
 from ai_gateway.config.constants import VERSION
-from ai_gateway.redaction import MARK, strike
+from ai_gateway.redaction import MARK, redact
 from ai_gateway.tools.mcp.egress import TooLarge
 from ai_gateway.tools.mcp.server import McpFailure, McpServer
 from ai_gateway.tools.tool import Result
@@ -35,7 +35,7 @@ from ai_gateway.tools.tool import Result
 _MAX_PAGES = 20
 _MAX_TOOLS = 500
 _MAX_REASON_LENGTH = 500
-_FAREWELL_S = 2.0
+_CLOSE_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -99,13 +99,13 @@ class McpSession:
     async def _reason(self, error: Exception) -> McpFailure:
         """The reason of a failure; for a closed connection, the session's task gets it a moment later."""
         if isinstance(error, MCPError) and error.code == CONNECTION_CLOSED:
-            await asyncio.wait({self._task}, timeout=_FAREWELL_S)
+            await asyncio.wait({self._task}, timeout=_CLOSE_S)
         return self._ended or self._failure(error)
 
     async def close(self) -> None:
         """End the session; the request that ends it at the server has a short timeout."""
         self._closing.set()
-        await asyncio.wait({self._task}, timeout=_FAREWELL_S)
+        await asyncio.wait({self._task}, timeout=_CLOSE_S)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -138,7 +138,7 @@ class McpSession:
             case McpFailure():
                 return error
             case MCPError():
-                message = f"refused: {strike(str(error)[:_MAX_REASON_LENGTH])}"
+                message = f"refused: {redact(str(error)[:_MAX_REASON_LENGTH])}"
             case ValidationError():
                 message = "does not answer as the protocol demands."
             case TooLarge():

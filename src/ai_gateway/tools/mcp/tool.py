@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _SESSION, _EGRESS = "ai_gateway.tools.mcp.session", "ai_gateway.tools.mcp.egress"
 _OPTIONS = ("servers", "allowed_tools")
 _LIST_S = 60.0  # for which a list of tools is cached
-_LIST_AGAIN_S = 5.0  # after a failure, in which what is known is offered without asking
+_LIST_AGAIN_S = 5.0  # after a failure, in which what is known is offered without a new list
 _MAX_LIST_S = 10.0
 _IDLE_S = 120.0
 _MAX_REPLIES = 64 * 2**20  # bytes of replies that are being read, per worker
-# With the gateway's prefix, this makes 64, OpenAI's limit for function names.
+# With the gateway's prefix, this makes 64: the limit of `FunctionObject.name` in OpenAI's document.
 _MAX_NAME_LENGTH = 56
 _MAX_DESCRIPTION_LENGTH = 2_000
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
@@ -51,7 +51,7 @@ class _Listed:
     until: float = 0.0
     not_before: float = 0.0
     known: bool = False
-    asking: asyncio.Task[str | None] | None = None
+    listing: asyncio.Task[str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def _load(server: McpServer, shared: ByteBudget) -> tuple[Any, Any]:
 
 
 class McpTool(Tool):
-    """`is_in` tells whether a caller's project is one of these names or ids.
+    """`is_in` says whether a caller's project is one of these names or ids.
 
     There are at most `most_sessions` with one server, so that one that hangs leaves the others alone, and `most_of_one`
     of these for one caller, who leaves places for others.
@@ -151,11 +151,11 @@ class McpTool(Tool):
         """The tools of a server; the cached ones if it does not respond. Raises McpFailure."""
         listed = self._lists[server.name]
         if time.monotonic() >= max(listed.until, listed.not_before):
-            if listed.asking is None or listed.asking.done():
-                listed.asking = asyncio.create_task(self._list(server, listed))
+            if listed.listing is None or listed.listing.done():
+                listed.listing = asyncio.create_task(self._list(server, listed))
             # One after the other, the last of a hundred would wait for a hundred times the limit. A client that leaves
             # must not cancel it for the others.
-            if (problem := await asyncio.shield(listed.asking)) is not None:
+            if (problem := await asyncio.shield(listed.listing)) is not None:
                 raise McpFailure(problem)
         return listed.tools
 
@@ -190,7 +190,7 @@ class McpTool(Tool):
             description = f"{description[:_MAX_DESCRIPTION_LENGTH]} ..."
         hints = tool.annotations
         origin = Origin(server.name, tool.name, read_only=bool(hints is not None and hints.read_only_hint))
-        # OpenAI refuses functions whose parameters are not an object with `properties`.
+        # OpenAI and Azure refuse a schema without: "object schema missing properties".
         parameters = {"properties": {}, **tool.input_schema, "type": "object"}
         return Function(function_name(server.name, tool.name), description, parameters, run, origin)
 
@@ -259,8 +259,8 @@ class McpTool(Tool):
         self._closed = True
         closing: list[Awaitable[None]] = [session.close() for session in self._sessions.values()]
         self._sessions.clear()
-        asking = [listed.asking for listed in self._lists.values() if listed.asking is not None]
-        await asyncio.gather(*closing, *self._closing, *asking, return_exceptions=True)
+        listing = [listed.listing for listed in self._lists.values() if listed.listing is not None]
+        await asyncio.gather(*closing, *self._closing, *listing, return_exceptions=True)
         for made in self._made.values():
             http, made.http = made.http, None
             if http is not None:

@@ -153,13 +153,17 @@ class SearXNG(Backend):
         return _left_out(query)
 
 
-class Tavily(Backend):
-    """Tavily's API: docs.tavily.com "Search"."""
+class _Vendor(Backend):
+    """An API at `url` that requires a key."""
 
     def __init__(self, key: str, url: str, proxy: Proxy | None = None) -> None:
         self._key = key
         self._url = URL(url)
         self._proxy = proxy
+
+
+class Tavily(_Vendor):
+    """Tavily's API: docs.tavily.com "Search"."""
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:
@@ -188,13 +192,8 @@ class Tavily(Backend):
         return [f"This search cannot be told a language ({query.language}): the words of the query decide it."]
 
 
-class Brave(Backend):
+class Brave(_Vendor):
     """Brave's API: api-dashboard.search.brave.com "Web search"."""
-
-    def __init__(self, key: str, url: str, proxy: Proxy | None = None) -> None:
-        self._key = key
-        self._url = URL(url)
-        self._proxy = proxy
 
     @override
     async def search(self, query: Query, seconds: float) -> Sequence[Found]:

@@ -74,15 +74,15 @@ class Pages:
 async def _read_apart(page: bytes) -> tuple[str, str]:
     """Title and text of an HTML page, by a process of its own. Raises NotRead if that exceeds its limits."""
     process = await start_apart(_READER)
-    said = b""
+    written = b""
     try:
         output = await write_input(process, page)
-        while len(said) <= _MAX_READ and (more := await output.read(_MAX_READ)):
-            said += more
+        while len(written) <= _MAX_READ and (more := await output.read(_MAX_READ)):
+            written += more
     finally:
         await asyncio.shield(end_program(process))
     try:
-        read = json.loads(said)
+        read = json.loads(written)
     except ValueError:
         raise NotRead("The page is too complicated to be read.") from None
     return read["title"], read["text"]

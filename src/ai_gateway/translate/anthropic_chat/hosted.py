@@ -57,7 +57,7 @@ _CODES = (
 _SAME = ("allowed_domains", "blocked_domains", "max_uses")
 # Known fields of a search or a fetch tool; unsupported ones are named as dropped: see `_unsupported_options`.
 _OF_HOSTED = frozenset({*_SAME, "user_location", "citations", "max_content_tokens", "response_inclusion"})
-_ANYBODY = ("allowed_callers", ["direct"])
+_DIRECT_CALLERS = ("allowed_callers", ["direct"])
 _PLACE = ("city", "region", "country", "timezone")
 
 
@@ -91,7 +91,7 @@ def claimed(tool: BaseModel, at: int, runs: Runs, dropped: set[str]) -> Hosted |
 def name_unread(tool: BaseModel, read: Collection[str], dropped: set[str]) -> None:
     """Name the dropped fields of a tool: mostly hints to Anthropic's own service."""
     for name in tool.model_fields_set - {"type", "name", *read}:
-        if getattr(tool, name) not in (None, False, [], {}, "") and (name, getattr(tool, name)) != _ANYBODY:
+        if getattr(tool, name) not in (None, False, [], {}, "") and (name, getattr(tool, name)) != _DIRECT_CALLERS:
             dropped.add(f"tools.{name}")
 
 
@@ -177,7 +177,7 @@ def implied_toolsets(body: Body) -> list[anthropic.AnthropicMcpToolset]:
     return [anthropic.AnthropicMcpToolset(type="mcp_toolset", mcp_server_name=label) for label in labels]
 
 
-def servers_asked(body: Body, runs: Runs) -> list[str] | None:
+def servers_requested(body: Body, runs: Runs) -> list[str] | None:
     """The listed servers whose tools a request uses; None for all."""
     tools = body.tools or ()
     if any(getattr(tool, "type", None) == MCP for tool in tools):

@@ -20,8 +20,8 @@ from gateway_contract.openai import models as openai
 
 type Fields = dict[str, object]
 type Content = str | Sequence[BaseModel]
-# The billing line of Claude Code's system prompt: it differs from version to version, which would invalidate an
-# upstream's prompt cache, and is of no use to other upstreams.
+# The billing line of Claude Code's system prompt (copilot-api, issue 174): it differs from version to version, which
+# would invalidate an upstream's prompt cache, and is of no use to other upstreams.
 BILLING = "x-anthropic-billing-header:"
 _THOUGHTS = (anthropic.AnthropicRequestThinkingBlock, anthropic.AnthropicRequestRedactedThinkingBlock)
 

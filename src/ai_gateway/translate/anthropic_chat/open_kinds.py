@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
-from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.open_lists import UnknownKinds, takes
 from ai_gateway.contract.types import OpenModel
 from ai_gateway.errors import InvalidRequest
 from gateway_contract.anthropic import models as anthropic
@@ -136,7 +136,7 @@ class _Found:
             del body["output_format"]
             self.others = True
         for name in ("service_tier", "cache_control"):
-            if name in body and not _fits(anthropic.AnthropicCreateMessageParams, name, body[name]):
+            if name in body and not takes(anthropic.AnthropicCreateMessageParams, name, body[name]):
                 self._leave_out(body, name)
         return body
 
@@ -152,7 +152,7 @@ class _Found:
         self.fields.add(f"{path}{name}")
 
     def _config(self, config: Object, path: str) -> Object:
-        if "effort" in config and not _fits(anthropic.AnthropicOutputConfig, "effort", config["effort"]):
+        if "effort" in config and not takes(anthropic.AnthropicOutputConfig, "effort", config["effort"]):
             self._leave_out(config, "effort", f"{path}.")
         if _is_unknown_format(config.get("format")):
             del config["format"]
@@ -182,7 +182,7 @@ class _Found:
             opened["output_config"] = self._config(dict(config), "messages.output_config")
             if "content" not in opened and opened.get("role") == "system":  # a system message that only has settings
                 opened["content"], self.filled = [], True
-        if "clear_at" in opened and not _fits(anthropic.AnthropicInputMessage, "clear_at", opened["clear_at"]):
+        if "clear_at" in opened and not takes(anthropic.AnthropicInputMessage, "clear_at", opened["clear_at"]):
             self._leave_out(opened, "clear_at", "messages.")
         return opened
 
@@ -232,16 +232,6 @@ class _Found:
 
 def _is_unknown_format(wanted: object) -> bool:
     return isinstance(wanted, dict) and isinstance(kind := wanted.get("type"), str) and kind != "json_schema"
-
-
-def _fits(model: type[BaseModel], name: str, value: object) -> bool:
-    """Whether the value is valid, or wrong in a way that no newer version of the API explains."""
-    try:
-        model.__pydantic_validator__.validate_assignment(model.model_construct(), name, value, strict=True)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        return not any(map(_is_unlisted, errors)) or not all(map(_is_of_a_kind, errors))
-    return True
 
 
 def _is_of_a_kind(fault: ErrorDetails) -> bool:

@@ -16,12 +16,10 @@ from pydantic_core import from_json
 from ai_gateway.translate.anthropic_chat.hosted import FUNCTIONS
 from ai_gateway.translate.anthropic_chat.ids import call_id, served_id
 from ai_gateway.translate.anthropic_chat.kept import kept
-from ai_gateway.translate.gateway_tools import McpName
+from ai_gateway.translate.gateway_tools import McpName, called_function, mcp_name
 
 type Fields = dict[str, JsonValue]
 
-OURS: Final = "gateway"
-"""The MCP server name of the gateway's own tools."""
 _ANSWER: Final = frozenset({"status", "result", "error", "sources"})
 _MAX_QUOTE_LENGTH = 150  # docs.claude.com, "Web search tool": `cited_text`
 _MAX_TITLE_LENGTH = 512
@@ -64,11 +62,11 @@ class RanCalls:
         return {"web_search_requests": self.searches, "web_fetch_requests": self.fetches}
 
     def _use(self, call: Fields) -> Fields:
-        name, given = _name(call), _object(_function(call).get("arguments"))
+        name, given = _name(call), _object(called_function(call).get("arguments"))
         if (known := _NAMES.get(name)) is not None:
             own: Fields = {"type": "server_tool_use", "id": served_id(str(call.get("id"))), "name": known}
             return {**own, "input": given, "caller": {**_DIRECT}}
-        named = self.names.get(name) or McpName(OURS, name.removeprefix("gateway_"))
+        named = mcp_name(self.names, name)
         block: Fields = {"type": "mcp_tool_use", "id": call_id(str(call.get("id"))), "name": named.tool}
         return {**block, "server_name": named.server, "input": given}
 
@@ -113,7 +111,7 @@ def _search_result(source: Fields, piece: str) -> Fields:
 
 def _page(call: Fields, sources: Sequence[Fields], text: str) -> Fields:
     source = sources[0] if sources else {}
-    requested = _object(_function(call).get("arguments")).get("url")
+    requested = _object(called_function(call).get("arguments")).get("url")
     read: Fields = {"type": "text", "media_type": "text/plain", "data": text}
     document: Fields = {"type": "document", "source": read, "title": source.get("title"), "citations": None}
     url = source.get("url") or (requested if isinstance(requested, str) else "")
@@ -152,12 +150,8 @@ def _pieces(text: str, sources: Sequence[Fields]) -> list[str]:
     return [text[start:end] for start, end in pairwise(marks)]
 
 
-def _function(call: Fields) -> Fields:
-    return cast("Fields", call.get("function") or {})
-
-
 def _name(call: Fields) -> str:
-    return str(_function(call).get("name"))
+    return str(called_function(call).get("name"))
 
 
 def _object(arguments: JsonValue) -> Fields:
@@ -196,5 +190,5 @@ def in_order(
 
 
 def _text(text: str, citations: Sequence[Fields]) -> Fields:
-    # Not null, which the contract allows and the AI SDK's provider refuses.
+    # Not null, which the contract allows and @ai-sdk/anthropic 3.0.140 refuses.
     return {"type": "text", "text": text, "citations": [*citations]}

@@ -56,10 +56,10 @@ def message(  # noqa: PLR0913 - what a message is made of
     reason = stop_reason(choice.finish_reason, native, called=bool(calls), refused=refused)
     content = [
         *_thoughts(reply_message),
-        *_kept(reply_message, provider, names),
         *_others(reply_message),
         *texts,
         *calls,
+        *_kept(reply_message, provider, names),  # the last one, as in a stream, where it is not complete before
     ]
     require_answer(choice.finish_reason, is_empty=not content)
     made = anthropic.AnthropicMessage(
@@ -155,7 +155,7 @@ def _texts(source: openai.ChatCompletionResponseMessage, ran: RanCalls) -> list[
         words = [audio.transcript]
     if not words:
         return []
-    # Not null, which the contract allows and the AI SDK's provider refuses.
+    # Not null, which the contract allows and @ai-sdk/anthropic 3.0.140 refuses.
     texts = [anthropic.AnthropicResponseTextBlock(type="text", text=each, citations=[]) for each in words]
     cited = valid_citations(extras.get("citations"))
     if cited:

@@ -35,7 +35,7 @@ _FINISH = {
     "refusal": "content_filter",
 }
 # Reasons without an exact equivalent in OpenAI's API: the original is added, because clients handle them differently.
-_UNSAID = frozenset({"pause_turn", "model_context_window_exceeded"})
+_WITHOUT_EQUIVALENT = frozenset({"pause_turn", "model_context_window_exceeded"})
 _TIERS = {"standard": "default", "priority": "priority"}
 _RESPONSE = names_of(models.CreateChatCompletionResponse)
 _CALL = names_of(models.ChatCompletionMessageToolCall)
@@ -75,7 +75,7 @@ def finish(reason: str | None) -> str | None:
 
 def native(reason: str | None) -> Object:
     """The stop reason itself, if OpenAI's finish reason is ambiguous."""
-    return {"native_finish_reason": reason} if reason in _UNSAID else {}
+    return {"native_finish_reason": reason} if reason in _WITHOUT_EQUIVALENT else {}
 
 
 def refusal(reason: str | None, details: StopDetails | None) -> str | None:

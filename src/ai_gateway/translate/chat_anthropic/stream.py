@@ -60,7 +60,7 @@ class _OpenBlock:
 
 
 class MessagesStreamTranslator:
-    """Translates the events of one stream; `complete` after `message_stop`.
+    """Translates the events of one stream; `complete` after `message_stop`, or `finish` with a stop reason.
 
     The finish reason and the usage are held back until then, so that a truncated stream never looks finished.
     """
@@ -99,6 +99,11 @@ class MessagesStreamTranslator:
         place(extras, last, _CHUNK)
         yield from chunks
 
+    def finish(self) -> Iterator[Object]:
+        """The last chunks of a stream without its last event, if its stop reason has come: after all content."""
+        if self._reason is not None:
+            yield from self._end()
+
     def _chunks(self, event: Event) -> Iterator[Object]:
         match event.type:
             case "message_start":
@@ -118,7 +123,7 @@ class MessagesStreamTranslator:
 
     def _begin(self, event: Event) -> Iterator[Object]:
         if event.message is None:
-            raise _out_of_order("message_start")
+            raise UpstreamInvalidResponse.out_of_order("message_start")
         self._count(event.message.usage)
         self._head = {
             "id": event.message.id,
@@ -135,7 +140,7 @@ class MessagesStreamTranslator:
     def _open(self, event: Event) -> Iterator[Object]:
         block = event.content_block
         if block is None:
-            raise _out_of_order("content_block_start")
+            raise UpstreamInvalidResponse.out_of_order("content_block_start")
         opened = self._blocks[event.index] = _OpenBlock(block, start=self._length, cited=list(block.citations or []))
         if block.type == "tool_use":
             opened.call, self._calls = self._calls, self._calls + 1
@@ -152,7 +157,7 @@ class MessagesStreamTranslator:
     def _continue(self, event: Event) -> Iterator[Object]:
         opened, delta = self._blocks.get(event.index), event.delta
         if opened is None or delta is None:
-            raise _out_of_order("content_block_delta")
+            raise UpstreamInvalidResponse.out_of_order("content_block_delta")
         if delta.unread is not None or (opened.block.unread is not None and delta.type != "input_json_delta"):
             opened.unread.append(plain(delta))
             return
@@ -190,7 +195,7 @@ class MessagesStreamTranslator:
         """The parts of a block that are only sent when it is complete."""
         opened = self._blocks.pop(index, None)
         if opened is None:
-            raise _out_of_order("content_block_stop")
+            raise UpstreamInvalidResponse.out_of_order("content_block_stop")
         block = opened.block
         if opened.call >= 0:
             if not opened.json:  # the API sends no delta for empty arguments; OpenAI's have to be JSON
@@ -252,7 +257,7 @@ class MessagesStreamTranslator:
 
     def _chunk(self, delta: Object, reason: str | None = None, **more: object) -> Object:
         if not self._head:
-            raise _out_of_order("message_start")
+            raise UpstreamInvalidResponse.out_of_order("message_start")
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
         return {**self._head, "choices": [choice]}
 
@@ -264,7 +269,3 @@ def _input(json: str) -> Object:
     except ValueError:
         return {"input_json": json}
     return {"input": value} if isinstance(value, dict) else {"input_json": json}
-
-
-def _out_of_order(kind: str) -> UpstreamInvalidResponse:
-    return UpstreamInvalidResponse("The provider's events do not belong together.", detail=f"at {kind}")

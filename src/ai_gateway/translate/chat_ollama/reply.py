@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from ai_gateway.contract.write import to_fields
 from ai_gateway.errors import UpstreamInvalidResponse
-from ai_gateway.redaction import strike_all
+from ai_gateway.redaction import redact_all
 from ai_gateway.translate.chat_ollama.forced import ForcedCall
 from ai_gateway.translate.extra_fields import carry, extra_fields
 from ai_gateway.translate.wires.ollama import (
@@ -195,7 +195,7 @@ def finish(reply: Reply) -> Finish:
 
 def native_finish(reply: Reply) -> dict[str, object]:
     """A field of the choice with the server's own finish reason, if it is not one of Ollama's."""
-    return {} if reply.ended_as is None else {"native_finish_reason": strike_all(reply.ended_as)}
+    return {} if reply.ended_as is None else {"native_finish_reason": redact_all(reply.ended_as)}
 
 
 def chat_finish(reply: Reply, *, calls: bool) -> Finish | Literal["tool_calls"]:
@@ -230,7 +230,8 @@ def answer_tokens(
         at -= 1
         missing -= len(tokens[at].token)
     spelled = "".join(token.token for token in tokens[at:])
-    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()  # Ollama strips white space after the thinking
+    # Ollama strips white space after the thinking: thinking/parser.go.
+    return tokens[at:] if spelled.lstrip() == text.lstrip() else ()
 
 
 def logprobs(tokens: Sequence[TokenLogprob] | None, request: RequestContext) -> list[models.ChatCompletionTokenLogprob]:

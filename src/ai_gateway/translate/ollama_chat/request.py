@@ -99,7 +99,7 @@ def native_body(body: BaseModel) -> dict[str, JsonValue]:
     if isinstance(body, ollama.OllamaShowRequest):
         native.pop("name", None)
     for part in [native, *native.get("messages", [])]:
-        if "images" in part:  # Ollama accepts base64 only, no data: URLs
+        if "images" in part:  # base64 without data:, `ImageData` in Ollama's api/types.go
             part["images"] = [image.rpartition(",")[2] for image in part["images"]]
     return native
 

@@ -172,7 +172,7 @@ class Conversation:
         summary = _summary(item.encrypted_content, self._sealer)
         if summary is None:
             raise InvalidRequest(
-                "This compaction was not made here, or for another project: nobody here can read it. Send the items.",
+                "This compaction was not made here, or for another project: it cannot be read here. Send the items.",
                 param=f"{at}.encrypted_content",
                 code="invalid_value",
             )

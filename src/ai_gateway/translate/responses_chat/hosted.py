@@ -128,10 +128,10 @@ def _fields_of(tool: Tool) -> dict[str, object] | None:
 
 
 def _claim_server(
-    tool: responses.MCPTool, at: int, claimed: Claimed, asks: tuple[Runs, Mapping[str, str]], dropped: set[str]
+    tool: responses.MCPTool, at: int, claimed: Claimed, context: tuple[Runs, Mapping[str, str]], dropped: set[str]
 ) -> bool:
     """A listed server: its tools are limited to the requested ones, and dropped fields are named."""
-    runs, failures = asks
+    runs, failures = context
     label = tool.server_label
     listed = listed_server(tool, runs)
     if listed is None:
@@ -164,7 +164,7 @@ def listed_server(tool: responses.MCPTool, runs: Runs) -> str | None:
     return runs.server(tool.server_label, tool.server_url)
 
 
-def servers_asked(tools: Iterable[object], runs: Runs) -> list[str] | None:
+def servers_requested(tools: Iterable[object], runs: Runs) -> list[str] | None:
     """The listed servers whose tools a request uses; None for all."""
     found: list[str] = []
     for tool in tools:

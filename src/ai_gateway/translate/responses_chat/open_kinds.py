@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from ai_gateway.contract.open_lists import UnknownKinds
+from ai_gateway.contract.open_lists import UnknownKinds, is_unknown, takes
 from ai_gateway.contract.types import OpenModel
 from ai_gateway.errors import InvalidRequest
 from gateway_contract.openai_responses import models
@@ -110,14 +110,14 @@ class _Found:
         return body
 
     def _open_format(self, text: object) -> None:
-        if isinstance(text, dict) and _is_unknown(text.get("format"), _FORMATS):
+        if isinstance(text, dict) and is_unknown(text.get("format"), _FORMATS):
             del text["format"]
             self.others = True
 
     def _open_include(self, body: Object) -> None:
         wanted = body.get("include")
         if isinstance(wanted, list):
-            fitting = (not isinstance(each, str) or _fits(models.CreateResponse, "include", [each]) for each in wanted)
+            fitting = (not isinstance(each, str) or takes(models.CreateResponse, "include", [each]) for each in wanted)
             known = [each for each, fits in zip(wanted, fitting, strict=True) if fits]
             if len(known) < len(wanted):
                 body["include"] = known
@@ -126,17 +126,17 @@ class _Found:
     def _open_tools(self, body: Object) -> None:
         tools, choice = body.get("tools"), body.get("tool_choice")
         if isinstance(tools, list):
-            new = {at: str(tool["type"]) for at, tool in enumerate(tools) if _is_unknown(tool, _TOOLS)}
+            new = {at: str(tool["type"]) for at, tool in enumerate(tools) if is_unknown(tool, _TOOLS)}
             body["tools"] = [tool for at, tool in enumerate(tools) if at not in new]
             self.fields |= {f"tools.{kind}" for kind in new.values()}
             # Where nothing else is left, it cannot be left out.
             self.others |= bool(new) and not body["tools"] and choice is not None and choice not in ("auto", "none")
-        if _is_unknown(choice, _CHOICES):
+        if is_unknown(choice, _CHOICES):
             del body["tool_choice"]
             self.others = True
 
     def _leave_out(self, model: type[BaseModel], holder: Object, name: str, path: str) -> None:
-        if isinstance(holder.get(name), str) and not _fits(model, name, holder[name]):
+        if isinstance(holder.get(name), str) and not takes(model, name, holder[name]):
             del holder[name]
             self.fields.add(path)
 
@@ -154,20 +154,7 @@ def _is_new(item: object) -> bool:
 
 
 def _is_new_part(part: object) -> bool:
-    if not isinstance(part, dict) or _is_unknown(part, _PARTS):
+    if not isinstance(part, dict) or is_unknown(part, _PARTS):
         return isinstance(part, dict)
     known, detail = _DETAILED.get(str(part.get("type"))), part.get("detail")
-    return known is not None and isinstance(detail, str) and not _fits(known, "detail", detail)
-
-
-def _is_unknown(value: object, kinds: frozenset[str]) -> bool:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return isinstance(kind, str) and kind != "" and kind not in kinds
-
-
-def _fits(model: type[BaseModel], name: str, value: object) -> bool:
-    try:
-        model.__pydantic_validator__.validate_assignment(model.model_construct(), name, value, strict=True)
-    except ValidationError:
-        return False
-    return True
+    return known is not None and isinstance(detail, str) and not takes(known, "detail", detail)

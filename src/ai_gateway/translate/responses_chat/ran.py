@@ -12,14 +12,21 @@ from typing import Final, cast
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from ai_gateway.translate.gateway_tools import CODE_FUNCTION, FETCH_FUNCTION, SEARCH_FUNCTION, McpName, ServerTool
+from ai_gateway.translate.gateway_tools import (
+    CODE_FUNCTION,
+    FETCH_FUNCTION,
+    OWN_SERVER,
+    SEARCH_FUNCTION,
+    McpName,
+    ServerTool,
+    called_function,
+    mcp_name,
+)
 
 type Fields = dict[str, JsonValue]
 type Event = tuple[str, Fields]
 """An event of an open item: the suffix of its name, and its fields beside the item's id and index."""
 
-OURS: Final = "gateway"
-"""The MCP server name of the gateway's own tools, and the id of the code's container."""
 _MAX_NAME_LENGTH = 64  # of a function in chat completions
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _SEARCH, _CODE, _MCP = "web_search_call", "code_interpreter_call", "mcp_call"
@@ -42,7 +49,7 @@ class RanItems:
     def function_of(self, server: str, tool: str) -> str:
         """The function name of an MCP tool, which the request need not offer any more."""
         known = next((name for name, own in self.names.items() if own == McpName(server, tool)), None)
-        own = f"gateway_{tool}" if server == OURS else f"gateway_mcp_{server}_{tool}"
+        own = f"gateway_{tool}" if server == OWN_SERVER else f"gateway_mcp_{server}_{tool}"
         return known or _FOREIGN.sub("_", own)[:_MAX_NAME_LENGTH]
 
     def kind(self, call: Mapping[str, JsonValue]) -> str:
@@ -79,7 +86,7 @@ class RanItems:
         """The item of a call, as far as known."""
         kind, name = self.kind(call), _name(call)
         item: Fields = {"type": kind, "id": item_id, "status": call.get("status") or "failed"}
-        given = cast("Fields", call.get("function") or {}).get("arguments")
+        given = called_function(call).get("arguments")
         result = call.get("result")
         text = str(result["content"]) if isinstance(result, dict) else None
         if kind == _SEARCH:
@@ -87,8 +94,13 @@ class RanItems:
         if kind == _CODE:
             code = _object(given).get("code")
             logs: list[JsonValue] = [] if text is None else [{"type": "logs", "logs": text}]
-            return {**item, "code": code if isinstance(code, str) else None, "container_id": OURS, "outputs": logs}
-        named = self.names.get(name) or McpName(OURS, name.removeprefix("gateway_"))
+            return {
+                **item,
+                "code": code if isinstance(code, str) else None,
+                "container_id": OWN_SERVER,
+                "outputs": logs,
+            }
+        named = mcp_name(self.names, name)
         failed = text is not None and item["status"] != "completed"
         error: JsonValue = {"type": "mcp_tool_execution_error", "content": _texts(text)} if failed else None
         item |= {"server_label": named.server, "name": named.tool, "arguments": given if isinstance(given, str) else ""}
@@ -110,7 +122,7 @@ def _texts(text: str | None) -> list[JsonValue]:
 
 
 def _name(call: Mapping[str, JsonValue]) -> str:
-    return str(cast("Fields", call.get("function") or {}).get("name"))
+    return str(called_function(call).get("name"))
 
 
 def _text(value: JsonValue) -> str:

@@ -79,9 +79,9 @@ class Block(_Open):
 
     @model_validator(mode="before")
     @classmethod
-    def _tell_apart(cls, value: object) -> object:
+    def _select_fields(cls, value: object) -> object:
         """Keep a block of an unknown type as it is: its fields may have any meaning."""
-        return _told_apart(value, _BLOCKS)
+        return _selected(value, _BLOCKS)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -93,7 +93,7 @@ class Block(_Open):
         return self
 
 
-def _told_apart(value: object, types: Mapping[str, frozenset[str]]) -> object:
+def _selected(value: object, types: Mapping[str, frozenset[str]]) -> object:
     """A block or delta of a known type, without fields that the type does not have; any other is kept unread."""
     if not isinstance(value, dict) or not isinstance(kind := value.get("type", ""), str):
         return value
@@ -147,9 +147,9 @@ class Delta(_Open):
 
     @model_validator(mode="before")
     @classmethod
-    def _tell_apart(cls, value: object) -> object:
+    def _select_fields(cls, value: object) -> object:
         """Keep a delta of an unknown type as it is; a delta of the message has no type."""
-        return _told_apart(value, _DELTAS)
+        return _selected(value, _DELTAS)
 
 
 class Event(_Open):

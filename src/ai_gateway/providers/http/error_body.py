@@ -1,13 +1,13 @@
 """Error bodies of upstreams in all known formats, read without keys, for callers and for the log."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
 from ai_gateway.contract.lenient_json import read_leniently, whole_text, whole_texts
-from ai_gateway.redaction import strike, strike_all
+from ai_gateway.redaction import redact, redact_all
 
 # Fields with the message; the first one present is used.
 _MESSAGES = (
@@ -23,7 +23,7 @@ _CODES = ("code", "error_code", "status_code")
 _SIGNS = frozenset({"code", "error_code", "status_code", "status", "type"})
 _NO_ERROR_CODES = frozenset({"0", "200", "ok", "success", "succeeded"})
 _FAILURE = re.compile(r"err|fail|invalid|denied|exceed", re.IGNORECASE)
-_SAID = frozenset({*_MESSAGES, *_CODES, "type", "param", "error", "object", "status"})
+_USUAL_FIELDS = frozenset({*_MESSAGES, *_CODES, "type", "param", "error", "object", "status"})
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_MESSAGE = 2_000
 _LONGEST_NAME = 200
@@ -32,7 +32,7 @@ _LONGEST_WORDS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class ErrorBody:
     """An upstream's error.
 
     `extras` are fields beside the usual ones, such as Groq's `failed_generation` (console.groq.com "Tool use") or
@@ -47,36 +47,37 @@ class Complaint:
     words: str = ""
 
 
-def read_complaint(body: bytes) -> Complaint:
+def parse_error_body(body: bytes) -> ErrorBody:
     """Reads nested (`{"error": {...}}`), flat, string and FastAPI formats; other bodies are only for the log."""
     try:
         value = read_leniently(body, set())
     except ValueError:
         words = _words(body.decode(errors="replace"))
         # Plain text is the upstream's own message; an HTML page mostly comes from a proxy in between.
-        return Complaint(message=None if body.lstrip()[:1] in b"<" else words or None, words=words)
-    return complaint_of(value)
+        return ErrorBody(message=None if body.lstrip()[:1] in b"<" else words or None, words=words)
+    return error_body_of(value)
 
 
-def complaint_of(value: object) -> Complaint:
+def error_body_of(value: object) -> ErrorBody:
     """The same for a JSON value."""
     value = whole_texts(value, set())
     if (failed := _failed_choice(value)) is not None:
         value = {"error": failed}  # without the answer so far
-    said = _read(value)
-    return Complaint(
-        message=_cut(said.message, _LONGEST_MESSAGE),
-        type=_cut(said.type, _LONGEST_NAME),
-        code=_cut(said.code, _LONGEST_NAME),
-        param=_cut(said.param, _LONGEST_NAME),
-        extras=said.extras,
+    found = _read(value)
+    return ErrorBody(
+        message=_cut(found.message, _LONGEST_MESSAGE),
+        type=_cut(found.type, _LONGEST_NAME),
+        code=_cut(found.code, _LONGEST_NAME),
+        param=_cut(found.param, _LONGEST_NAME),
+        extras=found.extras,
         words=_words(to_json(value, inf_nan_mode="null").decode()),
     )
 
 
 def is_error(value: object) -> bool:
     """Whether a JSON value of a response with status 200 is an error."""
-    if isinstance(value, list) and len(value) == 1:  # Gemini's errors come in a list
+    # Gemini's errors come in a list: github.com/bytedance/deer-flow/issues/1515.
+    if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):
         return False
@@ -122,29 +123,28 @@ def _inner(value: Mapping[str, object]) -> Mapping[str, object]:
     return value
 
 
-def _read(value: object) -> Complaint:
-    if isinstance(value, list) and value:  # some upstreams wrap the envelope in a list
+def _read(value: object) -> ErrorBody:
+    if isinstance(value, list) and value:  # as Gemini does
         value = value[0]
     if not isinstance(value, dict):
-        return Complaint(message=_text(value))
-    told = value.get("error", value.get("detail"))
-    if isinstance(told, str) and not isinstance(value.get("message"), str):
-        code = _first(value, _CODES)
-        return Complaint(message=told or None, code=_name(code))
-    if isinstance(told, list) and told and isinstance(told[0], dict):
-        where = [str(step) for step in told[0].get("loc", []) if step != "body"]
-        return Complaint(message=_text(told[0].get("msg")), param=".".join(where) or None)
+        return ErrorBody(message=_text(value))
+    reported = value.get("error", value.get("detail"))
+    if isinstance(reported, str) and not isinstance(value.get("message"), str):
+        return ErrorBody(message=reported or None, code=_code(value))
+    if isinstance(reported, list) and reported and isinstance(reported[0], dict):
+        where = [str(step) for step in reported[0].get("loc", []) if step != "body"]
+        return ErrorBody(message=_text(reported[0].get("msg")), param=".".join(where) or None)
     errors = value.get("errors")
     if isinstance(errors, list) and errors and isinstance(errors[0], str):
-        return Complaint(message=_text(errors[0]))
-    inner = told if isinstance(told, dict) else _inner(value)
+        return ErrorBody(message=_text(errors[0]))
+    inner = reported if isinstance(reported, dict) else _inner(value)
     for nested in (inner.get("error"), inner.get("message")):
         if isinstance(nested, dict):
             return _read({"error": nested} if nested is inner.get("error") else nested)
-    return Complaint(
+    return ErrorBody(
         message=next(filter(None, (_text(inner.get(name)) for name in _MESSAGES)), None),
         type=_text(inner.get("type")),
-        code=_name(_first(inner, _CODES)),
+        code=_code(inner),
         param=_text(inner.get("param")),
         extras=_extras(inner) if inner is not value else {},
     )
@@ -152,15 +152,15 @@ def _read(value: object) -> Complaint:
 
 def _extras(inner: Mapping[str, object]) -> dict[str, object]:
     """The fields beside the usual ones, bounded."""
-    more = {name: each for name, each in inner.items() if name not in _SAID and each not in (None, "", [], {})}
+    more = {name: each for name, each in inner.items() if name not in _USUAL_FIELDS and each not in (None, "", [], {})}
     kept = {name: each for name, each in more.items() if _HARMLESS.fullmatch(name)}
     if len(to_json(kept, inf_nan_mode="null")) > _LONGEST_EXTRAS:
         return {}
-    return {strike(name): strike_all(each) for name, each in kept.items()}
+    return {redact(name): redact_all(each) for name, each in kept.items()}
 
 
-def _first(inner: Mapping[str, object], names: Iterable[str]) -> object:
-    return next((inner[name] for name in names if inner.get(name) is not None), None)
+def _code(inner: Mapping[str, object]) -> str | None:
+    return _name(next((inner[name] for name in _CODES if inner.get(name) is not None), None))
 
 
 def _text(value: object) -> str | None:
@@ -173,9 +173,9 @@ def _name(value: object) -> str | None:
 
 
 def _cut(text: str | None, longest: int) -> str | None:
-    """Truncated text without keys; they are struck first, since truncation could leave a part of one."""
-    return strike(text[: longest + _LONGEST_NAME])[:longest] if text else None
+    """Truncated text without keys; they are redacted first, since truncation could leave a part of one."""
+    return redact(text[: longest + _LONGEST_NAME])[:longest] if text else None
 
 
 def _words(text: str) -> str:
-    return strike(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()))[:_LONGEST_WORDS]
+    return redact(whole_text(" ".join(text[: 2 * _LONGEST_WORDS].split()), set()))[:_LONGEST_WORDS]

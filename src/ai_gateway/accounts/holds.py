@@ -28,7 +28,7 @@ RATE_LIMIT_HEADERS: Mapping[Kind, tuple[str, str, str]] = {
 type Reported = tuple[int, tuple[str, str, str], OwnText]
 """A hold that the headers report, the names of its headers, and its limit."""
 type ReportedLine = tuple[int, str, str]
-"""The same as lines: of which hold, and what is before and after what is left of it."""
+"""The same as lines of a head: the hold, and what is before and after what is left of it."""
 
 
 @dataclass(slots=True)  # never changed

@@ -78,10 +78,9 @@ async def keys_in(api: Api, project: str | None) -> list[Found]:
 
 
 async def keys_of_projects(api: Api, name: str | None = None, *, archived: bool = False) -> list[Found]:
-    """The keys of all projects: those with this id, owner or redacted value if one is given. Raises Refusal."""
-    if name is not None and not (0 < len(name) <= _LONGEST_NAME and name.isprintable()):
-        return []  # nothing has such a name, and the API does not take it
-    named = {} if name is None else {"name": name}
+    """The keys of all projects; at least those with this id, owner or redacted value if one is given. Raises Refusal."""
+    is_taken = name is not None and 0 < len(name) <= _LONGEST_NAME and name.isprintable()  # by the API, in a query
+    named = {"name": name} if name is not None and is_taken else {}
     page = await api.find("listKeys", models.KeyList, **named, limit=_PAGE)
     if page is None:  # a gateway of a version before
         return await all_keys(api, await all_projects(api, archived=archived), administrators=False)

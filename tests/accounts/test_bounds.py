@@ -12,7 +12,7 @@ from ai_gateway.accounts.counters.base import Hold
 from ai_gateway.accounts.entities import EVERY_MODEL, RateLimit, SpendLimit
 from ai_gateway.accounts.holds import Plan
 from ai_gateway.accounts.limits import Scope
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
+from ai_gateway.accounts.records import MAX_COST, MAX_TOKENS
 from gateway_contract.openai import models
 
 SIZE = 1_000
@@ -151,7 +151,7 @@ def test_nothing_that_is_held_is_below_nothing_or_above_what_a_call_counts(token
     rates = {EVERY_MODEL: RateLimit(id="1", entity="k", model=EVERY_MODEL, tokens_per_minute=900)}
     plan = Plan((Scope("key", "k", SpendLimit(id="k", threshold_amount=7), rates),), {"m"}, 0)
     held: list[Hold] = list(plan.held(tokens, cost).holds)
-    assert [hold.amount for hold in held] == [max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_COST))]
+    assert [hold.amount for hold in held] == [max(0, min(tokens, MAX_TOKENS)), max(0, min(cost, MAX_COST))]
 
 
 def test_only_messages_of_users_have_parts_that_may_count_for_more_than_their_bytes() -> None:

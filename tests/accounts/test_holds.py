@@ -8,7 +8,7 @@ from ai_gateway.accounts.counters.base import Hold
 from ai_gateway.accounts.entities import EVERY_MODEL, Interval, RateLimit, SpendLimit
 from ai_gateway.accounts.holds import Plan
 from ai_gateway.accounts.limits import Scope
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
+from ai_gateway.accounts.records import MAX_COST, MAX_TOKENS
 from ai_gateway.contract.tokens import Tokens
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()
@@ -57,7 +57,7 @@ def test_a_plan_is_good_until_a_window_ends(interval: Interval, zone: str) -> No
 
 def test_no_call_takes_more_than_the_ledger_counts() -> None:
     held = Plan(scopes(), {"large"}, NOON).held(100, 3_000)
-    assert held.true_amounts(Tokens(10**30), 10**40) == [1, MOST_TOKENS, 0, MOST_COST, MOST_COST]
+    assert held.true_amounts(Tokens(10**30), 10**40) == [1, MAX_TOKENS, 0, MAX_COST, MAX_COST]
     assert held.true_amounts(Tokens(2, 3, searches=9), None) == [1, 5, 0, 3_000, 3_000], (
         "what nobody knows is what was held"
     )

@@ -8,7 +8,7 @@ from typing import Literal
 from ai_gateway.accounts.counters.base import MONEY, Hold
 from ai_gateway.accounts.entities import RateLimit, SpendLimit
 from ai_gateway.accounts.limits import Scope
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS
+from ai_gateway.accounts.records import MAX_COST, MAX_TOKENS
 from ai_gateway.accounts.windows import Window, window_at
 from ai_gateway.contract.call import OwnText
 from ai_gateway.contract.tokens import Tokens
@@ -102,11 +102,11 @@ class Held:
             varying, amounts = _varying(self.reasons), _settled(self.reasons)
         for at, is_money in varying:
             if not is_money:
-                amounts[at] = min(sum(tokens[:-1]), MOST_TOKENS)  # all but searches
+                amounts[at] = min(sum(tokens[:-1]), MAX_TOKENS)  # all but searches
             elif cost is None:
                 amounts[at] = self.holds[at].amount
             else:
-                amounts[at] = cost if cost < MOST_COST else MOST_COST
+                amounts[at] = cost if cost < MAX_COST else MAX_COST
         return amounts
 
 
@@ -165,7 +165,7 @@ class Plan:
         holds = self._holds.copy()
         for at, is_money in self._varying:
             hold = holds[at]
-            amount, most = (cost, MOST_COST) if is_money else (tokens, MOST_TOKENS)
+            amount, most = (cost, MAX_COST) if is_money else (tokens, MAX_TOKENS)
             if not 0 <= amount <= most:
                 amount = most if amount > 0 else 0
             # Set one by one, which takes half as long as to call the class.

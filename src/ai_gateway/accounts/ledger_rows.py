@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from ai_gateway.accounts.latency import BOUNDS_MS
-from ai_gateway.accounts.records import MOST_COST, MOST_TOKENS, AttemptRecord, Record
+from ai_gateway.accounts.records import MAX_COST, MAX_TOKENS, AttemptRecord, Record
 from ai_gateway.accounts.store.base import Row
 from ai_gateway.contract.tokens import Tokens
 
@@ -87,7 +87,7 @@ def group_records(records: Iterable[Record]) -> Sequence[RecordGroup]:
         if (
             (cached or written or written_1h or audio_in or image_in or reasoning or audio_out or image_out or searches)
             or (attempts or repairs or dropped or search_cost or number)
-            or (input_ + output > MOST_TOKENS or (cost is not None and cost > MOST_COST))
+            or (input_ + output > MAX_TOKENS or (cost is not None and cost > MAX_COST))
         ):
             row = _whole_row(record, total, first)
         elif cost is None and first is None:
@@ -112,14 +112,14 @@ def group_records(records: Iterable[Record]) -> Sequence[RecordGroup]:
 def _whole_row(record: Record, total: int | None, first: int | None) -> Row:
     """All columns except those that are always shared."""
     start, tokens, cost = record.start, record.tokens, record.cost
-    if sum(tokens) > MOST_TOKENS:
-        tokens = Tokens(*[min(count, MOST_TOKENS) for count in tokens])
+    if sum(tokens) > MAX_TOKENS:
+        tokens = Tokens(*[min(count, MAX_TOKENS) for count in tokens])
     read, made, *more, searches = tokens
     details = _details(record) if record.attempts or record.repairs or record.dropped or start.round else None
     return (
         *(start.at, start.id, start.request_id, record.ended_at, record.first_byte_ms, total, read, made),
-        *(cost if cost is None else min(cost, MOST_COST), first, *more),
-        *(details, searches, min(record.search_cost, MOST_COST)),
+        *(cost if cost is None else min(cost, MAX_COST), first, *more),
+        *(details, searches, min(record.search_cost, MAX_COST)),
     )
 
 
@@ -193,8 +193,8 @@ def _attempt(attempt: AttemptRecord) -> Iterator[tuple[str, object]]:
             yield name, value
     if attempt.tokens is not None:
         counts = zip(TOKENS, attempt.tokens[:-1], strict=True)
-        yield "tokens", {name: min(count, MOST_TOKENS) for name, count in counts if count}
+        yield "tokens", {name: min(count, MAX_TOKENS) for name, count in counts if count}
         if attempt.tokens.searches:
-            yield "searches", min(attempt.tokens.searches, MOST_TOKENS)
+            yield "searches", min(attempt.tokens.searches, MAX_TOKENS)
     if attempt.cost is not None:
-        yield "cost", min(attempt.cost, MOST_COST)
+        yield "cost", min(attempt.cost, MAX_COST)

@@ -18,8 +18,8 @@ type Basis = Literal["reported", "estimated", "incomplete"]
 type ToolRecord = tuple[str, int, int, bool, int]
 """A gateway-run tool: name, start and end, whether it failed, and its cost."""
 
-MOST_TOKENS = 10**12
-MOST_COST = 10**16
+MAX_TOKENS = 10**12
+MAX_COST = 10**16
 """The largest accepted count: upstreams' numbers are summed in 64 bits."""
 
 

@@ -78,7 +78,7 @@ async def keys_in(api: Api, project: str | None) -> list[Found]:
 
 
 async def keys_of_projects(api: Api, name: str | None = None, *, archived: bool = False) -> list[Found]:
-    """The keys of all projects; at least those with this id, owner or redacted value if one is given. Raises Refusal."""
+    """The keys of all projects: at least those with this id, owner or redacted value, if given. Raises Refusal."""
     is_taken = name is not None and 0 < len(name) <= _LONGEST_NAME and name.isprintable()  # by the API, in a query
     named = {"name": name} if name is not None and is_taken else {}
     page = await api.find("listKeys", models.KeyList, **named, limit=_PAGE)

@@ -41,9 +41,8 @@ _TICKS_A_SECOND = 10  # of uvicorn
 _BACKLOG = 2048
 _UNSENT = 32 * 1024
 _TICK_S = 0.05
-# M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes, and M_ARENA_MAX: one for each thread takes 1.4 MB, and it
-# gains nothing where threads wait for the interpreter's lock.
-_MALLOC_OPTIONS = {-1: 32 * 1024 * 1024, -2: 4 * 1024 * 1024, -3: 16 * 1024 * 1024, -8: 1}
+# M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes.
+_MALLOC_OPTIONS = {-1: 32 * 1024 * 1024, -2: 4 * 1024 * 1024, -3: 16 * 1024 * 1024}
 _CANCEL_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -281,13 +280,6 @@ def _keep_freed_memory() -> None:
             set_option(option, size)
 
 
-def _return_freed_memory() -> None:
-    """Return what imports and the building of the application left free in the heap: 2 MB, with glibc."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def run(
     application: Application,
     sock: socket.socket,
@@ -311,10 +303,10 @@ def _port(sock: socket.socket) -> int:
 
 def _run(application: Application, sock: socket.socket, announce: Callable[[int], None], files: Files) -> None:
     workers, grace_s = application.settings.workers, application.settings.grace_period_s
-    _return_freed_memory()
     if workers == 1:
         _serve(application, sock, announce, WorkerContext(first=True), files)
         return
+    gc.collect()
     gc.freeze()  # memory shared by workers stays shared if the garbage collector does not write to it
     shared, last = WorkerMemory(workers), LastConfiguration(workers)
 

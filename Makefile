@@ -9,8 +9,8 @@ PYTHONS := 3.12 3.13 3.14
 VENV := $(if $(filter 3.12,$(PYTHON)),.venv,.venv-$(PYTHON))
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-# Tests wait for processes and for clocks: three at once keep two cores busy. Five took 19 minutes instead of 17.
-PYTEST := $(BIN)/pytest -n 3
+# Tests wait for processes and for clocks: four at once keep two cores busy.
+PYTEST := $(BIN)/pytest -n 4
 PYTEST_UNIT := $(BIN)/pytest -n 3 -q -m unit
 # coverage's cheap core sees branches from Python 3.14 on, and only lines before.
 BRANCHES = $(shell $(PY) -c 'import sys; print("--cov-branch" if sys.version_info >= (3, 14) else "")')

@@ -40,12 +40,7 @@ class RelayedMessage(Relayed):
     def whole(self, value: object) -> bool:
         if not isinstance(value, dict) or value.get("type") != "message":
             return isinstance(value, dict) and isinstance(value.get("input_tokens"), int)
-        self._read(value.get("usage"))
-        change: dict[str, Any] = {}
-        if not isinstance(value.get("usage"), dict) and self._mends(FILL_USAGE):
-            change["usage"] = _NO_USAGE
-        if value.get("id") == "" and self._mends(FILL_ID):
-            change["id"] = self._own_id
+        change = self._read_head(value)
         if isinstance(blocks := value.get("content"), list):
             named = [self._with_id(at, block) for at, block in enumerate(blocks)]
             change |= {"content": named} if any(map(is_not, named, blocks)) else {}
@@ -53,9 +48,15 @@ class RelayedMessage(Relayed):
             self.repaired = to_json({**value, **change}, inf_nan_mode="null")
         return True
 
-    @property
-    def _own_id(self) -> str:
-        return f"msg_{self.request_id}"
+    def _read_head(self, message: Fields) -> dict[str, Any]:
+        """Read a message's usage. Returns what is filled in."""
+        change: dict[str, Any] = {}
+        self._read(usage := message.get("usage"))
+        if not isinstance(usage, dict) and self._mends(FILL_USAGE):
+            change["usage"] = _NO_USAGE
+        if message.get("id") == "" and self._mends(FILL_ID):
+            change["id"] = f"msg_{self.request_id}"
+        return change
 
     def _with_id(self, index: int, block: object) -> object:
         """The block itself, or a call with an id, by which its result is sent."""
@@ -147,13 +148,7 @@ class RelayedMessage(Relayed):
         message = value.get("message")
         if not isinstance(message, dict):
             return
-        self._read(message.get("usage"))
-        change: dict[str, Any] = {}
-        if not isinstance(message.get("usage"), dict) and self._mends(FILL_USAGE):
-            change["usage"] = _NO_USAGE
-        if message.get("id") == "" and self._mends(FILL_ID):
-            change["id"] = self._own_id
-        if change:
+        if change := self._read_head(message):
             self._send({**value, "message": {**message, **change}})
 
     def _end(self, name: str, value: Fields) -> None:

@@ -1,6 +1,6 @@
 """The keys of a project: created for a service account, listed, changed, deleted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import override
 
@@ -18,7 +18,7 @@ from ai_gateway.accounts.key_format import digest, new_key, redacted, redacted_d
 from ai_gateway.accounts.projects import project_called
 from ai_gateway.api.admin.base import Administration, is_configured, shown
 from ai_gateway.api.admin.limits_of_keys import Limited, add_limits, delete_limits, put_limits, rate_limit_id
-from ai_gateway.api.admin.pages import by_time, page
+from ai_gateway.api.admin.pages import Page, by_time, page
 from ai_gateway.contract.call import Call
 from ai_gateway.errors import InvalidRequest, NotFound
 from ai_gateway.redaction import remember
@@ -88,19 +88,9 @@ class ProjectKeys(Administration):
     ) -> models.ProjectApiKeyListResponse:
         directory = await self.fresh()
         project = self.project(project_id)
-        every = by_time(
-            (key for key in (*directory.all(ApiKey), *self._configured_in(project)) if key.project_id == project.id),
-            lambda key: key.created_at,
-        )
-        found = page(
-            every,
-            lambda key: key.id,
-            query.limit,
-            query.after,
-            is_shown=lambda key: (
-                key.deleted_at is None and query.owner_project_access in {"any", self._access(key, project)}
-            ),
-        )
+        every = (*directory.all(ApiKey), *self._configured_in(project))
+        own = (key for key in every if key.project_id == project.id)
+        found = _page(own, query, lambda key: query.owner_project_access in {"any", self._access(key, project)})
         uses = await self.last_uses()
         return models.ProjectApiKeyListResponse(
             object="list",
@@ -115,16 +105,8 @@ class ProjectKeys(Administration):
         directory = await self.fresh()
         projects = {project.id: project for project in directory.all(Project)}
         configured = (key for project in projects.values() for key in self._configured_in(project))
-        every = by_time((*directory.all(ApiKey), *configured), lambda key: key.created_at)
-        found = page(
-            every,
-            lambda key: key.id,
-            query.limit,
-            query.after,
-            is_shown=lambda key: (
-                key.deleted_at is None and key.project_id in projects and self._is_called(key, query.name)
-            ),
-        )
+        every = (*directory.all(ApiKey), *configured)
+        found = _page(every, query, lambda key: key.project_id in projects and self._is_called(key, query.name))
         uses = await self.last_uses()
         data = [_with_project(self._key(key, project, uses), project) for key, project in _pairs(found.items, projects)]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
@@ -262,6 +244,21 @@ class ProjectKeys(Administration):
             self.directory.get(ModelPermissions, key.id),
         )
         return made
+
+
+def _page(
+    keys: Iterable[ApiKey],
+    query: models.ListProjectApiKeysQuery | models.ListKeysQuery,
+    is_shown: Callable[[ApiKey], bool],
+) -> Page[ApiKey]:
+    """A page of those keys that exist and are shown, by age."""
+    return page(
+        by_time(keys, lambda key: key.created_at),
+        lambda key: key.id,
+        query.limit,
+        query.after,
+        is_shown=lambda key: key.deleted_at is None and is_shown(key),
+    )
 
 
 def _pairs(keys: Iterable[ApiKey], projects: Mapping[str, Project]) -> Iterator[tuple[ApiKey, Project]]:

@@ -248,13 +248,23 @@ def test_a_compaction_of_the_gateways_is_relayed_as_its_summary(gate: LiveGatewa
 
 
 def test_a_stream_that_breaks_before_it_begins_ends_in_an_event_of_the_contract(gate: LiveGateway) -> None:
-    reply = ask(gate, [{"type": "response.odd", "sequence_number": 0}], "/own/v1/responses", stream=True)
+    reply = ask(gate, [{"type": "keepalive", "sequence_number": 0}], "/own/v1/responses", stream=True)
     *_, event, end, _ = frames_of(reply.text)
     assert end == "data: [DONE]"
     name, data = event.split("\n")
     reported = json.loads(data.removeprefix("data: "))
     assert (name, reported["type"], reported["sequence_number"]) == ("event: error", "error", 1)
     assert (reported["code"], reported["param"]) == ("upstream_stream_truncated", None)
+
+
+def test_a_stream_that_begins_with_an_odd_event_has_begun_when_it_breaks(gate: LiveGateway) -> None:
+    reply = ask(gate, [{"type": "response.odd", "sequence_number": 0}], "/own/v1/responses", stream=True)
+    *events, end, _ = frames_of(reply.text)
+    assert end == "data: [DONE]"
+    sent = [json.loads(event.partition("data: ")[2]) for event in events]
+    assert [event["type"] for event in sent] == ["response.created", "response.odd", "response.failed"]
+    assert [event["sequence_number"] for event in sent] == [0, 1, 2]
+    assert sent[0]["response"]["id"] == sent[2]["response"]["id"]
 
 
 def test_a_response_without_id_goes_out_and_is_not_kept(gate: LiveGateway) -> None:

@@ -68,6 +68,26 @@ def test_the_events_of_a_response_that_are_left_out_are_put_in_their_places(kind
     checked(response_grammar.Checker(), events)
 
 
+@pytest.mark.parametrize("change", [{"output": []}, {"output": None}, {}])
+def test_the_last_event_of_a_response_has_the_items_before_it(change: Fields) -> None:
+    """ChatGPT's backend leaves them out (github.com/BerriAI/litellm/issues/41009), and SDKs take them from there."""
+    *before, last = RESPONSE_EVENTS
+    response = {name: value for name, value in last["response"].items() if name != "output"} | change
+    given = [*before, {**last, "response": response}]
+    assert sent(CREATE_RESPONSE, given) == (RESPONSE_EVENTS, RULE)
+    assert sent(CREATE_RESPONSE, given, "observe") == (given, RULE)
+    with pytest.raises(UpstreamInvalidResponse):
+        sent(CREATE_RESPONSE, given, "enforce")
+
+
+def test_a_response_without_items_and_one_that_has_failed_end_as_they_came() -> None:
+    empty = {**native_responses.FINAL, "output": []}
+    alone = [RESPONSE_EVENTS[0], {**RESPONSE_EVENTS[-1], "response": empty}]
+    failed = [*RESPONSE_EVENTS[:-1], {**RESPONSE_EVENTS[-1], "type": "response.failed", "response": empty}]
+    assert sent(CREATE_RESPONSE, alone) == (alone, set())
+    assert sent(CREATE_RESPONSE, failed) == (failed, set())
+
+
 def test_an_item_that_is_never_done_is_so_before_its_response_is() -> None:
     item = native_responses.said(native_responses.TEXT)
     head, final = native_responses.RESPONSE, {**native_responses.FINAL, "output": [item, CALL]}

@@ -505,7 +505,8 @@ class Careless:
             reply = Reply(path, asked, got.status, passed)
             raw = await got.read()
         if got.content_type == "text/event-stream":
-            data = [event.removeprefix(b"data: ").decode() for event in raw.split(b"\n\n") if event]
+            said = [event for event in raw.split(b"\n\n") if event and not event.startswith(b":")]  # no sign of life
+            data = [event.removeprefix(b"data: ").decode() for event in said]
             reply.events = [one if one == DONE else json.loads(one) for one in data]
         else:
             reply.value = json.loads(raw)

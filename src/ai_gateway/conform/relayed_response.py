@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from ai_gateway.conform.relayed_reply import Fields, Relayed, number_of
 from ai_gateway.conform.relayed_tokens import response_tokens
-from ai_gateway.conform.response_ends import OpenItems
+from ai_gateway.conform.response_ends import WHOLE, OpenItems
 from ai_gateway.conform.response_ids import FilledIds
 from ai_gateway.conform.rules import FILL_EVENT
 from ai_gateway.conform.source import Source
@@ -105,8 +105,23 @@ class RelayedResponse(Relayed):
             return
         if (missing := self._open.missing(name, value)) and self._mends(FILL_EVENT):
             self._insert(missing, value)
+        if (whole := self._with_output(name, value)) is not value:
+            value = whole
+            self.repaired = EVENTS.framed(to_json(value, inf_nan_mode="null"), name)
         self._count(name, value)
         self._read_event(name, value)
+
+    def _with_output(self, name: str, value: Fields) -> Fields:
+        """The event itself, or the last one with the items that came before it, which SDKs take from there.
+
+        ChatGPT's backend leaves them out: github.com/BerriAI/litellm/issues/41009.
+        """
+        response = value.get("response")
+        if name not in WHOLE or not isinstance(response, dict) or response.get("output"):
+            return value
+        if not self._items or self._kept > _MAX_KEPT or not self._mends(FILL_EVENT):
+            return value
+        return {**value, "response": {**response, "output": self._output}}
 
     def _read_event(self, name: str, value: Fields) -> None:
         response = value.get("response")

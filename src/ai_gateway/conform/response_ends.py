@@ -20,7 +20,7 @@ _ARGUMENTS: Final = {
     "mcp_call": "response.mcp_call_arguments",
 }
 _ADDED: Final = "response.output_item.added"
-_WHOLE: Final = frozenset({"response.completed", "response.incomplete"})
+WHOLE: Final = frozenset({"response.completed", "response.incomplete"})
 _EVENTS_OF_PARTS: Final = {stem: at for at, stem in PART_EVENTS.items()}
 
 
@@ -45,7 +45,7 @@ class OpenItems:
         if isinstance(index, int):
             return [*self._of_item(name, index, value)]
         response = value.get("response")
-        if name not in _WHOLE or not self._items or not isinstance(response, dict):
+        if name not in WHOLE or not self._items or not isinstance(response, dict):
             return []
         return [*self._of_response(response)]
 

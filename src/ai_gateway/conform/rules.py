@@ -79,7 +79,7 @@ FILL_EVENT = _rule(
     "fill-event",
     "a relayed stream of another API without an event that clients put the reply together by, such as "
     "`content_block_stop`, `message_stop` after a stop reason, `response.created` or `response.output_item.done`: the "
-    "event, made from what the others say",
+    "event, made from what the others say; and the items in the last event of a response, where it has none",
 )
 FINISH_WITH_CALLS = _rule("finish-with-calls", "`stop` after tool calls: `tool_calls`", advisory=True)
 FILL_TEXT = _rule(

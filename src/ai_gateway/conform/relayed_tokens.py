@@ -5,7 +5,7 @@ from typing import Any
 
 from ai_gateway.contract.tokens import Tokens, quickly
 
-_MOST = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
+_MAX = 2**53 - 1  # the largest whole number that every reader of JSON keeps exactly (RFC 8259, section 6)
 
 _NONE_ELSE = Tokens()[2:]
 # Fields of a message's usage that count beside input and output.
@@ -74,7 +74,7 @@ def _counts(usage: object) -> tuple[int, int] | None:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MOST
+    return type(value) is int and 0 <= value <= _MAX
 
 
 def _part(usage: _Fields, name: str, part: str) -> int:
@@ -84,4 +84,4 @@ def _part(usage: _Fields, name: str, part: str) -> int:
 
 def count_of(value: object) -> int:
     """A count; 0 for what is none."""
-    return value if type(value) is int and 0 < value <= _MOST else 0
+    return value if type(value) is int and 0 < value <= _MAX else 0

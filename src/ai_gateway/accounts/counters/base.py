@@ -70,9 +70,9 @@ class Rolling:
     """A rolling count of the last 60 units: never more than the limit in any 60 units, wherever they begin.
 
     An amount stays until its whole unit is more than 60 units old, so capacity is released up to one unit late and
-    never early. `last` is the newest unit; `parts` has the count of each unit at its number modulo `SPAN`. Once `tell`
-    was called, the newest unit is from `begins` to `ends`, and what is counted in it expires at `expires`: to work that
-    out for each call takes many times as long as to compare.
+    never early. `last` is the newest unit; `parts` has the count of each unit at its number modulo `SPAN`. After
+    `set_bounds`, the newest unit is from `begins` to `ends`, and what is counted in it expires at `expires`: to compute
+    that for each call takes many times as long as to compare.
     """
 
     __slots__ = ("begins", "ends", "expires", "last", "parts", "sum")
@@ -83,7 +83,7 @@ class Rolling:
         self.parts = [0] * SPAN
         self.begins = self.ends = self.expires = 0.0
 
-    def tell(self, unit_s: int) -> None:
+    def set_bounds(self, unit_s: int) -> None:
         """Work out when the newest unit begins and ends."""
         self.begins = float(self.last * unit_s)
         self.ends = self.begins + unit_s
@@ -231,7 +231,7 @@ def reserve(  # noqa: C901 - in one function, since every call of a caller with 
         else:
             if not units.begins <= now < units.ends:
                 units.advance(int(now // hold.unit_s))
-                units.tell(hold.unit_s)
+                units.set_bounds(hold.unit_s)
             rest = hold.limit - units.sum - amount
             if rest < 0:
                 break

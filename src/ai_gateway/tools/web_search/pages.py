@@ -20,8 +20,8 @@ _PLAIN = ("text/plain", "text/markdown")
 _READER = Path(__file__).with_name("page_text.py")
 _READERS = 2  # concurrent processes; each may use a core
 _READ_S = 4.0  # in which a process has used the time that it may have, and more if the machine is busy
-_AT_ONCE, _MOST_OF_ONE = 16, 12  # pages being read per worker, which are 32 MB at the most, and those of one caller
-_MAX_READ = 8 * MOST  # most bytes of a page's text as JSON
+_AT_ONCE, _MAX_OF_ONE = 16, 12  # pages being read per worker, which are 32 MB at the most, and those of one caller
+_MAX_READ = 8 * MOST  # bytes of a page's text as JSON
 _MAX_TITLE_LENGTH = 200
 
 
@@ -35,7 +35,7 @@ class Pages:
     def __init__(self, egress: Egress | None = None) -> None:
         self._egress = egress or Egress()
         self._readers = Turns(_READERS)
-        self._pages = Turns(_AT_ONCE, _MOST_OF_ONE)
+        self._pages = Turns(_AT_ONCE, _MAX_OF_ONE)
 
     async def read(
         self, url: str, seconds: float, allows: Callable[[str], bool] = lambda _: True, caller: Hashable = None
